@@ -1,0 +1,5 @@
+//! Which primitives, from which libraries.
+
+pub mod keys;
+
+pub use keys::{PresharedKey, PrivateKey, PublicKey};

@@ -1,0 +1,3 @@
+//! The `tunneld` command.
+
+fn main() {}

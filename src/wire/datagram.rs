@@ -1,0 +1,88 @@
+//! Where a datagram goes and how many of one size leave together: what the core and the underlay agree on.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+
+use super::ip::Ecn;
+
+/// Where the peer is now, and the local address it addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Endpoint {
+    /// The peer's address and port.
+    pub remote: SocketAddr,
+    /// The sticky source: the local address to send from; `None` leaves the choice to the kernel.
+    pub source: Option<IpAddr>,
+}
+
+impl Endpoint {
+    /// The endpoint at `remote`, with the source left to the kernel.
+    #[must_use]
+    pub fn new(remote: SocketAddr) -> Self {
+        Self {
+            remote,
+            source: None,
+        }
+    }
+
+    /// The same endpoint without its sticky source.
+    #[must_use]
+    pub fn without_source(self) -> Self {
+        Self {
+            source: None,
+            ..self
+        }
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.remote.fmt(f)
+    }
+}
+
+/// The layout of datagrams that lie back to back: `count` of them, all of `stride` bytes but the
+/// last, which has `last` bytes (1 to `stride`). One such run leaves with one UDP GSO send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Run {
+    /// Bytes of each datagram but the last.
+    pub stride: usize,
+    /// Datagrams in the run; at least one.
+    pub count: usize,
+    /// Bytes of the last datagram.
+    pub last: usize,
+    /// The ECN field all of them carry outside.
+    pub ecn: Ecn,
+}
+
+impl Run {
+    /// The run of a single datagram of `len` bytes.
+    #[must_use]
+    pub fn single(len: usize, ecn: Ecn) -> Self {
+        Self {
+            stride: len,
+            count: 1,
+            last: len,
+            ecn,
+        }
+    }
+
+    /// Bytes of the whole run.
+    #[must_use]
+    pub fn total(&self) -> usize {
+        (self.count - 1) * self.stride + self.last
+    }
+}
+
+/// Takes runs of datagrams to the peer's endpoint, in order.
+pub trait DatagramSink {
+    /// Lends `run.total()` bytes, of any content, which the caller fills whole: the run counts as sent once
+    /// this sink is asked for the next one, or flushed by its owner. `run` has at most [`MAX_RUN_COUNT`]
+    /// datagrams and [`MAX_RUN_BYTES`] bytes.
+    fn reserve(&mut self, run: Run) -> &mut [u8];
+}
+
+/// Most datagrams in a run: the kernel's limit for one UDP GSO send before Linux 6.9.
+pub const MAX_RUN_COUNT: usize = 64;
+
+/// Most bytes in a run: the largest UDP payload over IPv4.
+pub const MAX_RUN_BYTES: usize = 65_507;

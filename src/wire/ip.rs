@@ -1,0 +1,225 @@
+//! Of an inner packet only what a tunnel must know: version, length, addresses and ECN.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// The ECN field of an IP header (RFC 3168 §5).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Ecn {
+    /// Not ECN-capable.
+    #[default]
+    NotEct = 0,
+    /// ECN-capable, ECT(1).
+    Ect1 = 1,
+    /// ECN-capable, ECT(0).
+    Ect0 = 2,
+    /// Congestion experienced.
+    Ce = 3,
+}
+
+impl Ecn {
+    /// The field in the low two bits of an IPv4 TOS or IPv6 traffic class byte.
+    #[must_use]
+    pub fn from_tos(tos: u8) -> Self {
+        match tos & 0b11 {
+            0 => Self::NotEct,
+            1 => Self::Ect1,
+            2 => Self::Ect0,
+            _ => Self::Ce,
+        }
+    }
+}
+
+/// What the IP header of an inner packet says, checked against the bytes that are there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IpHeader {
+    /// Bytes of the packet by its own header, at most the bytes given to [`IpHeader::parse`].
+    pub total_len: usize,
+    /// Sender; tells the version too.
+    pub source: IpAddr,
+    /// Receiver, of the same family as `source`.
+    pub destination: IpAddr,
+    /// The inner ECN field.
+    pub ecn: Ecn,
+}
+
+/// Why bytes are not an IP packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotIp {
+    /// The first nibble is neither 4 nor 6, or the bytes end before the fixed header does.
+    Version,
+    /// The header's length field says more than is there, or less than a header.
+    Length,
+}
+
+/// Bytes of an IPv4 header without options.
+pub const IPV4_HEADER: usize = 20;
+/// Bytes of the fixed IPv6 header.
+pub const IPV6_HEADER: usize = 40;
+
+impl IpHeader {
+    /// Reads the fixed header of the packet that starts `packet`; bytes after its length are allowed.
+    ///
+    /// # Errors
+    /// [`NotIp`] if the version is unknown or the length field cannot be true.
+    pub fn parse(packet: &[u8]) -> Result<Self, NotIp> {
+        match packet.first().map(|byte| byte >> 4) {
+            Some(4) => Self::parse_v4(packet.first_chunk().ok_or(NotIp::Version)?, packet.len()),
+            Some(6) => Self::parse_v6(packet.first_chunk().ok_or(NotIp::Version)?, packet.len()),
+            _ => Err(NotIp::Version),
+        }
+    }
+
+    fn parse_v4(header: &[u8; IPV4_HEADER], available: usize) -> Result<Self, NotIp> {
+        let [
+            _,
+            tos,
+            l0,
+            l1,
+            _,
+            _,
+            _,
+            _,
+            _,
+            _,
+            _,
+            _,
+            s0,
+            s1,
+            s2,
+            s3,
+            d0,
+            d1,
+            d2,
+            d3,
+        ] = *header;
+        let total_len = usize::from(u16::from_be_bytes([l0, l1]));
+        if total_len < IPV4_HEADER || total_len > available {
+            return Err(NotIp::Length);
+        }
+        Ok(Self {
+            total_len,
+            source: Ipv4Addr::new(s0, s1, s2, s3).into(),
+            destination: Ipv4Addr::new(d0, d1, d2, d3).into(),
+            ecn: Ecn::from_tos(tos),
+        })
+    }
+
+    fn parse_v6(header: &[u8; IPV6_HEADER], available: usize) -> Result<Self, NotIp> {
+        let (fixed, addresses) = header.split_at(8);
+        let (source, destination) = addresses.split_at(16);
+        let total_len = IPV6_HEADER + usize::from(u16::from_be_bytes([fixed[4], fixed[5]]));
+        if total_len > available {
+            return Err(NotIp::Length);
+        }
+        let address = |bytes: &[u8]| {
+            Ipv6Addr::from(<[u8; 16]>::try_from(bytes).expect("an IPv6 address has 16 bytes"))
+        };
+        Ok(Self {
+            total_len,
+            source: address(source).into(),
+            destination: address(destination).into(),
+            ecn: Ecn::from_tos((fixed[0] << 4) | (fixed[1] >> 4)),
+        })
+    }
+}
+
+/// One packet of the overlay, or many of one flow that the kernel handed over as one superpacket. All
+/// segments have the same addresses and traffic class, and all but the last have the same size.
+pub trait Superpacket {
+    /// The header of the first packet; it tells addresses and ECN of all.
+    fn header(&self) -> &[u8];
+    /// How many segments there are; at least one.
+    fn count(&self) -> usize;
+    /// Bytes of each segment but the last, IP header included.
+    fn segment_size(&self) -> usize;
+    /// Bytes of the last segment, at most [`Superpacket::segment_size`].
+    fn last_size(&self) -> usize;
+    /// Writes segment `index` into `out`, which has exactly its size.
+    fn write_segment(&self, index: usize, out: &mut [u8]);
+}
+
+/// A plain packet is a superpacket of one.
+impl Superpacket for &[u8] {
+    fn header(&self) -> &[u8] {
+        self
+    }
+
+    fn count(&self) -> usize {
+        1
+    }
+
+    fn segment_size(&self) -> usize {
+        self.len()
+    }
+
+    fn last_size(&self) -> usize {
+        self.len()
+    }
+
+    fn write_segment(&self, _index: usize, out: &mut [u8]) {
+        out.copy_from_slice(self);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ipv4(total_len: u16, room: usize) -> Vec<u8> {
+        let mut packet = vec![0; room];
+        packet[0] = 0x45;
+        packet[1] = 0b10;
+        packet[2..4].copy_from_slice(&total_len.to_be_bytes());
+        packet[12..16].copy_from_slice(&[10, 0, 0, 1]);
+        packet[16..20].copy_from_slice(&[10, 0, 0, 2]);
+        packet
+    }
+
+    fn ipv6(payload_len: u16, room: usize) -> Vec<u8> {
+        let mut packet = vec![0; room];
+        packet[0] = 0x60;
+        packet[1] = 0b0011 << 4;
+        packet[4..6].copy_from_slice(&payload_len.to_be_bytes());
+        packet[23] = 1;
+        packet[39] = 2;
+        packet
+    }
+
+    #[test]
+    fn an_ipv4_header_tells_length_addresses_and_ecn() {
+        let header = IpHeader::parse(&ipv4(24, 32)).unwrap();
+        assert_eq!(header.total_len, 24);
+        assert_eq!(header.source, IpAddr::from([10, 0, 0, 1]));
+        assert_eq!(header.destination, IpAddr::from([10, 0, 0, 2]));
+        assert_eq!(header.ecn, Ecn::Ect0);
+    }
+
+    #[test]
+    fn an_ipv6_header_tells_length_addresses_and_ecn() {
+        let header = IpHeader::parse(&ipv6(8, 48)).unwrap();
+        assert_eq!(header.total_len, 48);
+        assert_eq!(header.source, "::1".parse::<IpAddr>().unwrap());
+        assert_eq!(header.destination, "::2".parse::<IpAddr>().unwrap());
+        assert_eq!(header.ecn, Ecn::Ce);
+    }
+
+    #[test]
+    fn lengths_that_cannot_be_true_are_refused() {
+        assert_eq!(IpHeader::parse(&ipv4(19, 32)), Err(NotIp::Length));
+        assert_eq!(IpHeader::parse(&ipv4(33, 32)), Err(NotIp::Length));
+        assert_eq!(IpHeader::parse(&ipv6(9, 48)), Err(NotIp::Length));
+    }
+
+    #[test]
+    fn what_is_not_ip_is_refused() {
+        for version in [0, 5, 7, 15] {
+            let mut packet = ipv4(20, 20);
+            packet[0] = version << 4 | 5;
+            assert_eq!(IpHeader::parse(&packet), Err(NotIp::Version));
+        }
+        assert_eq!(IpHeader::parse(&[]), Err(NotIp::Version));
+        assert_eq!(IpHeader::parse(&ipv4(20, 20)[..19]), Err(NotIp::Version));
+        assert_eq!(IpHeader::parse(&ipv6(0, 40)[..39]), Err(NotIp::Version));
+    }
+}
