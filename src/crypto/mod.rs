@@ -1,5 +1,15 @@
-//! Which primitives, from which libraries.
+//! Which primitives, from which libraries. Everything secret is erased when dropped.
+//!
+//! | job | primitive | library |
+//! |---|---|---|
+//! | key agreement | X25519 | `x25519-dalek` |
+//! | hash, MAC, key derivation | BLAKE2s, HMAC | `blake2`, `hmac` |
+//! | handshake and cookie encryption | (X)ChaCha20-Poly1305 | `chacha20poly1305` |
+//! | transport encryption | ChaCha20-Poly1305 | `aws-lc-rs` |
 
+pub(crate) mod aead;
+pub(crate) mod hash;
 pub mod keys;
+pub(crate) mod random;
 
 pub use keys::{PresharedKey, PrivateKey, PublicKey};

@@ -1,0 +1,52 @@
+//! Random bytes from one seed, so that a run can be repeated; what was handed out cannot be computed
+//! from what is kept.
+
+use super::hash::{HASH, Secret, kdf};
+use zeroize::Zeroizing;
+
+/// A generator with fast key erasure: each draw replaces its state.
+pub(crate) struct Random(Secret);
+
+impl Random {
+    /// The generator whose whole output follows from `seed`.
+    pub(crate) fn new(seed: [u8; HASH]) -> Self {
+        Self(Zeroizing::new(seed))
+    }
+
+    /// 32 random bytes.
+    pub(crate) fn secret(&mut self) -> Secret {
+        let [state, output] = kdf(&self.0, b"tunneld random");
+        self.0 = state;
+        output
+    }
+
+    /// `N` random bytes, at most 32.
+    pub(crate) fn bytes<const N: usize>(&mut self) -> [u8; N] {
+        const { assert!(N <= HASH) };
+        std::array::from_fn({
+            let secret = self.secret();
+            move |i| secret[i]
+        })
+    }
+
+    /// A random number below 2^32.
+    pub(crate) fn u32(&mut self) -> u32 {
+        u32::from_le_bytes(self.bytes())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_seed_repeats_and_no_draw_does() {
+        let mut one = Random::new([1; HASH]);
+        let mut same = Random::new([1; HASH]);
+        let mut other = Random::new([2; HASH]);
+        let first = one.secret();
+        assert_eq!(first, same.secret());
+        assert_ne!(first, other.secret());
+        assert_ne!(first, one.secret());
+    }
+}
