@@ -15,12 +15,7 @@ pub(crate) const TAG: usize = 16;
 
 /// Seals all of `buffer` but its last 16 bytes, which become the tag, under a key used once: the nonce is zero.
 pub(crate) fn seal_once(key: &[u8; KEY], aad: &[u8], buffer: &mut [u8]) {
-    seal(
-        &ChaCha20Poly1305::new(key.into()),
-        &[0; 12].into(),
-        aad,
-        buffer,
-    );
+    seal(&ChaCha20Poly1305::new(key.into()), &[0; 12].into(), aad, buffer);
 }
 
 /// Opens what [`seal_once`] sealed; `None` if it is not authentic.
@@ -29,22 +24,12 @@ pub(crate) fn open_once<'b>(
     aad: &[u8],
     buffer: &'b mut [u8],
 ) -> Option<&'b mut [u8]> {
-    open(
-        &ChaCha20Poly1305::new(key.into()),
-        &[0; 12].into(),
-        aad,
-        buffer,
-    )
+    open(&ChaCha20Poly1305::new(key.into()), &[0; 12].into(), aad, buffer)
 }
 
 /// Seals a cookie with XChaCha20-Poly1305 under a random nonce.
 pub(crate) fn seal_cookie(key: &[u8; KEY], nonce: &[u8; 24], aad: &[u8], buffer: &mut [u8]) {
-    seal(
-        &XChaCha20Poly1305::new(key.into()),
-        nonce.into(),
-        aad,
-        buffer,
-    );
+    seal(&XChaCha20Poly1305::new(key.into()), nonce.into(), aad, buffer);
 }
 
 /// Opens what [`seal_cookie`] sealed; `None` if it is not authentic.
@@ -54,12 +39,7 @@ pub(crate) fn open_cookie<'b>(
     aad: &[u8],
     buffer: &'b mut [u8],
 ) -> Option<&'b mut [u8]> {
-    open(
-        &XChaCha20Poly1305::new(key.into()),
-        nonce.into(),
-        aad,
-        buffer,
-    )
+    open(&XChaCha20Poly1305::new(key.into()), nonce.into(), aad, buffer)
 }
 
 type Nonce<C> = chacha20poly1305::aead::Nonce<C>;
@@ -80,9 +60,7 @@ fn open<'b, C: AeadInOut>(
 ) -> Option<&'b mut [u8]> {
     let (text, tag) = buffer.split_at_mut_checked(buffer.len().checked_sub(TAG)?)?;
     let tag = (&*tag).try_into().ok()?;
-    cipher
-        .decrypt_inout_detached(nonce, aad, InOutBuf::from(&mut *text), tag)
-        .ok()?;
+    cipher.decrypt_inout_detached(nonce, aad, InOutBuf::from(&mut *text), tag).ok()?;
     Some(text)
 }
 
@@ -107,9 +85,7 @@ impl TransportKey {
 
     /// Opens what [`TransportKey::seal`] sealed; `None` if it is not authentic.
     pub(crate) fn open<'b>(&self, counter: u64, buffer: &'b mut [u8]) -> Option<&'b mut [u8]> {
-        self.0
-            .open_in_place(nonce(counter), Aad::empty(), buffer)
-            .ok()
+        self.0.open_in_place(nonce(counter), Aad::empty(), buffer).ok()
     }
 }
 
@@ -129,12 +105,7 @@ mod tests {
     fn reference_seal(key: &[u8; KEY], counter: u64, buffer: &mut [u8]) {
         let mut nonce = [0; 12];
         nonce[4..].copy_from_slice(&counter.to_le_bytes());
-        seal(
-            &ChaCha20Poly1305::new(key.into()),
-            &nonce.into(),
-            &[],
-            buffer,
-        );
+        seal(&ChaCha20Poly1305::new(key.into()), &nonce.into(), &[], buffer);
     }
 
     proptest! {
@@ -183,11 +154,7 @@ mod tests {
     #[test]
     fn what_is_shorter_than_a_tag_does_not_open() {
         for len in 0..TAG {
-            assert!(
-                TransportKey::new(&[0; KEY])
-                    .open(0, &mut vec![0; len])
-                    .is_none()
-            );
+            assert!(TransportKey::new(&[0; KEY]).open(0, &mut vec![0; len]).is_none());
             assert!(open_once(&[0; KEY], &[], &mut vec![0; len]).is_none());
         }
     }

@@ -53,12 +53,8 @@ impl PrivateKey {
     /// The X25519 product with `theirs`, or `None` if it is all zero: `theirs` has low order.
     #[must_use]
     pub(crate) fn diffie_hellman(&self, theirs: &PublicKey) -> Option<Zeroizing<[u8; KEY]>> {
-        let shared = self
-            .secret()
-            .diffie_hellman(&x25519_dalek::PublicKey::from(theirs.0));
-        shared
-            .was_contributory()
-            .then(|| Zeroizing::new(*shared.as_bytes()))
+        let shared = self.secret().diffie_hellman(&x25519_dalek::PublicKey::from(theirs.0));
+        shared.was_contributory().then(|| Zeroizing::new(*shared.as_bytes()))
     }
 
     fn secret(&self) -> StaticSecret {
@@ -190,10 +186,7 @@ mod tests {
     fn secrets_are_never_shown() {
         let key = PrivateKey::clamped([0x5a; KEY]);
         assert_eq!(format!("{key:?}"), "PrivateKey(secret)");
-        assert_eq!(
-            format!("{:?}", PresharedKey::from([0x5a; KEY])),
-            "PresharedKey(secret)"
-        );
+        assert_eq!(format!("{:?}", PresharedKey::from([0x5a; KEY])), "PresharedKey(secret)");
     }
 
     #[test]
@@ -208,10 +201,7 @@ mod tests {
         assert_eq!(bob.public_key().as_bytes(), &bob_public);
         let shared = hex("4a5d9d5ba4ce2de1728e3bf480350f25e07e21c947d19e3376f09b3c1e161742");
         let alice_public = hex("8520f0098930a754748b7ddcb43ef75a0dbf3a0d26381af4eba4a98eaa9b4e6a");
-        assert_eq!(
-            *bob.diffie_hellman(&PublicKey::from(alice_public)).unwrap(),
-            shared
-        );
+        assert_eq!(*bob.diffie_hellman(&PublicKey::from(alice_public)).unwrap(), shared);
     }
 
     #[test]

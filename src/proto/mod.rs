@@ -1,1 +1,118 @@
-//! To come.
+//! WireGuard's protocol between two hosts, without sockets, clocks, threads or the system's randomness: time and a seed
+//! come in by value.
+//!
+//! A tunnel has three parts, one for each thread, made together by [`tunnel`]:
+//! - [`Tunnel`], for control: told of handshake messages, facts and timeouts, it decides everything;
+//! - [`Outbound`]: seals packets of the overlay with the session that [`Tunnel`] installed;
+//! - [`Inbound`]: opens datagrams with the sessions that [`Tunnel`] wants open.
+//!
+//! After each call to `Tunnel` its owner sends what [`Tunnel::poll_transmit`] gives, tells what [`Tunnel::poll_event`]
+//! gives, wakes the threads that have orders, and asks [`Tunnel::poll_timeout`] when to come back. After each batch the
+//! data threads wake control if their `take_wake` says so. Nothing is sent in answer to an unauthenticated datagram but
+//! a cookie reply, and that only under load to a sender that knows our public key.
+
+mod admission;
+mod allowed_ips;
+mod constants;
+mod cookie;
+mod discard;
+mod inbound;
+mod load;
+mod noise;
+mod outbound;
+mod replay;
+mod session;
+mod shared;
+mod staged;
+mod time;
+mod timers;
+mod timestamp;
+mod tunnel;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+pub use allowed_ips::AllowedIps;
+pub use constants::HANDSHAKE_QUEUE;
+pub use discard::{Discard, Stats};
+pub use inbound::{Inbound, Received};
+pub use outbound::Outbound;
+pub use session::Role;
+pub use time::{Instant, Now};
+pub use timers::Timer;
+pub use tunnel::Tunnel;
+
+use crate::crypto::{PresharedKey, PrivateKey, PublicKey};
+use crate::wire::{Endpoint, Handshake};
+
+/// What a tunnel is made from.
+#[derive(Clone, Debug)]
+pub struct Parameters {
+    /// Our static private key.
+    pub private_key: PrivateKey,
+    /// The peer's static public key.
+    pub public_key: PublicKey,
+    /// The secret both ends share; all zero if they share none.
+    pub preshared_key: PresharedKey,
+    /// The inner networks behind the peer.
+    pub allowed_ips: Vec<IpNet>,
+    /// Where the peer is, if known.
+    pub endpoint: Option<Endpoint>,
+    /// The longest the link may stay quiet; `None`: as long as it likes.
+    pub persistent_keepalive: Option<Duration>,
+    /// The device's MTU in bytes.
+    pub mtu: usize,
+}
+
+/// Makes the three parts of a tunnel. All randomness follows from `seed`, which nobody else may know.
+#[must_use]
+pub fn tunnel(parameters: &Parameters, seed: [u8; 32]) -> (Tunnel, Outbound, Inbound) {
+    let shared = Arc::new(shared::Shared::new(parameters.endpoint, parameters.mtu));
+    let allowed_ips = Arc::new(parameters.allowed_ips.iter().copied().collect::<AllowedIps>());
+    (
+        Tunnel::new(parameters, seed, shared.clone()),
+        Outbound::new(shared.clone(), allowed_ips.clone()),
+        Inbound::new(shared, allowed_ips),
+    )
+}
+
+/// A handshake message to send.
+#[derive(Clone, Debug)]
+pub struct Transmit {
+    /// Where to.
+    pub endpoint: Endpoint,
+    /// What.
+    pub message: Handshake,
+}
+
+/// Something a person may want to know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// Both ends hold a new session.
+    HandshakeCompleted {
+        /// Where the peer is.
+        endpoint: Endpoint,
+        /// Who began it.
+        role: Role,
+    },
+    /// The peer is somewhere else than before.
+    EndpointMoved(Endpoint),
+    /// Data was sent and nothing was heard; a new handshake begins.
+    PeerSilent {
+        /// Since the peer was last heard.
+        silent_for: Duration,
+    },
+    /// No initiation of this handshake was answered; another is sent.
+    HandshakeUnanswered {
+        /// Initiations before that one.
+        sent: u32,
+    },
+    /// The peer never answered: no more initiations until there is data to send, or the keepalive is due.
+    HandshakeGivenUp,
+    /// The peer keeps asking for a session and never uses the one it gets.
+    NeverConfirmed(Endpoint),
+    /// Every key was erased, as no session began for a long time.
+    KeysErased,
+}

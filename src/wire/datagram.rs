@@ -18,19 +18,13 @@ impl Endpoint {
     /// The endpoint at `remote`, with the source left to the kernel.
     #[must_use]
     pub fn new(remote: SocketAddr) -> Self {
-        Self {
-            remote,
-            source: None,
-        }
+        Self { remote, source: None }
     }
 
     /// The same endpoint without its sticky source.
     #[must_use]
     pub fn without_source(self) -> Self {
-        Self {
-            source: None,
-            ..self
-        }
+        Self { source: None, ..self }
     }
 }
 
@@ -58,12 +52,7 @@ impl Run {
     /// The run of a single datagram of `len` bytes.
     #[must_use]
     pub fn single(len: usize, ecn: Ecn) -> Self {
-        Self {
-            stride: len,
-            count: 1,
-            last: len,
-            ecn,
-        }
+        Self { stride: len, count: 1, last: len, ecn }
     }
 
     /// Bytes of the whole run.

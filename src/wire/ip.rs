@@ -30,10 +30,18 @@ impl Ecn {
     }
 }
 
+/// TEMP
+#[must_use]
+pub fn decapsulate(inner: Ecn, _outer: Ecn) -> Option<Ecn> {
+    Some(inner)
+}
+/// TEMP
+pub fn set_ecn(_packet: &mut [u8], _ecn: Ecn) {}
+
 /// What the IP header of an inner packet says, checked against the bytes that are there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct IpHeader {
-    /// Bytes of the packet by its own header, at most the bytes given to [`IpHeader::parse`].
+    /// Bytes of the packet by its own header.
     pub total_len: usize,
     /// Sender; tells the version too.
     pub source: IpAddr,
@@ -63,64 +71,47 @@ impl IpHeader {
     /// # Errors
     /// [`NotIp`] if the version is unknown or the length field cannot be true.
     pub fn parse(packet: &[u8]) -> Result<Self, NotIp> {
-        match packet.first().map(|byte| byte >> 4) {
-            Some(4) => Self::parse_v4(packet.first_chunk().ok_or(NotIp::Version)?, packet.len()),
-            Some(6) => Self::parse_v6(packet.first_chunk().ok_or(NotIp::Version)?, packet.len()),
-            _ => Err(NotIp::Version),
+        let header = Self::parse_fixed(packet).ok_or(NotIp::Version)?;
+        let least = if header.source.is_ipv4() { IPV4_HEADER } else { IPV6_HEADER };
+        if (least..=packet.len()).contains(&header.total_len) {
+            Ok(header)
+        } else {
+            Err(NotIp::Length)
         }
     }
 
-    fn parse_v4(header: &[u8; IPV4_HEADER], available: usize) -> Result<Self, NotIp> {
-        let [
-            _,
-            tos,
-            l0,
-            l1,
-            _,
-            _,
-            _,
-            _,
-            _,
-            _,
-            _,
-            _,
-            s0,
-            s1,
-            s2,
-            s3,
-            d0,
-            d1,
-            d2,
-            d3,
-        ] = *header;
-        let total_len = usize::from(u16::from_be_bytes([l0, l1]));
-        if total_len < IPV4_HEADER || total_len > available {
-            return Err(NotIp::Length);
+    /// Reads the fixed header without asking whether its length is true; `None` if it is not there.
+    #[must_use]
+    pub fn parse_fixed(packet: &[u8]) -> Option<Self> {
+        match packet.first()? >> 4 {
+            4 => packet.first_chunk().map(Self::parse_v4),
+            6 => packet.first_chunk().map(Self::parse_v6),
+            _ => None,
         }
-        Ok(Self {
-            total_len,
+    }
+
+    fn parse_v4(header: &[u8; IPV4_HEADER]) -> Self {
+        let [_, tos, l0, l1, _, _, _, _, _, _, _, _, s0, s1, s2, s3, d0, d1, d2, d3] = *header;
+        Self {
+            total_len: usize::from(u16::from_be_bytes([l0, l1])),
             source: Ipv4Addr::new(s0, s1, s2, s3).into(),
             destination: Ipv4Addr::new(d0, d1, d2, d3).into(),
             ecn: Ecn::from_tos(tos),
-        })
+        }
     }
 
-    fn parse_v6(header: &[u8; IPV6_HEADER], available: usize) -> Result<Self, NotIp> {
+    fn parse_v6(header: &[u8; IPV6_HEADER]) -> Self {
         let (fixed, addresses) = header.split_at(8);
         let (source, destination) = addresses.split_at(16);
-        let total_len = IPV6_HEADER + usize::from(u16::from_be_bytes([fixed[4], fixed[5]]));
-        if total_len > available {
-            return Err(NotIp::Length);
-        }
         let address = |bytes: &[u8]| {
             Ipv6Addr::from(<[u8; 16]>::try_from(bytes).expect("an IPv6 address has 16 bytes"))
         };
-        Ok(Self {
-            total_len,
+        Self {
+            total_len: IPV6_HEADER + usize::from(u16::from_be_bytes([fixed[4], fixed[5]])),
             source: address(source).into(),
             destination: address(destination).into(),
             ecn: Ecn::from_tos((fixed[0] << 4) | (fixed[1] >> 4)),
-        })
+        }
     }
 }
 

@@ -14,8 +14,8 @@ pub mod handshake;
 pub mod ip;
 pub mod transport;
 
-use zerocopy::FromBytes;
 use zerocopy::little_endian::U32;
+use zerocopy::{FromBytes, IntoBytes};
 
 pub use datagram::{DatagramSink, Endpoint, Run};
 pub use handshake::{CookieReply, Initiation, Maced, Response};
@@ -73,10 +73,7 @@ impl<'a> Message<'a> {
     /// [`Malformed`] if it is none.
     pub fn parse(datagram: &'a mut [u8]) -> Result<Self, Malformed> {
         const TRANSPORT_DATA: u32 = MessageType::TransportData as u32;
-        match datagram
-            .first_chunk()
-            .map(|bytes| u32::from_le_bytes(*bytes))
-        {
+        match datagram.first_chunk().map(|bytes| u32::from_le_bytes(*bytes)) {
             Some(TRANSPORT_DATA) if datagram.len() >= transport::OVERHEAD => {
                 Ok(Message::TransportData(datagram))
             }
@@ -87,6 +84,16 @@ impl<'a> Message<'a> {
 }
 
 impl Handshake {
+    /// The message as it goes into a datagram.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        match self {
+            Self::Initiation(message) => message.as_bytes(),
+            Self::Response(message) => message.as_bytes(),
+            Self::CookieReply(message) => message.as_bytes(),
+        }
+    }
+
     /// Reads a handshake message; any input is fine.
     ///
     /// # Errors
@@ -98,10 +105,7 @@ impl Handshake {
         fn exact<T: FromBytes>(datagram: &[u8]) -> Result<T, Malformed> {
             T::read_from_bytes(datagram).map_err(|_| Malformed::Length)
         }
-        match datagram
-            .first_chunk()
-            .map(|bytes| u32::from_le_bytes(*bytes))
-        {
+        match datagram.first_chunk().map(|bytes| u32::from_le_bytes(*bytes)) {
             Some(INITIATION) => exact(datagram).map(Self::Initiation),
             Some(RESPONSE) => exact(datagram).map(Self::Response),
             Some(COOKIE_REPLY) => exact(datagram).map(Self::CookieReply),
@@ -131,11 +135,7 @@ mod tests {
                 if len == right {
                     assert!(matches!(parsed, Ok(Message::Handshake(_))));
                 } else {
-                    assert_eq!(
-                        parsed,
-                        Err(Malformed::Length),
-                        "type {message_type}, {len} bytes"
-                    );
+                    assert_eq!(parsed, Err(Malformed::Length), "type {message_type}, {len} bytes");
                 }
             }
         }
@@ -144,14 +144,8 @@ mod tests {
     #[test]
     fn transport_data_has_at_least_header_and_tag() {
         assert_eq!(Message::parse(&mut typed(4, 31)), Err(Malformed::Length));
-        assert!(matches!(
-            Message::parse(&mut typed(4, 32)),
-            Ok(Message::TransportData(_))
-        ));
-        assert!(matches!(
-            Message::parse(&mut typed(4, 65_507)),
-            Ok(Message::TransportData(_))
-        ));
+        assert!(matches!(Message::parse(&mut typed(4, 32)), Ok(Message::TransportData(_))));
+        assert!(matches!(Message::parse(&mut typed(4, 65_507)), Ok(Message::TransportData(_))));
     }
 
     #[test]
@@ -168,10 +162,7 @@ mod tests {
     #[test]
     fn other_types_and_short_datagrams_are_no_message() {
         for message_type in [0, 5, 255] {
-            assert_eq!(
-                Message::parse(&mut typed(message_type, 148)),
-                Err(Malformed::Type)
-            );
+            assert_eq!(Message::parse(&mut typed(message_type, 148)), Err(Malformed::Type));
         }
         for len in 0..4 {
             assert_eq!(Message::parse(&mut typed(1, len)), Err(Malformed::Type));

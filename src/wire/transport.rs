@@ -39,15 +39,7 @@ mod tests {
 
     #[test]
     fn padding_reaches_the_next_sixteen_but_not_past_the_mtu() {
-        let cases = [
-            (0, 0),
-            (1, 16),
-            (16, 16),
-            (17, 32),
-            (1409, 1420),
-            (1420, 1420),
-            (1500, 1500),
-        ];
+        let cases = [(0, 0), (1, 16), (16, 16), (17, 32), (1409, 1420), (1420, 1420), (1500, 1500)];
         for (len, expected) in cases {
             assert_eq!(padded(len, 1420), expected, "of {len} bytes");
         }

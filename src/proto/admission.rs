@@ -1,0 +1,60 @@
+//! Which handshake messages are worth a key exchange (WireGuard paper §5.3): those with a valid mac1; under load
+//! only those of a source that proved its address with a cookie and keeps to its rate.
+
+use super::cookie::CookieChecker;
+use super::discard::Discard;
+use super::load::{LoadDetector, RateLimiter};
+use super::time::Instant;
+use crate::crypto::PublicKey;
+use crate::crypto::random::Random;
+use crate::wire::{CookieReply, Endpoint, Maced};
+
+/// Our side's gate for handshake messages.
+pub(crate) struct Admission {
+    checker: CookieChecker,
+    load: LoadDetector,
+    limiter: RateLimiter,
+}
+
+/// A message that may not pass.
+pub(crate) enum Refusal {
+    /// It gets no answer.
+    Silent(Discard),
+    /// It gets a cookie, to come back with.
+    Cookie(CookieReply),
+}
+
+impl Admission {
+    pub(crate) fn new(ours: &PublicKey) -> Self {
+        Self {
+            checker: CookieChecker::new(ours),
+            load: LoadDetector::default(),
+            limiter: RateLimiter::default(),
+        }
+    }
+
+    /// Whether `message` may pass, with `queued` more waiting behind it.
+    pub(crate) fn admit(
+        &mut self,
+        now: Instant,
+        random: &mut Random,
+        from: Endpoint,
+        message: &impl Maced,
+        queued: usize,
+    ) -> Result<(), Refusal> {
+        let under_load = self.load.under_load(now, queued);
+        if !self.checker.mac1_is_valid(message) {
+            return Err(Refusal::Silent(Discard::Mac1));
+        }
+        if !under_load {
+            return Ok(());
+        }
+        if !self.checker.mac2_is_valid(now, message, from.remote) {
+            return Err(Refusal::Cookie(self.checker.reply(now, random, message, from.remote)));
+        }
+        if !self.limiter.allow(now, from.remote.ip()) {
+            return Err(Refusal::Silent(Discard::RateLimited));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,154 @@
+//! Why a packet or message went no further, each reason with its name and its counter.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+macro_rules! discards {
+    ($($(#[doc = $doc:literal])+ $reason:ident = $name:literal,)+) => {
+        /// Why a packet or message went no further. A discard is counted, and logged at most at TRACE.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum Discard {
+            $($(#[doc = $doc])+ $reason,)+
+        }
+
+        impl Discard {
+            /// Every reason, in the order of declaration.
+            pub const ALL: &[Self] = &[$(Self::$reason,)+];
+
+            /// Its name in logs and status.
+            #[must_use]
+            pub fn name(self) -> &'static str {
+                match self {
+                    $(Self::$reason => $name,)+
+                }
+            }
+        }
+    };
+}
+
+discards! {
+    /// A datagram whose first four bytes name no message.
+    MessageType = "message_type",
+    /// A datagram that has not the length of its message.
+    MessageLength = "message_length",
+    /// A handshake message that found the queue to control full.
+    HandshakeQueueFull = "handshake_queue_full",
+    /// A handshake message from someone who does not know our public key.
+    Mac1 = "mac1",
+    /// A handshake message under load without a valid cookie; answered with a cookie reply.
+    CookieRequired = "cookie_required",
+    /// A handshake message under load beyond its source's rate.
+    RateLimited = "rate_limited",
+    /// An initiation that does not decrypt.
+    InitiationNotAuthentic = "initiation_not_authentic",
+    /// An initiation of another static key than the configured peer's.
+    UnknownPeer = "unknown_peer",
+    /// An initiation whose timestamp is not greater than all before: a replay.
+    InitiationReplayed = "initiation_replayed",
+    /// An initiation too soon after the one before.
+    InitiationFlood = "initiation_flood",
+    /// A response or cookie reply to no message of ours.
+    NothingOutstanding = "nothing_outstanding",
+    /// A response to our initiation that does not decrypt: another preshared key, or a forgery.
+    ResponseNotAuthentic = "response_not_authentic",
+    /// A cookie reply that does not decrypt.
+    CookieNotAuthentic = "cookie_not_authentic",
+    /// A key exchange with a public key of low order.
+    LowOrderKey = "low_order_key",
+    /// Transport data for no session of ours.
+    UnknownReceiver = "unknown_receiver",
+    /// Transport data of a session past its time or its last counter.
+    SessionEnded = "session_ended",
+    /// Transport data that does not decrypt.
+    DataNotAuthentic = "data_not_authentic",
+    /// Transport data whose counter was seen before, or lies behind the replay window.
+    Replayed = "replayed",
+    /// An inner packet, either way, that is neither IPv4 nor IPv6.
+    NotIp = "not_ip",
+    /// An inner packet from the peer whose length field cannot be true.
+    InnerLength = "inner_length",
+    /// An inner packet from the peer with a source outside `allowed_ips`.
+    SourceNotAllowed = "source_not_allowed",
+    /// An inner packet to the peer with a destination outside `allowed_ips`.
+    DestinationNotAllowed = "destination_not_allowed",
+    /// An inner packet to the peer that no datagram can carry.
+    PacketTooLong = "packet_too_long",
+    /// A packet marked as congested on the way that never allowed the mark (RFC 6040 §4.2).
+    CongestionMark = "congestion_mark",
+    /// The oldest packet that waited for a session, as too many did.
+    StagedOverflow = "staged_overflow",
+    /// A packet that waited for a session until the handshake was given up.
+    HandshakeGivenUp = "handshake_given_up",
+}
+
+/// Counters that the threads share; each is exact, but they are not read at one instant.
+#[derive(Debug)]
+pub struct Stats {
+    discards: [AtomicU64; Discard::ALL.len()],
+    sent: Traffic,
+    received: Traffic,
+}
+
+/// Inner packets one way.
+#[derive(Debug, Default)]
+struct Traffic {
+    packets: AtomicU64,
+    bytes: AtomicU64,
+}
+
+impl Default for Stats {
+    fn default() -> Self {
+        Self {
+            discards: std::array::from_fn(|_| AtomicU64::new(0)),
+            sent: Traffic::default(),
+            received: Traffic::default(),
+        }
+    }
+}
+
+impl Stats {
+    /// Counts one discard.
+    pub fn discard(&self, reason: Discard) {
+        self.discard_many(reason, 1);
+    }
+
+    pub(crate) fn discard_many(&self, reason: Discard, count: u64) {
+        self.discards[reason as usize].fetch_add(count, Ordering::Relaxed);
+    }
+
+    pub(crate) fn add_sent(&self, packets: u64, bytes: u64) {
+        self.sent.add(packets, bytes);
+    }
+
+    pub(crate) fn add_received(&self, packets: u64, bytes: u64) {
+        self.received.add(packets, bytes);
+    }
+
+    /// How often `reason` was met.
+    #[must_use]
+    pub fn discards(&self, reason: Discard) -> u64 {
+        self.discards[reason as usize].load(Ordering::Relaxed)
+    }
+
+    /// Inner packets and bytes sealed for the peer.
+    #[must_use]
+    pub fn sent(&self) -> (u64, u64) {
+        self.sent.load()
+    }
+
+    /// Inner packets and bytes accepted from the peer.
+    #[must_use]
+    pub fn received(&self) -> (u64, u64) {
+        self.received.load()
+    }
+}
+
+impl Traffic {
+    fn add(&self, packets: u64, bytes: u64) {
+        self.packets.fetch_add(packets, Ordering::Relaxed);
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    fn load(&self) -> (u64, u64) {
+        (self.packets.load(Ordering::Relaxed), self.bytes.load(Ordering::Relaxed))
+    }
+}

@@ -1,0 +1,139 @@
+//! Load and what it costs a source: by the depth of the queue to control, whoever fills it; then, for sources
+//! that proved their address with a cookie, so many messages a second (WireGuard paper §5.3).
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv6Addr};
+use std::time::Duration;
+
+use super::constants::{PER_SOURCE_BURST, PER_SOURCE_RATE, UNDER_LOAD_QUEUED, UNDER_LOAD_TIME};
+use super::time::Instant;
+
+/// Most sources that are remembered; others wait until some are forgotten.
+const MAX_SOURCES: usize = 8192;
+/// What one message costs, in time.
+const COST: Duration = Duration::from_nanos(1_000_000_000 / PER_SOURCE_RATE as u64);
+/// The most time a source can save up.
+const SAVINGS: Duration = Duration::from_nanos(COST.as_nanos() as u64 * PER_SOURCE_BURST as u64);
+/// After this long without a message a source has all its savings again and is forgotten.
+const MEMORY: Duration = Duration::from_secs(1);
+const _: () = assert!(SAVINGS.as_nanos() <= MEMORY.as_nanos());
+
+/// Tells load from calm.
+#[derive(Default)]
+pub(crate) struct LoadDetector(Option<Instant>);
+
+impl LoadDetector {
+    /// Whether we are under load, with `queued` handshake messages waiting behind this one.
+    pub(crate) fn under_load(&mut self, now: Instant, queued: usize) -> bool {
+        if queued >= UNDER_LOAD_QUEUED {
+            self.0 = Some(now);
+        }
+        self.0.is_some_and(|seen| now.since(seen) < UNDER_LOAD_TIME)
+    }
+}
+
+/// A token bucket for each source: an IPv4 address or an IPv6 /64.
+#[derive(Default)]
+pub(crate) struct RateLimiter {
+    sources: BTreeMap<IpAddr, Bucket>,
+    swept: Option<Instant>,
+}
+
+struct Bucket {
+    savings: Duration,
+    refilled: Instant,
+}
+
+impl RateLimiter {
+    /// Whether `source` may send one more message now.
+    pub(crate) fn allow(&mut self, now: Instant, source: IpAddr) -> bool {
+        self.forget_the_silent(now);
+        let source = network(source);
+        if self.sources.len() >= MAX_SOURCES && !self.sources.contains_key(&source) {
+            return false;
+        }
+        let full = Bucket { savings: SAVINGS, refilled: now };
+        let bucket = self.sources.entry(source).or_insert(full);
+        bucket.savings = (bucket.savings + now.since(bucket.refilled)).min(SAVINGS);
+        bucket.refilled = now;
+        match bucket.savings.checked_sub(COST) {
+            Some(left) => {
+                bucket.savings = left;
+                true
+            }
+            None => false,
+        }
+    }
+
+    fn forget_the_silent(&mut self, now: Instant) {
+        if self.swept.is_some_and(|swept| now.since(swept) < MEMORY) {
+            return;
+        }
+        self.sources.retain(|_, bucket| now.since(bucket.refilled) < MEMORY);
+        self.swept = Some(now);
+    }
+}
+
+fn network(source: IpAddr) -> IpAddr {
+    match source {
+        IpAddr::V4(_) => source,
+        IpAddr::V6(address) => {
+            Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(millis: u64) -> Instant {
+        Instant::from_nanos(1_000_000_000 + millis * 1_000_000)
+    }
+
+    #[test]
+    fn load_begins_with_the_queue_and_lasts_a_second() {
+        let mut load = LoadDetector::default();
+        assert!(!load.under_load(at(0), 511));
+        assert!(load.under_load(at(0), 512));
+        assert!(load.under_load(at(999), 0));
+        assert!(!load.under_load(at(1000), 0));
+    }
+
+    #[test]
+    fn a_source_has_a_burst_of_five_and_twenty_a_second() {
+        let mut limiter = RateLimiter::default();
+        let source = IpAddr::from([10, 0, 0, 1]);
+        for _ in 0..5 {
+            assert!(limiter.allow(at(0), source));
+        }
+        assert!(!limiter.allow(at(0), source));
+        assert!(!limiter.allow(at(49), source));
+        assert!(limiter.allow(at(51), source));
+        let allowed = (0..10_000).filter(|n| limiter.allow(at(51 + n), source)).count();
+        assert!((195..=205).contains(&allowed), "{allowed} in ten seconds");
+    }
+
+    #[test]
+    fn an_ipv6_source_is_its_first_64_bits() {
+        let mut limiter = RateLimiter::default();
+        for host in 0..5u128 {
+            assert!(limiter.allow(at(0), Ipv6Addr::from_bits(1 << 64 | host).into()));
+        }
+        assert!(!limiter.allow(at(0), Ipv6Addr::from_bits(1 << 64 | 99).into()));
+        assert!(limiter.allow(at(0), Ipv6Addr::from_bits(2 << 64).into()));
+    }
+
+    #[test]
+    fn the_table_is_bounded_and_forgets() {
+        let mut limiter = RateLimiter::default();
+        for source in 0..20_000u32 {
+            limiter.allow(at(0), IpAddr::V4(source.into()));
+        }
+        assert_eq!(limiter.sources.len(), MAX_SOURCES);
+        assert!(limiter.allow(at(0), IpAddr::V4(1u32.into())));
+        assert!(!limiter.allow(at(0), IpAddr::V4(19_999u32.into())));
+        assert!(limiter.allow(at(1000), IpAddr::V4(19_999u32.into())));
+        assert_eq!(limiter.sources.len(), 1);
+    }
+}

@@ -1,0 +1,279 @@
+//! The handshake, `Noise_IKpsk2_25519_ChaChaPoly_BLAKE2s` (WireGuard paper §5.4):
+//!
+//! ```text
+//! <- s
+//! ...
+//! -> e, es, s, ss, {t}
+//! <- e, ee, se, psk, {}
+//! ```
+//!
+//! Each function follows a message token by token. States and keys are erased when dropped, and a state is
+//! consumed by the step that needs it last.
+
+use std::sync::LazyLock;
+
+use zeroize::Zeroizing;
+
+use super::discard::Discard;
+use super::timestamp::Timestamp;
+use crate::crypto::aead::{TAG, open_once, seal_once};
+use crate::crypto::hash::{HASH, Secret, hash, kdf};
+use crate::crypto::random::Random;
+use crate::crypto::{PresharedKey, PrivateKey, PublicKey};
+use crate::wire::{Initiation, MessageType, Response};
+
+const CONSTRUCTION: &[u8] = b"Noise_IKpsk2_25519_ChaChaPoly_BLAKE2s";
+const IDENTIFIER: &[u8] = b"WireGuard v1 zx2c4 Jason@zx2c4.com";
+
+/// Who we are and who the peer is: all that lasts longer than a handshake.
+pub(crate) struct Identity {
+    private_key: PrivateKey,
+    public_key: PublicKey,
+    peer: PublicKey,
+    preshared_key: PresharedKey,
+    /// The product of both static keys; `None` if the peer's has low order: then no handshake succeeds.
+    static_static: Option<Secret>,
+}
+
+/// Our initiation that waits for its response.
+pub(crate) struct SentInitiation {
+    index: u32,
+    ephemeral: PrivateKey,
+    state: Symmetric,
+}
+
+/// The peer's initiation, authentic, to be answered.
+pub(crate) struct ReceivedInitiation {
+    peer_index: u32,
+    peer_ephemeral: PublicKey,
+    /// When the peer says it was made.
+    pub(crate) timestamp: Timestamp,
+    state: Symmetric,
+}
+
+/// What a handshake leaves: the keys of a session and both ends' index for it.
+pub(crate) struct SessionKeys {
+    pub(crate) local_index: u32,
+    pub(crate) peer_index: u32,
+    pub(crate) send: Secret,
+    pub(crate) receive: Secret,
+}
+
+impl Identity {
+    pub(crate) fn new(
+        private_key: PrivateKey,
+        peer: PublicKey,
+        preshared_key: PresharedKey,
+    ) -> Self {
+        let public_key = private_key.public_key();
+        let static_static = private_key.diffie_hellman(&peer);
+        Self { private_key, public_key, peer, preshared_key, static_static }
+    }
+
+    pub(crate) fn public_key(&self) -> &PublicKey {
+        &self.public_key
+    }
+
+    pub(crate) fn peer(&self) -> &PublicKey {
+        &self.peer
+    }
+
+    /// Our initiation, its MACs left open; `None` if the peer's key has low order.
+    pub(crate) fn create_initiation(
+        &self,
+        random: &mut Random,
+        index: u32,
+        timestamp: &Timestamp,
+    ) -> Option<(Initiation, SentInitiation)> {
+        let mut state = Symmetric::new(&self.peer);
+        // e
+        let ephemeral = PrivateKey::clamped(*random.secret());
+        let ephemeral_public = ephemeral.public_key();
+        state.mix_ephemeral(&ephemeral_public);
+        // es
+        let key = state.mix_key(&*ephemeral.diffie_hellman(&self.peer)?);
+        // s
+        let static_key = state.seal(&key, self.public_key.as_bytes());
+        // ss
+        let key = state.mix_key(&**self.static_static.as_ref()?);
+        // {t}
+        let timestamp = state.seal(&key, timestamp);
+        let message = Initiation {
+            message_type: MessageType::Initiation.into(),
+            sender: index.into(),
+            ephemeral: *ephemeral_public.as_bytes(),
+            static_key,
+            timestamp,
+            mac1: [0; 16],
+            mac2: [0; 16],
+        };
+        Some((message, SentInitiation { index, ephemeral, state }))
+    }
+
+    /// Reads the peer's initiation; whether its timestamp is new is for the caller to say.
+    pub(crate) fn consume_initiation(
+        &self,
+        message: &Initiation,
+    ) -> Result<ReceivedInitiation, Discard> {
+        let mut state = Symmetric::new(&self.public_key);
+        // e
+        let peer_ephemeral = PublicKey::from(message.ephemeral);
+        state.mix_ephemeral(&peer_ephemeral);
+        // es
+        let product = self.private_key.diffie_hellman(&peer_ephemeral);
+        let key = state.mix_key(&*product.ok_or(Discard::LowOrderKey)?);
+        // s
+        let peer = state.open(&key, message.static_key).ok_or(Discard::InitiationNotAuthentic)?;
+        if PublicKey::from(peer) != self.peer {
+            return Err(Discard::UnknownPeer);
+        }
+        // ss
+        let product = self.static_static.as_ref().ok_or(Discard::LowOrderKey)?;
+        let key = state.mix_key(&**product);
+        // {t}
+        let timestamp =
+            state.open(&key, message.timestamp).ok_or(Discard::InitiationNotAuthentic)?;
+        Ok(ReceivedInitiation {
+            peer_index: message.sender.get(),
+            peer_ephemeral,
+            timestamp,
+            state,
+        })
+    }
+
+    /// Our response, its MACs left open, and the session it begins.
+    pub(crate) fn create_response(
+        &self,
+        random: &mut Random,
+        index: u32,
+        initiation: ReceivedInitiation,
+    ) -> Result<(Response, SessionKeys), Discard> {
+        let ReceivedInitiation { peer_index, peer_ephemeral, mut state, .. } = initiation;
+        // e
+        let ephemeral = PrivateKey::clamped(*random.secret());
+        let ephemeral_public = ephemeral.public_key();
+        state.mix_ephemeral(&ephemeral_public);
+        // ee
+        state.mix_key(&*ephemeral.diffie_hellman(&peer_ephemeral).ok_or(Discard::LowOrderKey)?);
+        // se
+        state.mix_key(&*ephemeral.diffie_hellman(&self.peer).ok_or(Discard::LowOrderKey)?);
+        // psk
+        let key = state.mix_preshared(&self.preshared_key);
+        // {}
+        let empty = state.seal(&key, &[]);
+        let message = Response {
+            message_type: MessageType::Response.into(),
+            sender: index.into(),
+            receiver: peer_index.into(),
+            ephemeral: *ephemeral_public.as_bytes(),
+            empty,
+            mac1: [0; 16],
+            mac2: [0; 16],
+        };
+        let [receive, send] = state.split();
+        Ok((message, SessionKeys { local_index: index, peer_index, send, receive }))
+    }
+
+    /// Reads the response to `initiation`, which stays valid if the response is not authentic.
+    pub(crate) fn consume_response(
+        &self,
+        initiation: &SentInitiation,
+        message: &Response,
+    ) -> Result<SessionKeys, Discard> {
+        let mut state = initiation.state.clone();
+        // e
+        let peer_ephemeral = PublicKey::from(message.ephemeral);
+        state.mix_ephemeral(&peer_ephemeral);
+        // ee
+        let product = initiation.ephemeral.diffie_hellman(&peer_ephemeral);
+        state.mix_key(&*product.ok_or(Discard::LowOrderKey)?);
+        // se
+        let product = self.private_key.diffie_hellman(&peer_ephemeral);
+        state.mix_key(&*product.ok_or(Discard::LowOrderKey)?);
+        // psk
+        let key = state.mix_preshared(&self.preshared_key);
+        // {}
+        let [] = state.open(&key, message.empty).ok_or(Discard::ResponseNotAuthentic)?;
+        let [send, receive] = state.split();
+        let peer_index = message.sender.get();
+        Ok(SessionKeys { local_index: initiation.index, peer_index, send, receive })
+    }
+}
+
+impl SentInitiation {
+    /// The sender index it carries.
+    pub(crate) fn index(&self) -> u32 {
+        self.index
+    }
+}
+
+/// Chaining key and handshake hash of a handshake under way.
+#[derive(Clone)]
+struct Symmetric {
+    chaining_key: Secret,
+    hash: Secret,
+}
+
+impl Symmetric {
+    /// The state before the first message to the host with key `responder`.
+    fn new(responder: &PublicKey) -> Self {
+        static START: LazyLock<([u8; HASH], [u8; HASH])> = LazyLock::new(|| {
+            let chaining_key = hash(&[CONSTRUCTION]);
+            (chaining_key, hash(&[&chaining_key, IDENTIFIER]))
+        });
+        let (chaining_key, hash) = *START;
+        let mut state =
+            Self { chaining_key: Zeroizing::new(chaining_key), hash: Zeroizing::new(hash) };
+        state.mix_hash(responder.as_bytes());
+        state
+    }
+
+    fn mix_hash(&mut self, data: &[u8]) {
+        *self.hash = hash(&[&*self.hash, data]);
+    }
+
+    fn mix_ephemeral(&mut self, ephemeral: &PublicKey) {
+        [self.chaining_key] = kdf(&self.chaining_key, ephemeral.as_bytes());
+        self.mix_hash(ephemeral.as_bytes());
+    }
+
+    fn mix_key(&mut self, product: &[u8; HASH]) -> Secret {
+        let [chaining_key, key] = kdf(&self.chaining_key, product);
+        self.chaining_key = chaining_key;
+        key
+    }
+
+    fn mix_preshared(&mut self, preshared_key: &PresharedKey) -> Secret {
+        let [chaining_key, temporary, key] = kdf(&self.chaining_key, preshared_key.as_bytes());
+        self.chaining_key = chaining_key;
+        self.mix_hash(&*temporary);
+        key
+    }
+
+    /// Seals `text` into as many bytes and a tag: `SEALED` is its length plus 16.
+    fn seal<const SEALED: usize>(&mut self, key: &Secret, text: &[u8]) -> [u8; SEALED] {
+        let mut sealed = [0; SEALED];
+        sealed[..text.len()].copy_from_slice(text);
+        seal_once(key, &*self.hash, &mut sealed[..text.len() + TAG]);
+        self.mix_hash(&sealed);
+        sealed
+    }
+
+    /// Opens what [`Symmetric::seal`] sealed; `None` if it is not authentic.
+    fn open<const SEALED: usize, const TEXT: usize>(
+        &mut self,
+        key: &Secret,
+        sealed: [u8; SEALED],
+    ) -> Option<[u8; TEXT]> {
+        let mut buffer = sealed;
+        let text = open_once(key, &*self.hash, &mut buffer)?;
+        let text = (&*text).try_into().ok()?;
+        self.mix_hash(&sealed);
+        Some(text)
+    }
+
+    /// The transport keys: initiator to responder, and back.
+    fn split(self) -> [Secret; 2] {
+        kdf(&self.chaining_key, &[])
+    }
+}

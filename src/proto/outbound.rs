@@ -1,0 +1,187 @@
+//! The outbound half of a tunnel: packets of the overlay become transport data, in the order they come.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::allowed_ips::AllowedIps;
+use super::discard::Discard;
+use super::session::SealingHalf;
+use super::shared::{Orders, Shared};
+use super::staged::Staged;
+use super::time::Instant;
+use crate::wire::datagram::{MAX_RUN_BYTES, MAX_RUN_COUNT};
+use crate::wire::handshake::TAG;
+use crate::wire::transport::{HEADER, OVERHEAD, padded};
+use crate::wire::{DatagramSink, Ecn, Endpoint, IpHeader, Run, Superpacket};
+
+/// Owned by the outbound thread.
+pub struct Outbound {
+    shared: Arc<Shared>,
+    allowed_ips: Arc<AllowedIps>,
+    staged: Staged,
+    wake_control: bool,
+}
+
+impl Outbound {
+    pub(crate) fn new(shared: Arc<Shared>, allowed_ips: Arc<AllowedIps>) -> Self {
+        Self { shared, allowed_ips, staged: Staged::default(), wake_control: false }
+    }
+
+    /// Where datagrams go now; `None` while the peer's address is unknown.
+    #[must_use]
+    pub fn endpoint(&self) -> Option<Endpoint> {
+        self.shared.endpoint()
+    }
+
+    /// To be called when a datagram could not leave from its sticky source.
+    pub fn forget_source(&self) {
+        self.shared.forget_source();
+    }
+
+    /// Whether control must be woken, since the last call.
+    pub fn take_wake(&mut self) -> bool {
+        std::mem::take(&mut self.wake_control)
+    }
+
+    /// Seals every segment of `packet` into `sink`, or stages them until there is a session.
+    ///
+    /// # Errors
+    /// The packet went no further; it is counted.
+    pub fn send(
+        &mut self,
+        now: Instant,
+        packet: &impl Superpacket,
+        sink: &mut impl DatagramSink,
+    ) -> Result<(), Discard> {
+        self.obey(now, sink);
+        let header = self.check(packet).inspect_err(|reason| self.shared.stats.discard(*reason))?;
+        let sealing = self.shared.sealing.load();
+        let sent = match sealing.as_deref() {
+            Some(sealing) => self.seal(now, sealing, packet, header.ecn, sink),
+            None => 0,
+        };
+        if sent > 0 {
+            self.wake_control |= self.shared.facts.data_sent(now);
+        }
+        if sent < packet.count() {
+            self.stage(packet, sent);
+        }
+        let rekey = sealing.as_deref().is_none_or(|sealing| sealing.wants_rekey(now));
+        if rekey || sent < packet.count() {
+            self.wake_control |= self.shared.facts.want_handshake();
+        }
+        Ok(())
+    }
+
+    /// Does what control ordered: to be called whenever it wakes outbound.
+    pub fn obey(&mut self, now: Instant, sink: &mut impl DatagramSink) {
+        let orders = self.shared.outbound_orders.take();
+        if orders & Orders::ABANDON != 0 {
+            let abandoned = self.staged.clear();
+            self.shared.stats.discard_many(Discard::HandshakeGivenUp, abandoned as u64);
+        }
+        if orders & Orders::KEEPALIVE != 0 && self.staged.is_empty() {
+            self.send_keepalive(now, sink);
+        }
+        if orders & (Orders::FLUSH | Orders::KEEPALIVE) != 0 {
+            self.flush_staged(now, sink);
+        }
+    }
+
+    fn check(&self, packet: &impl Superpacket) -> Result<IpHeader, Discard> {
+        // The length was checked by whoever split the superpacket: only the first header is here.
+        let header = IpHeader::parse_fixed(packet.header()).ok_or(Discard::NotIp)?;
+        if !self.allowed_ips.contains(header.destination) {
+            return Err(Discard::DestinationNotAllowed);
+        }
+        if padded(packet.segment_size(), self.mtu()) + OVERHEAD > MAX_RUN_BYTES {
+            return Err(Discard::PacketTooLong);
+        }
+        Ok(header)
+    }
+
+    /// Seals run after run; how many segments were sealed before the session ended, if it did.
+    fn seal(
+        &self,
+        now: Instant,
+        sealing: &SealingHalf,
+        packet: &impl Superpacket,
+        ecn: Ecn,
+        sink: &mut impl DatagramSink,
+    ) -> usize {
+        let mtu = self.mtu();
+        let count = packet.count();
+        let datagram = |len| padded(len, mtu) + OVERHEAD;
+        let stride = datagram(packet.segment_size());
+        let most = MAX_RUN_COUNT.min(MAX_RUN_BYTES / stride);
+        let mut sent = 0;
+        let mut bytes = 0;
+        while sent < count {
+            let in_run = most.min(count - sent);
+            let Some(counter) = sealing.take_counters(now, in_run) else {
+                break;
+            };
+            let ends = sent + in_run == count;
+            let last = if ends { datagram(packet.last_size()) } else { stride };
+            let slots = sink.reserve(Run { stride, count: in_run, last, ecn });
+            for (index, slot) in (sent..).zip(slots.chunks_mut(stride)) {
+                let len =
+                    if index + 1 == count { packet.last_size() } else { packet.segment_size() };
+                let text = slot.len() - TAG;
+                packet.write_segment(index, &mut slot[HEADER..HEADER + len]);
+                slot[HEADER + len..text].fill(0);
+                bytes += len;
+            }
+            sealing.seal_run(counter, slots, stride);
+            sent += in_run;
+        }
+        self.shared.stats.add_sent(sent as u64, bytes as u64);
+        sent
+    }
+
+    fn mtu(&self) -> usize {
+        self.shared.mtu.load(Ordering::Relaxed)
+    }
+
+    fn stage(&mut self, packet: &impl Superpacket, from: usize) {
+        for index in from..packet.count() {
+            let last = index + 1 == packet.count();
+            let mut segment =
+                vec![0; if last { packet.last_size() } else { packet.segment_size() }];
+            packet.write_segment(index, &mut segment);
+            if self.staged.push(segment) {
+                self.shared.stats.discard(Discard::StagedOverflow);
+            }
+        }
+    }
+
+    fn flush_staged(&mut self, now: Instant, sink: &mut impl DatagramSink) {
+        let sealing = self.shared.sealing.load();
+        let Some(sealing) = sealing.as_deref() else {
+            return;
+        };
+        while let Some(packet) = self.staged.pop() {
+            let segment = packet.as_slice();
+            let ecn = IpHeader::parse_fixed(segment).map_or(Ecn::NotEct, |header| header.ecn);
+            if self.seal(now, sealing, &segment, ecn, sink) == 0 {
+                self.staged.unpop(packet);
+                self.wake_control |= self.shared.facts.want_handshake();
+                return;
+            }
+            self.wake_control |= self.shared.facts.data_sent(now);
+        }
+    }
+
+    fn send_keepalive(&self, now: Instant, sink: &mut impl DatagramSink) {
+        let sealing = self.shared.sealing.load();
+        let Some(sealing) = sealing.as_deref() else {
+            return;
+        };
+        let Some(counter) = sealing.take_counters(now, 1) else {
+            return;
+        };
+        let slot = sink.reserve(Run::single(OVERHEAD, Ecn::NotEct));
+        sealing.seal_run(counter, slot, OVERHEAD);
+        self.shared.facts.sent(now);
+    }
+}

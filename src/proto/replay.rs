@@ -1,0 +1,132 @@
+//! The replay window: which counters of a session were seen (RFC 6479).
+
+use super::constants::REJECT_AFTER_MESSAGES;
+
+/// Bits of the ring.
+const BITS: u64 = 8192;
+/// Bits of one word of it.
+const WORD: u64 = u64::BITS as u64;
+/// Words of the ring.
+const WORDS: usize = (BITS / WORD) as usize;
+/// How far behind the greatest counter one may be, as in the kernel: one word of the ring is being filled.
+pub(crate) const WINDOW: u64 = BITS - WORD;
+
+/// Accepts each counter once. Only counters of authentic packets may be shown to it.
+pub(crate) struct ReplayWindow {
+    /// The first counter greater than all accepted ones.
+    end: u64,
+    seen: [u64; WORDS],
+}
+
+impl ReplayWindow {
+    pub(crate) fn new() -> Self {
+        Self { end: 0, seen: [0; WORDS] }
+    }
+
+    /// Whether `counter` is new; from now on it is not. One further behind than [`WINDOW`] counts as
+    /// seen, and so does one that no session may use.
+    pub(crate) fn accept(&mut self, counter: u64) -> bool {
+        if counter >= REJECT_AFTER_MESSAGES || counter.saturating_add(WINDOW + 1) < self.end {
+            return false;
+        }
+        if counter >= self.end {
+            self.advance(counter);
+        }
+        let word = &mut self.seen[Self::word(counter / WORD)];
+        let bit = 1 << (counter % WORD);
+        let new = *word & bit == 0;
+        *word |= bit;
+        new
+    }
+
+    /// Clears the words between the greatest counter so far and `counter`, which becomes the greatest.
+    fn advance(&mut self, counter: u64) {
+        let first = self.end.div_ceil(WORD);
+        let last = counter / WORD;
+        for word in first..=last.min(first.saturating_add(WORDS as u64 - 1)) {
+            self.seen[Self::word(word)] = 0;
+        }
+        self.end = counter + 1;
+    }
+
+    fn word(number: u64) -> usize {
+        (number % WORDS as u64) as usize
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A window, then (counter, accepted) one after the other.
+    fn check(steps: impl IntoIterator<Item = (u64, bool)>) {
+        let mut window = ReplayWindow::new();
+        for (number, (counter, expected)) in steps.into_iter().enumerate() {
+            assert_eq!(window.accept(counter), expected, "step {number}: counter {counter}");
+        }
+    }
+
+    #[test]
+    fn each_counter_is_accepted_once() {
+        check([(0, true), (1, true), (1, false), (9, true), (8, true), (7, true), (7, false)]);
+        check([(8, true), (7, true), (7, false), (0, true), (0, false), (8, false)]);
+    }
+
+    #[test]
+    fn what_lies_behind_the_window_is_refused() {
+        check([(WINDOW, true), (0, true), (0, false)]);
+        check([(WINDOW + 1, true), (0, false), (1, true), (1, false)]);
+        check([(16_384, true), (16_384 - WINDOW, true), (16_383 - WINDOW, false), (1, false)]);
+        check([(8128, true), (0, true), (8129, true), (1, true), (8131, true), (2, false)]);
+    }
+
+    #[test]
+    fn a_jump_forgets_what_it_leaves_behind() {
+        check([(0, true), (BITS, true), (BITS - 1, true), (BITS * 5, true), (BITS * 5 - 1, true)]);
+        check([(5, true), (BITS + 5, true), (BITS + 4, true), (5 + WORD, true), (5, false)]);
+    }
+
+    #[test]
+    fn the_last_counters_of_a_session_do_not_wrap() {
+        check([
+            (REJECT_AFTER_MESSAGES - 1, true),
+            (REJECT_AFTER_MESSAGES - 1, false),
+            (REJECT_AFTER_MESSAGES, false),
+            (u64::MAX, false),
+            (REJECT_AFTER_MESSAGES - 2, true),
+            (0, false),
+        ]);
+    }
+
+    #[test]
+    fn a_window_filled_in_any_order_refuses_all_of_it_afterwards() {
+        let forward: Vec<_> = (0..=WINDOW).collect();
+        let backward: Vec<_> = forward.iter().rev().copied().collect();
+        for order in [forward, backward] {
+            let once = order.iter().map(|&counter| (counter, true));
+            let twice = order.iter().map(|&counter| (counter, false));
+            check(once.chain(twice));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_window_equals_a_set(
+            steps in proptest::collection::vec(
+                prop_oneof![0..20_000u64, 8000..8400u64, 0..200u64], 1..600,
+            ),
+        ) {
+            let mut window = ReplayWindow::new();
+            let mut set = BTreeSet::new();
+            for counter in steps {
+                let greatest = set.last().copied().unwrap_or(0);
+                let expected = counter + 8128 >= greatest && set.insert(counter);
+                prop_assert_eq!(window.accept(counter), expected);
+            }
+        }
+    }
+}

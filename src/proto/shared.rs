@@ -1,0 +1,271 @@
+//! What the three threads share: where to send and with which key, what the data threads met, and what control
+//! wants of them. The data threads write facts; only control decides what follows.
+
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arc_swap::ArcSwapOption;
+
+use super::discard::Stats;
+use super::session::{OpeningHalf, SealingHalf};
+use super::time::Instant;
+use crate::wire::Endpoint;
+
+/// The state between the threads; one for each tunnel.
+pub(crate) struct Shared {
+    /// The half that sends, installed by control.
+    pub(crate) sealing: ArcSwapOption<SealingHalf>,
+    /// Where the peer is: set by control, moved by inbound on authentic packets.
+    pub(crate) endpoint: ArcSwapOption<Endpoint>,
+    /// The device's MTU: padding stops there.
+    pub(crate) mtu: AtomicUsize,
+    pub(crate) facts: Facts,
+    pub(crate) outbound_orders: Orders,
+    pub(crate) opening: OpeningOrders,
+    pub(crate) stats: Stats,
+}
+
+impl Shared {
+    pub(crate) fn new(endpoint: Option<Endpoint>, mtu: usize) -> Self {
+        Self {
+            sealing: ArcSwapOption::empty(),
+            endpoint: ArcSwapOption::from_pointee(endpoint),
+            mtu: AtomicUsize::new(mtu),
+            facts: Facts::default(),
+            outbound_orders: Orders::default(),
+            opening: OpeningOrders::default(),
+            stats: Stats::default(),
+        }
+    }
+
+    pub(crate) fn endpoint(&self) -> Option<Endpoint> {
+        self.endpoint.load().as_deref().copied()
+    }
+
+    pub(crate) fn set_endpoint(&self, endpoint: Endpoint) {
+        self.endpoint.store(Some(Arc::new(endpoint)));
+    }
+
+    /// Leaves the local address to the kernel again: the one in use may be gone.
+    pub(crate) fn forget_source(&self) {
+        if let Some(endpoint) = self.endpoint()
+            && endpoint.source.is_some()
+        {
+            self.set_endpoint(endpoint.without_source());
+        }
+    }
+}
+
+/// A moment in nanoseconds since boot; zero for never.
+#[derive(Default)]
+struct Moment(AtomicU64);
+
+impl Moment {
+    fn set(&self, now: Instant) {
+        self.0.store(now.as_nanos(), Ordering::Relaxed);
+    }
+
+    fn get(&self) -> Option<Instant> {
+        Some(self.0.load(Ordering::Relaxed)).filter(|nanos| *nanos != 0).map(Instant::from_nanos)
+    }
+}
+
+/// Since when something has been owed. Control watches it while it has a deadline for it, so that whoever
+/// starts it wakes control only if nobody watches.
+#[derive(Default)]
+pub(crate) struct Since {
+    nanos: AtomicU64,
+    watched: AtomicBool,
+}
+
+impl Since {
+    /// Begins now unless it has begun; whether control must be woken.
+    fn start(&self, now: Instant) -> bool {
+        if self.nanos.load(Ordering::Relaxed) != 0 {
+            return false;
+        }
+        // Sequentially consistent with `watch`: either control sees the start, or we see that it does not watch.
+        self.nanos.store(now.as_nanos(), Ordering::SeqCst);
+        !self.watched.load(Ordering::SeqCst)
+    }
+
+    /// Ends it.
+    pub(crate) fn clear(&self) {
+        if self.nanos.load(Ordering::Relaxed) != 0 {
+            self.nanos.store(0, Ordering::Relaxed);
+        }
+    }
+
+    /// Begins anew, on behalf of control, which looks again before it sleeps.
+    pub(crate) fn restart(&self, now: Instant) {
+        self.nanos.store(now.as_nanos(), Ordering::Relaxed);
+    }
+
+    /// When it began. If it has not, the next start wakes control.
+    pub(crate) fn watch(&self) -> Option<Instant> {
+        self.watched.store(false, Ordering::SeqCst);
+        let nanos = self.nanos.load(Ordering::SeqCst);
+        self.watched.store(nanos != 0, Ordering::SeqCst);
+        (nanos != 0).then(|| Instant::from_nanos(nanos))
+    }
+}
+
+/// What happened, as the timers need it (paper §6). Each function that returns a `bool` says whether control must
+/// be woken.
+#[derive(Default)]
+pub(crate) struct Facts {
+    /// Data was sent and nothing authentic came since.
+    pub(crate) awaiting_reply: Since,
+    /// Data was received and nothing authentic was sent since.
+    pub(crate) owing_reply: Since,
+    last_data_received: Moment,
+    last_sent: Moment,
+    last_received: Moment,
+    handshake_wanted: AtomicBool,
+    /// Local index of a session that its first packet confirmed, with [`CONFIRMED`] set.
+    confirmed: AtomicU64,
+    /// Inbound moved the endpoint and control has not heard of it.
+    moved: AtomicBool,
+}
+
+const CONFIRMED: u64 = 1 << 32;
+
+impl Facts {
+    /// Anything authentic was sent.
+    pub(crate) fn sent(&self, now: Instant) {
+        self.last_sent.set(now);
+        self.owing_reply.clear();
+    }
+
+    /// Data was sent.
+    pub(crate) fn data_sent(&self, now: Instant) -> bool {
+        self.sent(now);
+        self.awaiting_reply.start(now)
+    }
+
+    /// Anything authentic was received.
+    pub(crate) fn received(&self, now: Instant) {
+        self.last_received.set(now);
+        self.awaiting_reply.clear();
+    }
+
+    /// Data was received.
+    pub(crate) fn data_received(&self, now: Instant) -> bool {
+        self.last_data_received.set(now);
+        self.owing_reply.start(now)
+    }
+
+    pub(crate) fn last_data_received(&self) -> Option<Instant> {
+        self.last_data_received.get()
+    }
+
+    pub(crate) fn last_received(&self) -> Option<Instant> {
+        self.last_received.get()
+    }
+
+    /// When anything authentic went either way.
+    pub(crate) fn last_traversal(&self) -> Option<Instant> {
+        self.last_sent.get().max(self.last_received.get())
+    }
+
+    /// Asks control for a handshake; once until control has dealt with it.
+    pub(crate) fn want_handshake(&self) -> bool {
+        !self.handshake_wanted.load(Ordering::Relaxed)
+            && !self.handshake_wanted.swap(true, Ordering::SeqCst)
+    }
+
+    pub(crate) fn handshake_is_wanted(&self) -> bool {
+        self.handshake_wanted.load(Ordering::SeqCst)
+    }
+
+    /// From now on whoever wants a handshake says so again.
+    pub(crate) fn handshake_dealt_with(&self) {
+        self.handshake_wanted.store(false, Ordering::SeqCst);
+    }
+
+    /// The first packet of a session we answered arrived.
+    pub(crate) fn confirm(&self, local_index: u32) -> bool {
+        self.confirmed.store(CONFIRMED | u64::from(local_index), Ordering::SeqCst);
+        true
+    }
+
+    pub(crate) fn take_confirmed(&self) -> Option<u32> {
+        let confirmed = self.confirmed.swap(0, Ordering::SeqCst);
+        (confirmed & CONFIRMED != 0).then_some(confirmed as u32)
+    }
+
+    /// The endpoint was moved.
+    pub(crate) fn moved(&self) -> bool {
+        !self.moved.swap(true, Ordering::SeqCst)
+    }
+
+    pub(crate) fn take_moved(&self) -> bool {
+        self.moved.swap(false, Ordering::SeqCst)
+    }
+}
+
+/// What control wants of outbound; any of it at once, each at most once.
+#[derive(Default)]
+pub(crate) struct Orders(AtomicU8);
+
+impl Orders {
+    /// Send what is staged.
+    pub(crate) const FLUSH: u8 = 1;
+    /// Send what is staged, or a keepalive if nothing is.
+    pub(crate) const KEEPALIVE: u8 = 2;
+    /// Discard what is staged.
+    pub(crate) const ABANDON: u8 = 4;
+
+    pub(crate) fn give(&self, order: u8) {
+        self.0.fetch_or(order, Ordering::SeqCst);
+    }
+
+    pub(crate) fn take(&self) -> u8 {
+        if self.any() { self.0.swap(0, Ordering::SeqCst) } else { 0 }
+    }
+
+    pub(crate) fn any(&self) -> bool {
+        self.0.load(Ordering::SeqCst) != 0
+    }
+}
+
+/// What control wants of inbound: which opening halves there are to be.
+#[derive(Default)]
+pub(crate) struct OpeningOrders {
+    changed: AtomicBool,
+    wanted: Mutex<Wanted>,
+}
+
+/// At most three halves: they are kept to `live`, which has one for each session slot.
+#[derive(Default)]
+struct Wanted {
+    added: Vec<OpeningHalf>,
+    live: Vec<u32>,
+}
+
+impl OpeningOrders {
+    /// Adds `half`, if any, and keeps only those with an index in `live`; the others are erased.
+    pub(crate) fn give(&self, half: Option<OpeningHalf>, live: impl Iterator<Item = u32>) {
+        let mut wanted = self.wanted.lock().unwrap_or_else(PoisonError::into_inner);
+        let Wanted { added, live: kept } = &mut *wanted;
+        *kept = live.collect();
+        added.extend(half);
+        added.retain(|half| kept.contains(&half.local_index()));
+        self.changed.store(true, Ordering::Release);
+    }
+
+    /// Carries the orders out on `halves`.
+    pub(crate) fn apply(&self, halves: &mut Vec<OpeningHalf>) {
+        if !self.pending() {
+            return;
+        }
+        let mut wanted = self.wanted.lock().unwrap_or_else(PoisonError::into_inner);
+        self.changed.store(false, Ordering::Relaxed);
+        halves.append(&mut wanted.added);
+        halves.retain(|half| wanted.live.contains(&half.local_index()));
+    }
+
+    pub(crate) fn pending(&self) -> bool {
+        self.changed.load(Ordering::Acquire)
+    }
+}

@@ -1,0 +1,162 @@
+//! What is due when (WireGuard paper §6). Control tells what it did, the data threads tell facts; only this
+//! room decides what follows and when.
+//!
+//! - *retransmit*: an initiation was not answered for [`REKEY_TIMEOUT`];
+//! - *postponed handshake*: one was wanted sooner after the last than is allowed;
+//! - *passive keepalive*: data was received and nothing sent for [`KEEPALIVE_TIMEOUT`];
+//! - *silence*: data was sent and nothing heard for [`SILENCE_TIMEOUT`];
+//! - *persistent keepalive*: nothing went either way for the interval the user set;
+//! - *erase*: no session began for [`ERASE_AFTER_TIME`].
+
+use std::time::Duration;
+
+use super::constants::{
+    ERASE_AFTER_TIME, KEEPALIVE_TIMEOUT, MAX_INITIATIONS, MAX_JITTER, REKEY_TIMEOUT,
+    SILENCE_TIMEOUT,
+};
+use super::shared::Facts;
+use super::time::Instant;
+use crate::crypto::random::Random;
+
+/// The name of a deadline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[expect(missing_docs, reason = "the list above says it")]
+pub enum Timer {
+    Retransmit,
+    PostponedHandshake,
+    PassiveKeepalive,
+    Silence,
+    PersistentKeepalive,
+    Erase,
+}
+
+/// The deadlines that do not follow from facts alone.
+pub(crate) struct Timers {
+    retransmit: Option<Instant>,
+    /// Initiations of the handshake under way.
+    initiations: u32,
+    /// When we last sent an initiation or a response.
+    last_handshake: Option<Instant>,
+    postponed: bool,
+    erase: Option<Instant>,
+    persistent: Option<Duration>,
+    /// From when the persistent interval counts if nothing went either way since.
+    persistent_from: Option<Instant>,
+    silence_jitter: Duration,
+}
+
+impl Timers {
+    pub(crate) fn new(persistent: Option<Duration>) -> Self {
+        Self {
+            retransmit: None,
+            initiations: 0,
+            last_handshake: None,
+            postponed: false,
+            erase: None,
+            persistent,
+            persistent_from: None,
+            silence_jitter: Duration::ZERO,
+        }
+    }
+
+    /// The next deadline and its name. Where it follows from a fact, the fact is watched from now on.
+    pub(crate) fn next(&self, facts: &Facts) -> Option<(Instant, Timer)> {
+        let after = |since: Option<Instant>, time, timer| since.map(|since| (since + time, timer));
+        let silence = SILENCE_TIMEOUT + self.silence_jitter;
+        let postponed = self.last_handshake.filter(|_| self.postponed);
+        [
+            self.retransmit.map(|at| (at, Timer::Retransmit)),
+            after(postponed, REKEY_TIMEOUT, Timer::PostponedHandshake),
+            after(facts.owing_reply.watch(), KEEPALIVE_TIMEOUT, Timer::PassiveKeepalive),
+            after(facts.awaiting_reply.watch(), silence, Timer::Silence),
+            self.persistent.and_then(|interval| {
+                let from = self.persistent_from.max(facts.last_traversal());
+                after(from, interval, Timer::PersistentKeepalive)
+            }),
+            self.erase.map(|at| (at, Timer::Erase)),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    /// Whether an initiation may be sent now; if not, it is postponed.
+    pub(crate) fn may_initiate(&mut self, now: Instant) -> bool {
+        let too_soon = self.last_handshake.is_some_and(|last| now.since(last) < REKEY_TIMEOUT);
+        self.postponed = too_soon;
+        !too_soon
+    }
+
+    /// Whether an initiation of ours waits for its response.
+    pub(crate) fn handshake_under_way(&self) -> bool {
+        self.retransmit.is_some()
+    }
+
+    /// An initiation was sent: the first of a handshake, or one more.
+    pub(crate) fn initiation_sent(&mut self, now: Instant, random: &mut Random) {
+        self.initiations += 1;
+        self.last_handshake = Some(now);
+        self.postponed = false;
+        self.retransmit = Some(now + REKEY_TIMEOUT + jitter(random));
+    }
+
+    /// A response was sent.
+    pub(crate) fn response_sent(&mut self, now: Instant) {
+        self.last_handshake = Some(now);
+    }
+
+    /// A session began.
+    pub(crate) fn session_derived(&mut self, now: Instant) {
+        self.erase = Some(now + ERASE_AFTER_TIME);
+    }
+
+    /// A handshake completed: the peer has proved that it holds the session too.
+    pub(crate) fn handshake_complete(&mut self, random: &mut Random) {
+        self.retransmit = None;
+        self.postponed = false;
+        self.initiations = 0;
+        self.silence_jitter = jitter(random);
+    }
+
+    /// The initiation was not answered: how many there were if another is to be sent, `None` if the
+    /// handshake is given up.
+    pub(crate) fn retransmit_due(&mut self, now: Instant) -> Option<u32> {
+        self.retransmit = None;
+        if self.initiations < MAX_INITIATIONS {
+            return Some(self.initiations);
+        }
+        self.initiations = 0;
+        self.erase.get_or_insert(now + ERASE_AFTER_TIME);
+        None
+    }
+
+    /// A passive keepalive goes out; if more data came than the packet it answers, one more follows.
+    pub(crate) fn passive_keepalive_due(&self, now: Instant, facts: &Facts) {
+        let since = facts.owing_reply.watch();
+        facts.owing_reply.clear();
+        if facts.last_data_received() > since {
+            facts.owing_reply.restart(now);
+        }
+    }
+
+    /// The peer was silent too long.
+    pub(crate) fn silence_due(&mut self, facts: &Facts, random: &mut Random) {
+        facts.awaiting_reply.clear();
+        self.silence_jitter = jitter(random);
+    }
+
+    /// The persistent interval begins anew.
+    pub(crate) fn persistent_keepalive_due(&mut self, now: Instant) {
+        self.persistent_from = Some(now);
+    }
+
+    /// Everything is erased.
+    pub(crate) fn erased(&mut self) {
+        *self = Self { persistent_from: self.persistent_from, ..Self::new(self.persistent) };
+    }
+}
+
+fn jitter(random: &mut Random) -> Duration {
+    let millis = u64::try_from(MAX_JITTER.as_millis()).unwrap_or(u64::MAX) + 1;
+    Duration::from_millis(u64::from(random.u32()) % millis)
+}

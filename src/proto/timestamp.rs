@@ -1,0 +1,72 @@
+//! TAI64N timestamps of initiations, as the Linux kernel makes them: whole steps of 2^24 ns, so that they do
+//! not tell how long anything takes; and never going back, whatever the wall clock does.
+
+use std::time::Duration;
+
+/// The wire form: 8 bytes of seconds and 4 of nanoseconds, big-endian, so that it compares as bytes.
+pub(crate) type Timestamp = [u8; 12];
+
+/// TAI64 label of 1970-01-01 00:00:00 as the kernel has it: 10 s of leap seconds and no later ones.
+const TAI64_EPOCH: u64 = 0x4000_0000_0000_000a;
+/// Resolution of a timestamp, in nanoseconds: finer than the least time between two initiations.
+const STEP: u32 = 1 << 24;
+
+/// Makes each timestamp greater than the one before.
+#[derive(Default)]
+pub(crate) struct Timestamps {
+    /// Seconds and nanoseconds of the last one.
+    last: Option<(u64, u32)>,
+}
+
+impl Timestamps {
+    /// The timestamp for wall time `unix`; one step after the last one if the clock does not say more.
+    pub(crate) fn next(&mut self, unix: Duration) -> Timestamp {
+        let wall = (unix.as_secs(), unix.subsec_nanos() & !(STEP - 1));
+        let next = self.last.map_or(wall, |last| wall.max(step_after(last)));
+        self.last = Some(next);
+        let (seconds, nanos) = next;
+        let mut timestamp = [0; 12];
+        timestamp[..8].copy_from_slice(&TAI64_EPOCH.wrapping_add(seconds).to_be_bytes());
+        timestamp[8..].copy_from_slice(&nanos.to_be_bytes());
+        timestamp
+    }
+}
+
+fn step_after((seconds, nanos): (u64, u32)) -> (u64, u32) {
+    match nanos + STEP {
+        whole if whole >= 1_000_000_000 => (seconds.saturating_add(1), 0),
+        part => (seconds, part),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_timestamp_has_the_kernels_base_and_resolution() {
+        let timestamp = Timestamps::default().next(Duration::new(1, 123_456_789));
+        assert_eq!(timestamp[..8], [0x40, 0, 0, 0, 0, 0, 0, 0x0b]);
+        let nanos = u32::from_be_bytes(timestamp[8..].try_into().unwrap());
+        assert_eq!(nanos, 7 * 16_777_216);
+    }
+
+    #[test]
+    fn timestamps_grow_while_the_clock_stands_or_goes_back() {
+        let mut timestamps = Timestamps::default();
+        let mut last = timestamps.next(Duration::from_secs(1_000_000));
+        for unix in [1_000_000, 1_000_000, 999_000, 0].into_iter().cycle().take(400) {
+            let next = timestamps.next(Duration::from_secs(unix));
+            assert!(next > last);
+            last = next;
+        }
+    }
+
+    #[test]
+    fn a_clock_put_forward_is_followed_at_once() {
+        let mut timestamps = Timestamps::default();
+        timestamps.next(Duration::from_secs(0));
+        let corrected = timestamps.next(Duration::from_secs(1_800_000_000));
+        assert_eq!(corrected, Timestamps::default().next(Duration::from_secs(1_800_000_000)));
+    }
+}

@@ -1,0 +1,415 @@
+//! One peer's whole control state: handshakes, sessions, timers. Every input is one call with the time; after
+//! it the caller takes out what there is to send, to tell and to wake.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::admission::{Admission, Refusal};
+use super::constants::{INITIATION_INTERVAL, REJECT_AFTER_TIME};
+use super::cookie::CookieJar;
+use super::discard::{Discard, Stats};
+use super::noise::{Identity, SentInitiation, SessionKeys};
+use super::session::{OpeningHalf, Role, Session, SessionSlots, halves};
+use super::shared::{Orders, Shared};
+use super::time::{Instant, Now};
+use super::timers::{Timer, Timers};
+use super::timestamp::{Timestamp, Timestamps};
+use super::{Event, Parameters, Transmit};
+use crate::crypto::random::Random;
+use crate::wire::{Endpoint, Handshake, Initiation, Maced, Response};
+
+/// Initiations of ours that may still be answered: the last one, and the one before it for a path that takes
+/// longer than the time between two.
+const MAX_OUTSTANDING: usize = 2;
+/// Responses to the peer that it did not confirm, one after the other, before that is worth telling.
+const UNCONFIRMED_WORTH_TELLING: u32 = 3;
+
+/// Owned by the control thread.
+pub struct Tunnel {
+    identity: Identity,
+    shared: Arc<Shared>,
+    random: Random,
+    timestamps: Timestamps,
+    admission: Admission,
+    jar: CookieJar,
+    slots: SessionSlots,
+    /// The newest is last.
+    outstanding: VecDeque<SentInitiation>,
+    greatest_timestamp: Option<Timestamp>,
+    last_consumed: Option<Instant>,
+    unconfirmed_responses: u32,
+    /// When the peer's silence was told last.
+    silence_told: Option<Instant>,
+    /// The peer's address as it was told last.
+    remote_told: Option<SocketAddr>,
+    timers: Timers,
+    keeps_alive: bool,
+    transmits: VecDeque<Transmit>,
+    events: VecDeque<Event>,
+}
+
+impl Tunnel {
+    pub(crate) fn new(parameters: &Parameters, seed: [u8; 32], shared: Arc<Shared>) -> Self {
+        let identity = Identity::new(
+            parameters.private_key.clone(),
+            parameters.public_key,
+            parameters.preshared_key.clone(),
+        );
+        Self {
+            admission: Admission::new(identity.public_key()),
+            jar: CookieJar::new(identity.peer()),
+            identity,
+            shared,
+            random: Random::new(seed),
+            timestamps: Timestamps::default(),
+            slots: SessionSlots::default(),
+            outstanding: VecDeque::with_capacity(MAX_OUTSTANDING),
+            greatest_timestamp: None,
+            last_consumed: None,
+            unconfirmed_responses: 0,
+            silence_told: None,
+            remote_told: parameters.endpoint.map(|endpoint| endpoint.remote),
+            timers: Timers::new(parameters.persistent_keepalive),
+            keeps_alive: parameters.persistent_keepalive.is_some(),
+            transmits: VecDeque::new(),
+            events: VecDeque::new(),
+        }
+    }
+
+    /// Begins: with a persistent keepalive the first handshake does not wait for data.
+    pub fn start(&mut self, now: Now) {
+        if self.keeps_alive {
+            self.keep_alive(now);
+        }
+    }
+
+    /// Sends to `endpoint` from now on; if a handshake was waiting for an address, it begins.
+    pub fn set_endpoint(&mut self, now: Now, endpoint: Endpoint) {
+        self.shared.set_endpoint(endpoint);
+        self.remote_told = Some(endpoint.remote);
+        let wanted = self.keeps_alive || self.shared.facts.handshake_is_wanted();
+        if wanted && !self.has_session(now.boot) && !self.timers.handshake_under_way() {
+            self.initiate(now);
+        }
+    }
+
+    /// Where the peer is now.
+    #[must_use]
+    pub fn endpoint(&self) -> Option<Endpoint> {
+        self.shared.endpoint()
+    }
+
+    /// Pads inner packets up to `mtu` from now on, the device's MTU in bytes.
+    pub fn set_mtu(&self, mtu: usize) {
+        self.shared.mtu.store(mtu, Ordering::Relaxed);
+    }
+
+    /// Whether there is a session to send with.
+    #[must_use]
+    pub fn has_session(&self, now: Instant) -> bool {
+        self.slots.current().is_some_and(|session| !session.sealing.is_expired(now))
+    }
+
+    /// The counters of this tunnel.
+    #[must_use]
+    pub fn stats(&self) -> &Stats {
+        &self.shared.stats
+    }
+
+    /// Takes in a handshake message, with `queued` more of them waiting.
+    ///
+    /// # Errors
+    /// The message went no further; it is counted.
+    pub fn receive(
+        &mut self,
+        now: Now,
+        from: Endpoint,
+        message: &Handshake,
+        queued: usize,
+    ) -> Result<(), Discard> {
+        let received = match message {
+            Handshake::Initiation(initiation) => self
+                .admit(now.boot, from, initiation, queued)
+                .and_then(|()| self.consume_initiation(now.boot, from, initiation)),
+            Handshake::Response(response) => self
+                .admit(now.boot, from, response, queued)
+                .and_then(|()| self.consume_response(now.boot, from, response)),
+            Handshake::CookieReply(reply) => self.jar.consume(now.boot, reply),
+        };
+        received.inspect_err(|reason| self.shared.stats.discard(*reason))
+    }
+
+    /// Takes in what the data threads met: to be called whenever they wake control.
+    pub fn handle_facts(&mut self, now: Now) {
+        if let Some(index) = self.shared.facts.take_confirmed()
+            && self.slots.confirm(index)
+        {
+            self.handshake_complete(Role::Responder);
+            self.shared.outbound_orders.give(Orders::FLUSH);
+        }
+        if self.shared.facts.take_moved() {
+            self.tell_endpoint();
+        }
+        if self.shared.facts.handshake_is_wanted() && !self.timers.handshake_under_way() {
+            self.initiate(now);
+        }
+    }
+
+    /// When [`Tunnel::handle_timeout`] must be called next, and why. To be asked anew after every other call.
+    #[must_use]
+    pub fn poll_timeout(&mut self) -> Option<(Instant, Timer)> {
+        self.timers.next(&self.shared.facts)
+    }
+
+    /// Does what is due at `now`; being called too early or too late does no harm.
+    pub fn handle_timeout(&mut self, now: Now) {
+        // Each timer is put off or ended when it is handled; the bound is for the reader.
+        for _ in 0..8 {
+            match self.poll_timeout() {
+                Some((at, timer)) if at <= now.boot => self.expire(now, timer),
+                _ => break,
+            }
+        }
+    }
+
+    /// The next handshake message to send, if any.
+    pub fn poll_transmit(&mut self) -> Option<Transmit> {
+        self.transmits.pop_front()
+    }
+
+    /// The next thing to tell, if any.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// Whether outbound must be woken to obey.
+    #[must_use]
+    pub fn outbound_has_orders(&self) -> bool {
+        self.shared.outbound_orders.any()
+    }
+
+    /// Whether inbound must be woken to obey.
+    #[must_use]
+    pub fn inbound_has_orders(&self) -> bool {
+        self.shared.opening.pending()
+    }
+
+    /// Erases every key of every session and handshake.
+    pub fn erase(&mut self) {
+        self.slots = SessionSlots::default();
+        self.outstanding.clear();
+        self.timers.erased();
+        self.install(None);
+    }
+
+    fn admit(
+        &mut self,
+        now: Instant,
+        from: Endpoint,
+        message: &impl Maced,
+        queued: usize,
+    ) -> Result<(), Discard> {
+        match self.admission.admit(now, &mut self.random, from, message, queued) {
+            Ok(()) => Ok(()),
+            Err(Refusal::Silent(reason)) => Err(reason),
+            Err(Refusal::Cookie(reply)) => {
+                let message = Handshake::CookieReply(reply);
+                self.transmits.push_back(Transmit { endpoint: from, message });
+                Err(Discard::CookieRequired)
+            }
+        }
+    }
+
+    fn consume_initiation(
+        &mut self,
+        now: Instant,
+        from: Endpoint,
+        message: &Initiation,
+    ) -> Result<(), Discard> {
+        let initiation = self.identity.consume_initiation(message)?;
+        if self.greatest_timestamp.is_some_and(|greatest| initiation.timestamp <= greatest) {
+            return Err(Discard::InitiationReplayed);
+        }
+        if self.last_consumed.is_some_and(|last| now.since(last) < INITIATION_INTERVAL) {
+            return Err(Discard::InitiationFlood);
+        }
+        self.greatest_timestamp = Some(initiation.timestamp);
+        self.last_consumed = Some(now);
+
+        let index = self.unused_index();
+        let (mut response, keys) =
+            self.identity.create_response(&mut self.random, index, initiation)?;
+        self.jar.sign(now, &mut response);
+        self.heard_from(now, from);
+        self.begin_session(now, &keys, Role::Responder);
+        self.transmit(now, from, Handshake::Response(response));
+        self.timers.response_sent(now);
+        self.unconfirmed_responses += 1;
+        if self.unconfirmed_responses == UNCONFIRMED_WORTH_TELLING {
+            self.events.push_back(Event::NeverConfirmed(from));
+        }
+        Ok(())
+    }
+
+    fn consume_response(
+        &mut self,
+        now: Instant,
+        from: Endpoint,
+        message: &Response,
+    ) -> Result<(), Discard> {
+        let receiver = message.receiver.get();
+        let position = self
+            .outstanding
+            .iter()
+            .position(|initiation| initiation.index() == receiver)
+            .ok_or(Discard::NothingOutstanding)?;
+        let keys = self.identity.consume_response(&self.outstanding[position], message)?;
+        self.outstanding.drain(..=position);
+        self.heard_from(now, from);
+        self.begin_session(now, &keys, Role::Initiator);
+        self.handshake_complete(Role::Initiator);
+        self.shared.outbound_orders.give(Orders::KEEPALIVE);
+        Ok(())
+    }
+
+    /// Follows the peer to where an authentic handshake message came from.
+    fn heard_from(&mut self, now: Instant, from: Endpoint) {
+        self.shared.set_endpoint(from);
+        self.tell_endpoint();
+        self.shared.facts.received(now);
+    }
+
+    /// Tells that the peer is somewhere else, if it was anywhere before.
+    fn tell_endpoint(&mut self) {
+        let Some(endpoint) = self.shared.endpoint() else {
+            return;
+        };
+        let before = self.remote_told.replace(endpoint.remote);
+        if before.is_some_and(|before| before != endpoint.remote) {
+            self.events.push_back(Event::EndpointMoved(endpoint));
+        }
+    }
+
+    fn begin_session(&mut self, now: Instant, keys: &SessionKeys, role: Role) {
+        let (sealing, opening) = halves(keys, role, now);
+        let local_index = keys.local_index;
+        self.slots.add(Session { local_index, role, sealing: Arc::new(sealing) });
+        self.timers.session_derived(now);
+        self.install(Some(opening));
+    }
+
+    /// Hands the data threads what they need of the slots.
+    fn install(&self, opening: Option<OpeningHalf>) {
+        self.shared.opening.give(opening, self.slots.indices());
+        self.shared.sealing.store(self.slots.current().map(|session| session.sealing.clone()));
+    }
+
+    fn handshake_complete(&mut self, role: Role) {
+        self.install(None);
+        self.timers.handshake_complete(&mut self.random);
+        self.shared.facts.handshake_dealt_with();
+        self.unconfirmed_responses = 0;
+        if let Some(endpoint) = self.shared.endpoint() {
+            self.events.push_back(Event::HandshakeCompleted { endpoint, role });
+        }
+    }
+
+    /// Sends an initiation, unless it is too soon after the last: then it is postponed.
+    fn initiate(&mut self, now: Now) {
+        let Some(endpoint) = self.shared.endpoint() else {
+            return;
+        };
+        if !self.timers.may_initiate(now.boot) {
+            return;
+        }
+        let index = self.unused_index();
+        let timestamp = self.timestamps.next(now.unix);
+        let created = self.identity.create_initiation(&mut self.random, index, &timestamp);
+        let Some((mut message, initiation)) = created else {
+            self.shared.stats.discard(Discard::LowOrderKey);
+            return;
+        };
+        self.jar.sign(now.boot, &mut message);
+        if self.outstanding.len() == MAX_OUTSTANDING {
+            self.outstanding.pop_front();
+        }
+        self.outstanding.push_back(initiation);
+        self.timers.initiation_sent(now.boot, &mut self.random);
+        self.transmit(now.boot, endpoint, Handshake::Initiation(message));
+    }
+
+    fn transmit(&mut self, now: Instant, endpoint: Endpoint, message: Handshake) {
+        self.shared.facts.sent(now);
+        self.transmits.push_back(Transmit { endpoint, message });
+    }
+
+    /// Sends something authentic: what is staged, a keepalive, or what leads to a session.
+    fn keep_alive(&mut self, now: Now) {
+        self.timers.persistent_keepalive_due(now.boot);
+        if self.has_session(now.boot) {
+            self.shared.outbound_orders.give(Orders::KEEPALIVE);
+        } else if !self.timers.handshake_under_way() {
+            self.initiate(now);
+        }
+    }
+
+    fn expire(&mut self, now: Now, timer: Timer) {
+        match timer {
+            Timer::Retransmit => self.retransmit(now),
+            Timer::PostponedHandshake => self.initiate(now),
+            Timer::PassiveKeepalive => {
+                self.timers.passive_keepalive_due(now.boot, &self.shared.facts);
+                self.shared.outbound_orders.give(Orders::KEEPALIVE);
+            }
+            Timer::Silence => self.peer_is_silent(now),
+            Timer::PersistentKeepalive => self.keep_alive(now),
+            Timer::Erase => {
+                let had_sessions = self.slots.indices().next().is_some();
+                self.erase();
+                if had_sessions {
+                    self.events.push_back(Event::KeysErased);
+                }
+            }
+        }
+    }
+
+    fn retransmit(&mut self, now: Now) {
+        let Some(sent) = self.timers.retransmit_due(now.boot) else {
+            self.outstanding.clear();
+            self.shared.outbound_orders.give(Orders::ABANDON);
+            self.shared.facts.handshake_dealt_with();
+            self.events.push_back(Event::HandshakeGivenUp);
+            return;
+        };
+        self.shared.forget_source();
+        self.initiate(now);
+        self.events.push_back(Event::HandshakeUnanswered { sent });
+    }
+
+    fn peer_is_silent(&mut self, now: Now) {
+        self.timers.silence_due(&self.shared.facts, &mut self.random);
+        self.shared.forget_source();
+        let heard = self.shared.facts.last_received();
+        if self.silence_told.is_none_or(|told| heard > Some(told)) {
+            self.silence_told = Some(now.boot);
+            let silent_for = heard.map_or(REJECT_AFTER_TIME, |heard| now.boot.since(heard));
+            self.events.push_back(Event::PeerSilent { silent_for });
+        }
+        if !self.timers.handshake_under_way() {
+            self.initiate(now);
+        }
+    }
+
+    /// A random index that none of our sessions and handshakes has.
+    fn unused_index(&mut self) -> u32 {
+        loop {
+            let index = self.random.u32();
+            let handshakes = self.outstanding.iter().map(SentInitiation::index);
+            if !self.slots.indices().chain(handshakes).any(|used| used == index) {
+                return index;
+            }
+        }
+    }
+}
