@@ -1,1 +1,188 @@
-//! To come.
+//! The daemon: device, underlay and tunnel joined by three threads.
+//!
+//! - *outbound* ([`outbound`]): device → sealed datagrams → underlay;
+//! - *inbound* ([`inbound`]): underlay → opened in place → device;
+//! - *control* ([`control`]), on the thread that calls [`run`]: everything that happens seldom.
+//!
+//! The data threads never wait for control. They share the device and the sockets with it, and the state in
+//! [`crate::proto`].
+
+mod clock;
+mod control;
+mod endpoints;
+mod inbound;
+mod lock;
+mod outbound;
+mod report;
+mod service;
+mod threads;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+
+use anyhow::Context;
+use tokio::sync::mpsc;
+
+use crate::config::{Config, Interface, Table};
+use crate::net::Underlay;
+use crate::proto::{self, HANDSHAKE_QUEUE, Parameters, Tunnel};
+use crate::tun::{Link, LinkSettings, Tun};
+use crate::wire::{Endpoint, Handshake};
+use clock::Alarm;
+use control::{AutoMtu, Control, Ended, MAX_MTU};
+use endpoints::Endpoints;
+use lock::InterfaceLock;
+use report::Report;
+use service::Signals;
+use threads::Threads;
+
+/// The MTU until the path to the peer is known: that of an IPv6 path of 1500 bytes.
+const DEFAULT_MTU: u32 = 1420;
+
+/// What the threads share besides the tunnel's own state.
+struct DataPath {
+    tun: Tun,
+    underlay: Arc<Underlay>,
+    threads: Threads,
+    /// This end's inner addresses.
+    addresses: Vec<IpAddr>,
+}
+
+/// A handshake message on its way to control.
+struct HandshakeMessage {
+    from: Endpoint,
+    message: Handshake,
+}
+
+/// Runs the link that `config` describes until SIGTERM or SIGINT, then removes what it made.
+///
+/// # Errors
+/// The link could not be set up, or broke for good: the device was deleted.
+pub fn run(config: Config) -> anyhow::Result<()> {
+    let _lock = InterfaceLock::take(&config.interface.name)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("starting the control thread's runtime")?;
+    let result = runtime.block_on(run_on(config));
+    // A name lookup may hang in the system's resolver: nobody waits for it.
+    runtime.shutdown_background();
+    result
+}
+
+async fn run_on(config: Config) -> anyhow::Result<()> {
+    let signals = Signals::listen().context("listening for signals")?;
+    let Config { interface, peer } = config;
+    let tun = Tun::open(&interface.name, true)?;
+    let underlay = Arc::new(Underlay::bind(interface.listen_port, interface.fwmark, true)?);
+    let mut link = Link::open(&tun).await?;
+    let mtu = interface.mtu.map_or(DEFAULT_MTU, u32::from).min(MAX_MTU);
+    if let Err(error) = link.configure(&settings(&interface, &peer.allowed_ips, mtu)).await {
+        let _ = link.undo().await;
+        return Err(error.into());
+    }
+    let parameters = Parameters {
+        private_key: interface.private_key.clone(),
+        public_key: peer.public_key,
+        preshared_key: peer.preshared_key,
+        allowed_ips: peer.allowed_ips,
+        endpoint: None,
+        persistent_keepalive: peer.persistent_keepalive,
+        mtu: mtu as usize,
+    };
+    let mut seed = [0; 32];
+    getrandom::fill(&mut seed).context("asking the system for randomness")?;
+    let (tunnel, outbound, inbound) = proto::tunnel(&parameters, seed);
+
+    let path = Arc::new(DataPath {
+        tun,
+        underlay,
+        threads: Threads::new().context("making the threads' wake-ups")?,
+        addresses: interface.addresses.iter().map(ipnet::IpNet::addr).collect(),
+    });
+    let (handshakes_in, handshakes) = mpsc::channel(HANDSHAKE_QUEUE);
+    let (failures_in, failures) = mpsc::channel(2);
+    let threads = [
+        spawn("outbound", &path, &failures_in, move |path| outbound::run(path, outbound))?,
+        spawn("inbound", &path, &failures_in, move |path| inbound::run(path, inbound, handshakes_in))?,
+    ];
+    let least = if interface.addresses.iter().any(|address| address.addr().is_ipv6()) { 1280 } else { 576 };
+    let auto_mtu = AutoMtu { current: mtu, least, fwmark: interface.fwmark };
+    let mut control = Control {
+        path: Arc::clone(&path),
+        tunnel,
+        report: Report::new(interface.private_key.public_key()),
+        endpoints: Endpoints::new(peer.endpoints),
+        alarm: Alarm::new().context("making the alarm")?,
+        link,
+        auto_mtu: interface.mtu.is_none().then_some(auto_mtu),
+    };
+    tell_started(&path);
+    let ended = control.run(signals, failures, handshakes).await;
+    stop(&path, threads, control).await;
+    match ended? {
+        Ended::Signal(signal) => {
+            tracing::info!("stopped: {signal}");
+            Ok(())
+        }
+        Ended::Failure(failure) => Err(failure),
+    }
+}
+
+fn settings(interface: &Interface, allowed_ips: &[ipnet::IpNet], mtu: u32) -> LinkSettings {
+    let (routes, table) = match interface.table {
+        Table::Auto => (allowed_ips.to_vec(), None),
+        Table::Off => (Vec::new(), None),
+        Table::Number(table) => (allowed_ips.to_vec(), Some(table)),
+    };
+    LinkSettings { addresses: interface.addresses.clone(), mtu: Some(mtu), routes, table }
+}
+
+fn tell_started(path: &DataPath) {
+    let (device, port) = (path.tun.name(), path.underlay.port());
+    let offloads = path.tun.offloads();
+    tracing::info!(device, port, tso = offloads.tso, uso = offloads.uso, "started");
+    service::ready(&format!("running {device}, UDP port {port}"));
+}
+
+/// Starts a data thread; if it fails, control hears of it.
+fn spawn(
+    name: &'static str,
+    path: &Arc<DataPath>,
+    failures: &mpsc::Sender<anyhow::Error>,
+    body: impl FnOnce(&DataPath) -> anyhow::Result<()> + Send + 'static,
+) -> anyhow::Result<JoinHandle<()>> {
+    let (path, failures) = (Arc::clone(path), failures.clone());
+    let run = move || {
+        if let Err(error) = body(&path) {
+            // The queue has room for each thread's one failure.
+            let _ = failures.try_send(error.context(format!("the {name} thread ended")));
+        }
+    };
+    thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(run)
+        .with_context(|| format!("starting the {name} thread"))
+}
+
+/// Ends the data threads, erases the keys, takes back what was changed, and tells the counters.
+async fn stop(path: &DataPath, threads: [JoinHandle<()>; 2], mut control: Control) {
+    service::stopping();
+    path.threads.stop();
+    for thread in threads {
+        // A thread that panicked has aborted the process.
+        let _ = thread.join();
+    }
+    control.tunnel.erase();
+    if let Err(error) = control.link.undo().await {
+        tracing::warn!(%error, "not everything could be taken back");
+    }
+    tell_counters(&control.tunnel);
+}
+
+fn tell_counters(tunnel: &Tunnel) {
+    let stats = tunnel.stats();
+    let ((sent, sent_bytes), (received, received_bytes)) = (stats.sent(), stats.received());
+    tracing::info!(sent, sent_bytes, received, received_bytes, "discarded: {}", report::discards(stats));
+}

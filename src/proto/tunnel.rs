@@ -85,10 +85,16 @@ impl Tunnel {
         }
     }
 
-    /// Sends to `endpoint` from now on; if a handshake was waiting for an address, it begins.
+    /// Sends to `endpoint` from now on, the initiation that waits to be sent included; if a handshake was
+    /// waiting for an address, it begins.
     pub fn set_endpoint(&mut self, now: Now, endpoint: Endpoint) {
         self.shared.set_endpoint(endpoint);
         self.remote_told = Some(endpoint.remote);
+        for transmit in &mut self.transmits {
+            if matches!(transmit.message, Handshake::Initiation(_)) {
+                transmit.endpoint = endpoint;
+            }
+        }
         let wanted = self.keeps_alive || self.shared.facts.handshake_is_wanted();
         if wanted && !self.has_session(now.boot) && !self.timers.handshake_under_way() {
             self.initiate(now);

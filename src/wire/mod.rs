@@ -11,6 +11,7 @@
 
 pub mod datagram;
 pub mod handshake;
+pub mod icmp;
 pub mod ip;
 pub mod transport;
 

@@ -1,0 +1,80 @@
+//! The only clock reads, and the alarm that control sleeps by. Both count time spent in suspend.
+
+use std::io;
+use std::time::Duration;
+
+use nix::sys::time::TimeSpec;
+use nix::sys::timerfd::{ClockId as TimerClock, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
+use nix::time::{ClockId, clock_gettime};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+use crate::proto::{Instant, Now};
+
+/// Time since boot.
+pub(crate) fn boot() -> Instant {
+    let since_boot = read(ClockId::CLOCK_BOOTTIME);
+    Instant::from_nanos(u64::try_from(since_boot.as_nanos()).unwrap_or(u64::MAX))
+}
+
+/// Both clocks.
+pub(crate) fn now() -> Now {
+    Now { boot: boot(), unix: read(ClockId::CLOCK_REALTIME) }
+}
+
+fn read(clock: ClockId) -> Duration {
+    let time = clock_gettime(clock).expect("Linux has had this clock since 2.6.39");
+    // Before 1970 is 1970: timestamps grow from there all the same.
+    Duration::try_from(time).unwrap_or_default()
+}
+
+/// Wakes at a moment of the boot clock.
+pub(crate) struct Alarm(AsyncFd<TimerFd>);
+
+impl Alarm {
+    /// An alarm that is not set. To be made on the runtime that waits for it.
+    pub(crate) fn new() -> io::Result<Self> {
+        let flags = TimerFlags::TFD_NONBLOCK | TimerFlags::TFD_CLOEXEC;
+        let timer = TimerFd::new(TimerClock::CLOCK_BOOTTIME, flags)?;
+        Ok(Self(AsyncFd::with_interest(timer, Interest::READABLE)?))
+    }
+
+    /// Sets it to `at` instead of what it was set to; `None` unsets it.
+    pub(crate) fn set(&self, at: Option<Instant>) -> io::Result<()> {
+        let timer = self.0.get_ref();
+        let Some(at) = at else { return Ok(timer.unset()?) };
+        let at = TimeSpec::from(Duration::from_nanos(at.as_nanos().max(1)));
+        Ok(timer.set(Expiration::OneShot(at), TimerSetTimeFlags::TFD_TIMER_ABSTIME)?)
+    }
+
+    /// Waits until it rings.
+    pub(crate) async fn ring(&self) -> io::Result<()> {
+        self.0.readable().await?.clear_ready();
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_alarm_rings_for_a_moment_that_has_passed_and_can_be_unset() {
+        let alarm = Alarm::new().unwrap();
+        alarm.set(Some(boot())).unwrap();
+        alarm.ring().await.unwrap();
+        alarm.set(Some(boot() + Duration::from_secs(3600))).unwrap();
+        alarm.set(None).unwrap();
+        tokio::select! {
+            biased;
+            rang = alarm.ring() => panic!("an unset alarm rang: {rang:?}"),
+            () = tokio::task::yield_now() => {}
+        }
+    }
+
+    #[test]
+    fn the_boot_clock_never_goes_back() {
+        let readings: Vec<_> = (0..1000).map(|_| boot()).collect();
+        assert!(readings.is_sorted());
+    }
+}

@@ -1,0 +1,118 @@
+//! The inbound thread: underlay → opened in place → device; handshake messages go to control.
+
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use nix::poll::PollTimeout;
+use tokio::sync::mpsc;
+
+use super::threads::wait;
+use super::{DataPath, HandshakeMessage, clock};
+use crate::net::{Backoff, Family, RecvBuffer, Received as Batch};
+use crate::proto::{Discard, Inbound, Instant, Received};
+use crate::tun::{Coalescer, TunFault};
+use crate::wire::transport::HEADER;
+
+/// Most receive calls on one socket before the other one and orders are looked at again.
+const MAX_RECEIVES: usize = 16;
+/// Pauses while receiving fails: no error of a socket is final, and none may spin.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(1), Duration::from_secs(1));
+
+/// Runs until told to stop, or until the device is gone.
+pub(super) fn run(
+    path: &DataPath,
+    inbound: Inbound,
+    handshakes: mpsc::Sender<HandshakeMessage>,
+) -> anyhow::Result<()> {
+    let mut thread = InboundThread {
+        path,
+        inbound,
+        handshakes,
+        buffer: RecvBuffer::new(),
+        coalescer: Coalescer::new(path.tun.offloads()),
+        backoff: Backoff::new(PAUSE.0, PAUSE.1),
+    };
+    let wake = &path.threads.inbound;
+    // A family without a socket is stood in for by the wake: its receive call brings nothing.
+    let sockets = Family::ALL.map(|family| path.underlay.fd(family).unwrap_or(wake.as_fd()));
+    while !path.threads.stopping() {
+        let [v4, v6, woken] = wait([sockets[0], sockets[1], wake.as_fd()], PollTimeout::NONE)?;
+        if woken {
+            wake.take();
+        }
+        thread.inbound.obey();
+        for (family, readable) in Family::ALL.into_iter().zip([v4, v6]) {
+            if readable {
+                thread.drain(family)?;
+            }
+        }
+        if thread.inbound.take_wake() {
+            path.threads.control.notify_one();
+        }
+    }
+    Ok(())
+}
+
+struct InboundThread<'p> {
+    path: &'p DataPath,
+    inbound: Inbound,
+    handshakes: mpsc::Sender<HandshakeMessage>,
+    buffer: RecvBuffer,
+    coalescer: Coalescer,
+    backoff: Backoff,
+}
+
+impl InboundThread<'_> {
+    fn drain(&mut self, family: Family) -> anyhow::Result<()> {
+        let now = clock::boot();
+        for _ in 0..MAX_RECEIVES {
+            match self.path.underlay.receive(family, &mut self.buffer) {
+                Ok(Some(batch)) => {
+                    self.backoff.reset();
+                    self.receive(now, &batch)?;
+                }
+                Ok(None) => break,
+                Err(error) => {
+                    tracing::debug!(%error, "receiving failed");
+                    return self.pause();
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Opens the datagrams of one receive call where they lie and writes their packets to the device.
+    fn receive(&mut self, now: Instant, batch: &Batch) -> Result<(), TunFault> {
+        self.inbound.obey();
+        let mut start = 0;
+        while start < batch.len {
+            let end = batch.len.min(start + batch.stride);
+            let datagram = &mut self.buffer.bytes_mut()[start..end];
+            match self.inbound.receive(now, batch.endpoint, batch.ecn, datagram) {
+                Ok(Received::Packet(packet)) => {
+                    let packet = start + HEADER..start + HEADER + packet.len();
+                    self.coalescer.push(self.buffer.bytes(), packet);
+                }
+                Ok(Received::Keepalive) => {}
+                Ok(Received::Handshake(message)) => {
+                    let message = HandshakeMessage { from: batch.endpoint, message };
+                    if self.handshakes.try_send(message).is_err() {
+                        self.inbound.discard(Discard::HandshakeQueueFull);
+                    }
+                }
+                Err(reason) => tracing::trace!(from = %batch.endpoint, reason = reason.name(), "discarded"),
+            }
+            start = end;
+        }
+        self.inbound.finish(now);
+        let written = self.coalescer.flush(self.buffer.bytes(), &mut &self.path.tun);
+        written.map(drop)
+    }
+
+    /// Waits until the next try, or until woken.
+    fn pause(&mut self) -> anyhow::Result<()> {
+        let pause = PollTimeout::try_from(self.backoff.pause()).unwrap_or(PollTimeout::MAX);
+        wait([self.path.threads.inbound.as_fd()], pause)?;
+        Ok(())
+    }
+}

@@ -1,0 +1,212 @@
+//! What a person is told: one line for each event, with its reason and what to look at. Every line follows from
+//! our own timers or from what is authentic, never from a datagram of a stranger.
+
+use std::time::Duration;
+
+use crate::crypto::PublicKey;
+use crate::proto::{Discard, Event, Instant, Role, Stats};
+use crate::wire::Endpoint;
+
+/// Lines of one kind in [`QUOTA_TIME`]; more are counted and told later.
+const QUOTA: u32 = 10;
+const QUOTA_TIME: Duration = Duration::from_secs(10);
+/// Least time between two lines on what arrives while there is no link.
+const STRANGERS_INTERVAL: Duration = Duration::from_secs(60);
+
+/// Turns events into lines.
+pub(super) struct Report {
+    ours: PublicKey,
+    up: bool,
+    /// Handshakes given up one after the other.
+    given_up: u32,
+    moves: Quota,
+    /// The counters when the link last came up, or at the start.
+    baseline: [u64; HINTS.len()],
+    strangers_told: Option<Instant>,
+}
+
+/// The discards that hint at a wrong configuration, and what to do.
+const HINTS: [(Discard, &str); 3] = [
+    (
+        Discard::ResponseNotAuthentic,
+        "the peer answers, but its answer does not decrypt: preshared_key must be the same on both ends",
+    ),
+    (
+        Discard::UnknownPeer,
+        "somebody calls with another key than [peer] public_key: is it the peer's?",
+    ),
+    (
+        Discard::Mac1,
+        "handshakes arrive that are meant for another key: the other end's [peer] public_key must be ours",
+    ),
+];
+
+impl Report {
+    pub(super) fn new(ours: PublicKey) -> Self {
+        Self {
+            ours,
+            up: false,
+            given_up: 0,
+            moves: Quota::default(),
+            baseline: [0; HINTS.len()],
+            strangers_told: None,
+        }
+    }
+
+    /// Whether both ends were heard since the last loss.
+    pub(super) fn link_is_up(&self) -> bool {
+        self.up
+    }
+
+    /// Tells `event`.
+    pub(super) fn event(
+        &mut self,
+        now: Instant,
+        event: &Event,
+        endpoint: Option<Endpoint>,
+        stats: &Stats,
+    ) {
+        let peer = endpoint.map_or("nowhere".to_owned(), |endpoint| endpoint.to_string());
+        match event {
+            Event::HandshakeCompleted { endpoint, role } => self.completed(*endpoint, *role, stats),
+            Event::EndpointMoved(endpoint) => {
+                if let Some(unsaid) = self.moves.allow(now) {
+                    tracing::info!(%endpoint, unsaid, "endpoint moved: the peer sends from there now");
+                }
+            }
+            Event::PeerSilent { silent_for } => tracing::warn!(
+                endpoint = peer,
+                "peer silent: nothing heard for {} s while sending; trying a new handshake",
+                silent_for.as_secs()
+            ),
+            Event::HandshakeUnanswered { sent } => {
+                // Once for each loss of the link: later tries are told when they are given up.
+                if *sent == 2 && self.given_up == 0 {
+                    let reason = self.reason(stats);
+                    tracing::warn!(endpoint = peer, "no answer to {sent} handshake initiations: {reason}");
+                }
+            }
+            Event::HandshakeGivenUp => self.given_up(&peer, stats),
+            Event::NeverConfirmed(endpoint) => tracing::warn!(
+                %endpoint,
+                "the peer keeps calling and never uses our answer: is preshared_key the same on both ends, \
+                 and do our datagrams reach it?"
+            ),
+            Event::KeysErased => {
+                self.up = false;
+                tracing::info!("keys erased: no handshake completed for nine minutes");
+            }
+        }
+    }
+
+    /// Tells what strangers' handshakes hint at, while there is no link: at most once a minute.
+    pub(super) fn strangers(&mut self, now: Instant, stats: &Stats) {
+        let recent = self.strangers_told.is_some_and(|told| now.since(told) < STRANGERS_INTERVAL);
+        if self.up || recent {
+            return;
+        }
+        if let Some(hint) = self.hint(stats) {
+            tracing::warn!(our_public_key = %self.ours, "no link yet: {hint}");
+            self.strangers_told = Some(now);
+            self.baseline = counters(stats);
+        }
+    }
+
+    fn completed(&mut self, endpoint: Endpoint, role: Role, stats: &Stats) {
+        let role = match role {
+            Role::Initiator => "we called",
+            Role::Responder => "the peer called",
+        };
+        if self.up {
+            tracing::debug!(%endpoint, "handshake completed: a new session ({role})");
+        } else {
+            tracing::info!(%endpoint, "handshake completed: the link is up ({role})");
+        }
+        self.up = true;
+        self.given_up = 0;
+        self.baseline = counters(stats);
+    }
+
+    fn given_up(&mut self, peer: &str, stats: &Stats) {
+        self.given_up = self.given_up.saturating_add(1);
+        let reason = self.reason(stats);
+        if std::mem::take(&mut self.up) {
+            tracing::warn!(endpoint = peer, "link lost: no answer to any handshake for 90 s: {reason}");
+        } else if self.given_up.is_power_of_two() {
+            tracing::warn!(endpoint = peer, tries = self.given_up, "still no link: {reason}");
+        }
+    }
+
+    fn reason(&self, stats: &Stats) -> &'static str {
+        self.hint(stats).unwrap_or(
+            "is tunneld running there, is its UDP port open and its address right, and is [peer] public_key its key?",
+        )
+    }
+
+    fn hint(&self, stats: &Stats) -> Option<&'static str> {
+        let now = counters(stats);
+        (0..HINTS.len()).find(|&i| now[i] > self.baseline[i]).map(|i| HINTS[i].1)
+    }
+}
+
+fn counters(stats: &Stats) -> [u64; HINTS.len()] {
+    HINTS.map(|(reason, _)| stats.discards(reason))
+}
+
+/// All discards that happened, as `name=count`.
+pub(super) fn discards(stats: &Stats) -> String {
+    let met = Discard::ALL.iter().map(|reason| (reason.name(), stats.discards(*reason)));
+    let met = met.filter(|(_, count)| *count > 0).map(|(name, count)| format!("{name}={count}"));
+    let list: Vec<_> = met.collect();
+    if list.is_empty() { "nothing".to_owned() } else { list.join(" ") }
+}
+
+/// So many lines in so much time.
+#[derive(Default)]
+struct Quota {
+    since: Option<Instant>,
+    used: u32,
+    unsaid: u32,
+}
+
+impl Quota {
+    /// Whether one more line may be written; if so, how many were not since the last.
+    fn allow(&mut self, now: Instant) -> Option<u32> {
+        if self.since.is_none_or(|since| now.since(since) >= QUOTA_TIME) {
+            (self.since, self.used) = (Some(now), 0);
+        }
+        if self.used == QUOTA {
+            self.unsaid += 1;
+            return None;
+        }
+        self.used += 1;
+        Some(std::mem::take(&mut self.unsaid))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_beyond_the_quota_are_counted_and_told_later() {
+        let mut quota = Quota::default();
+        let at = |seconds| Instant::from_nanos(1_000_000_000 * (1 + seconds));
+        for _ in 0..10 {
+            assert_eq!(quota.allow(at(0)), Some(0));
+        }
+        assert_eq!((quota.allow(at(1)), quota.allow(at(9))), (None, None));
+        assert_eq!(quota.allow(at(10)), Some(2));
+        assert_eq!(quota.allow(at(10)), Some(0));
+    }
+
+    #[test]
+    fn a_wrong_preshared_key_is_what_the_reason_names() {
+        let report = Report::new(PublicKey::from([0; 32]));
+        let stats = Stats::default();
+        assert!(report.reason(&stats).contains("public_key"));
+        stats.discard(Discard::ResponseNotAuthentic);
+        assert!(report.reason(&stats).contains("preshared_key"));
+        assert_eq!(discards(&stats), "response_not_authentic=1");
+    }
+}

@@ -1,0 +1,99 @@
+//! How the three threads wake and stop each other.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::eventfd::{EfdFlags, EventFd};
+use tokio::sync::Notify;
+
+/// One for each daemon.
+pub(crate) struct Threads {
+    stopping: AtomicBool,
+    /// Wakes control.
+    pub(crate) control: Notify,
+    /// Wakes outbound.
+    pub(crate) outbound: Wake,
+    /// Wakes inbound.
+    pub(crate) inbound: Wake,
+}
+
+impl Threads {
+    pub(crate) fn new() -> io::Result<Self> {
+        Ok(Self {
+            stopping: AtomicBool::new(false),
+            control: Notify::new(),
+            outbound: Wake::new()?,
+            inbound: Wake::new()?,
+        })
+    }
+
+    /// Tells the data threads to end.
+    pub(crate) fn stop(&self) {
+        self.stopping.store(true, Ordering::SeqCst);
+        self.outbound.wake();
+        self.inbound.wake();
+    }
+
+    pub(crate) fn stopping(&self) -> bool {
+        self.stopping.load(Ordering::SeqCst)
+    }
+}
+
+/// Wakes a thread out of [`wait`].
+pub(crate) struct Wake(EventFd);
+
+impl Wake {
+    fn new() -> io::Result<Self> {
+        let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
+        Ok(Self(EventFd::from_value_and_flags(0, flags)?))
+    }
+
+    pub(crate) fn wake(&self) {
+        // It can only fail for a counter that is full: then the thread is being woken already.
+        let _ = self.0.write(1);
+    }
+
+    /// Forgets past wakes; whether there were any.
+    pub(crate) fn take(&self) -> bool {
+        self.0.read().is_ok()
+    }
+}
+
+impl AsFd for Wake {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// Waits until one of `fds` is readable or in error, or for `timeout`; which of them are. The caller puts
+/// its [`Wake`] among them.
+pub(crate) fn wait<const N: usize>(
+    fds: [BorrowedFd<'_>; N],
+    timeout: PollTimeout,
+) -> io::Result<[bool; N]> {
+    let mut polled = fds.map(|fd| PollFd::new(fd, PollFlags::POLLIN));
+    match poll(&mut polled, timeout) {
+        Ok(_) => Ok(polled.map(|fd| fd.any().unwrap_or(true))),
+        Err(Errno::EINTR) => Ok([false; N]),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wake_is_seen_once_however_often_it_was_given() {
+        let wake = Wake::new().unwrap();
+        assert_eq!(wait([wake.as_fd()], PollTimeout::ZERO).unwrap(), [false]);
+        wake.wake();
+        wake.wake();
+        assert_eq!(wait([wake.as_fd()], PollTimeout::NONE).unwrap(), [true]);
+        assert!(wake.take());
+        assert!(!wake.take());
+    }
+}

@@ -1,0 +1,154 @@
+//! The answer to an inner packet that belongs to nobody: destination unreachable, as a router would say
+//! (RFC 792, RFC 4443 §3.1), so that programs fail at once instead of waiting.
+
+use std::net::IpAddr;
+
+use super::ip::{IPV4_HEADER, IPV6_HEADER, IpHeader};
+
+const ICMP: u8 = 1;
+const ICMPV6: u8 = 58;
+/// Most bytes of the packet that are quoted: the answer then fits any path.
+const MAX_QUOTE: usize = 512;
+/// Type, code, checksum and four unused bytes.
+const ICMP_HEADER: usize = 8;
+
+/// The packet that tells the sender of `packet` that nobody is there, from the first of `ours` of its family.
+/// `None` if there must be no answer: to multicast, to another error, to a fragment, or from nowhere.
+#[must_use]
+pub fn unreachable(packet: &[u8], ours: &[IpAddr]) -> Option<Vec<u8>> {
+    let header = IpHeader::parse_fixed(packet)?;
+    let source = ours.iter().copied().find(|address| address.is_ipv4() == header.source.is_ipv4())?;
+    let silent = header.destination.is_multicast()
+        || header.source.is_multicast()
+        || header.source.is_unspecified()
+        || is_error_or_fragment(packet)?;
+    if silent {
+        return None;
+    }
+    let quote = &packet[..packet.len().min(MAX_QUOTE)];
+    match (source, header.source) {
+        (IpAddr::V4(from), IpAddr::V4(to)) => {
+            Some(unreachable_v4(from.octets(), to.octets(), quote))
+        }
+        (IpAddr::V6(from), IpAddr::V6(to)) => {
+            Some(unreachable_v6(from.octets(), to.octets(), quote))
+        }
+        _ => None,
+    }
+}
+
+fn is_error_or_fragment(packet: &[u8]) -> Option<bool> {
+    Some(if packet[0] >> 4 == 4 {
+        let fragment = u16::from_be_bytes([*packet.get(6)?, *packet.get(7)?]) & 0x1fff != 0;
+        let transport = usize::from(packet[0] & 0xf) * 4;
+        // Echo request and reply are the queries that are still in use.
+        let error = packet[9] == ICMP && !matches!(packet.get(transport), Some(0 | 8));
+        fragment || error
+    } else {
+        packet[6] == ICMPV6 && packet.get(IPV6_HEADER).is_none_or(|icmp_type| *icmp_type < 128)
+    })
+}
+
+/// Host unreachable: type 3, code 1.
+fn unreachable_v4(from: [u8; 4], to: [u8; 4], quote: &[u8]) -> Vec<u8> {
+    let total = (IPV4_HEADER + ICMP_HEADER + quote.len()) as u16;
+    let mut packet = vec![0x45, 0xc0];
+    packet.extend(total.to_be_bytes());
+    packet.extend([0, 0, 0, 0, 64, ICMP, 0, 0]);
+    packet.extend(from);
+    packet.extend(to);
+    let checksum = checksum(&[&packet]);
+    packet[10..12].copy_from_slice(&checksum);
+    packet.extend([3, 1, 0, 0, 0, 0, 0, 0]);
+    packet.extend(quote);
+    let checksum = self::checksum(&[&packet[IPV4_HEADER..]]);
+    packet[IPV4_HEADER + 2..IPV4_HEADER + 4].copy_from_slice(&checksum);
+    packet
+}
+
+/// Address unreachable: type 1, code 3.
+fn unreachable_v6(from: [u8; 16], to: [u8; 16], quote: &[u8]) -> Vec<u8> {
+    let length = ((ICMP_HEADER + quote.len()) as u16).to_be_bytes();
+    let mut packet = vec![0x60, 0, 0, 0, length[0], length[1], ICMPV6, 64];
+    packet.extend(from);
+    packet.extend(to);
+    packet.extend([1, 3, 0, 0, 0, 0, 0, 0]);
+    packet.extend(quote);
+    let pseudo_header = [0, 0, length[0], length[1], 0, 0, 0, ICMPV6];
+    let checksum = checksum(&[&from, &to, &pseudo_header, &packet[IPV6_HEADER..]]);
+    packet[IPV6_HEADER + 2..IPV6_HEADER + 4].copy_from_slice(&checksum);
+    packet
+}
+
+/// The Internet checksum (RFC 1071) of parts that all have an even length but the last.
+fn checksum(parts: &[&[u8]]) -> [u8; 2] {
+    let words = parts.iter().flat_map(|part| part.chunks(2));
+    let sum: u32 =
+        words.map(|word| u32::from(word[0]) << 8 | u32::from(word.get(1).copied().unwrap_or(0))).sum();
+    let folded = (sum & 0xffff) + (sum >> 16);
+    let folded = (folded & 0xffff) + (folded >> 16);
+    (!(folded as u16)).to_be_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OURS: [&str; 2] = ["10.77.0.1", "fd77::1"];
+
+    fn ours() -> Vec<IpAddr> {
+        OURS.iter().map(|address| address.parse().unwrap()).collect()
+    }
+
+    fn udp4(destination: [u8; 4]) -> Vec<u8> {
+        let mut packet = vec![0x45, 0, 0, 28, 0, 0, 0, 0, 64, 17, 0, 0, 10, 77, 0, 1];
+        packet.extend(destination);
+        packet.extend([0; 8]);
+        packet
+    }
+
+    fn icmp6(destination: &str, icmp_type: u8) -> Vec<u8> {
+        let mut packet = vec![0x60, 0, 0, 0, 0, 8, ICMPV6, 64];
+        for address in ["fd77::1", destination] {
+            packet.extend(address.parse::<std::net::Ipv6Addr>().unwrap().octets());
+        }
+        packet.extend([icmp_type, 0, 0, 0, 0, 0, 0, 0]);
+        packet
+    }
+
+    #[test]
+    fn an_ipv4_packet_is_quoted_in_a_valid_answer() {
+        let packet = udp4([10, 99, 0, 1]);
+        let answer = unreachable(&packet, &ours()).unwrap();
+        let header = IpHeader::parse(&answer).unwrap();
+        assert_eq!((header.source, header.destination), (ours()[0], ours()[0]));
+        assert_eq!(answer[20..22], [3, 1]);
+        assert_eq!(answer[28..], packet);
+        assert_eq!((checksum(&[&answer[..20]]), checksum(&[&answer[20..]])), ([0; 2], [0; 2]));
+    }
+
+    #[test]
+    fn an_ipv6_packet_is_quoted_in_a_valid_answer() {
+        let packet = icmp6("fd99::1", 128);
+        let answer = unreachable(&packet, &ours()).unwrap();
+        assert_eq!(IpHeader::parse(&answer).unwrap().total_len, 40 + 8 + packet.len());
+        assert_eq!(answer[40..42], [1, 3]);
+        let pseudo_header = [0, 0, answer[4], answer[5], 0, 0, 0, ICMPV6];
+        assert_eq!(checksum(&[&answer[8..40], &pseudo_header, &answer[40..]]), [0; 2]);
+    }
+
+    #[test]
+    fn there_is_no_answer_to_multicast_errors_fragments_or_without_an_address() {
+        assert_eq!(unreachable(&udp4([224, 0, 0, 1]), &ours()), None);
+        assert_eq!(unreachable(&icmp6("ff02::2", 133), &ours()), None);
+        assert_eq!(unreachable(&icmp6("fd99::1", 1), &ours()), None);
+        let mut fragment = udp4([10, 99, 0, 1]);
+        fragment[7] = 1;
+        assert_eq!(unreachable(&fragment, &ours()), None);
+        let mut error = udp4([10, 99, 0, 1]);
+        (error[9], error[20]) = (ICMP, 3);
+        assert_eq!(unreachable(&error, &ours()), None);
+        assert_eq!(unreachable(&udp4([10, 99, 0, 1]), &ours()[1..]), None);
+        assert_eq!(unreachable(&[], &ours()), None);
+    }
+}
