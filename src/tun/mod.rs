@@ -1,1 +1,250 @@
-//! To come.
+//! The overlay's network device: a TUN device of the kernel, its superpackets, and its place in the network.
+//!
+//! - [`Tun`] opens the device, reads and writes.
+//! - [`TunPacket`] is what one read gives: a packet, or a superpacket that writes its segments where they are
+//!   wanted.
+//! - [`Coalescer`] makes superpackets of the packets to be written.
+//! - [`Link`] gives the device addresses, MTU and routes; [`underlay_route`] tells the MTU of the way to the peer.
+//!
+//! Whatever the kernel grants, there is a plain path: packets one by one, as `offload = false` forces.
+
+mod checksum;
+mod coalesce;
+mod error;
+mod flow;
+mod ioctl;
+mod layout;
+mod link;
+mod netlink;
+mod open;
+mod segment;
+mod underlay;
+mod virtio;
+
+use std::fs::File;
+use std::io::{self, IoSlice, Read, Write};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use nix::errno::Errno;
+use nix::net::if_::if_nametoindex;
+
+pub use coalesce::{Coalescer, Flushed, PacketWriter};
+pub use error::{TunError, TunFault};
+pub use link::{Link, LinkError, LinkSettings};
+pub use segment::{Malformed, TunPacket};
+pub use underlay::{UnderlayRoute, underlay_route};
+pub use virtio::{VIRTIO_HEADER, VirtioNetHdr};
+
+use layout::Transport;
+use virtio::PLAIN;
+
+/// An open TUN device, not blocking. Any thread may read, any may write.
+#[derive(Debug)]
+pub struct Tun {
+    file: File,
+    name: String,
+    index: u32,
+    created: bool,
+    offloads: Offloads,
+    refuses_superpackets: AtomicBool,
+    refused_superpackets: AtomicU64,
+}
+
+/// Which superpackets the device gives and takes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Offloads {
+    /// Of TCP.
+    pub tso: bool,
+    /// Of UDP; not before Linux 6.2.
+    pub uso: bool,
+}
+
+/// Room for one read: the virtio header and the largest packet.
+#[derive(Debug)]
+pub struct ReadBuffer {
+    bytes: Box<[u8]>,
+}
+
+impl Tun {
+    /// Opens the device of this name, which is created if there is none. Without `offload` it neither gives nor
+    /// takes superpackets.
+    ///
+    /// # Errors
+    /// [`TunError`], whose text says what to do.
+    pub fn open(name: &str, offload: bool) -> Result<Self, TunError> {
+        open::check_name(name)?;
+        let file = open::open_driver(name)?;
+        let created = if_nametoindex(name).is_err();
+        let name = open::attach(file.as_fd(), name)?;
+        let offloads = open::negotiate(&file, &name, offload)?;
+        let index = if_nametoindex(name.as_str()).map_err(|errno| TunError::System {
+            name: name.clone(),
+            action: "looking up the index of the device",
+            source: errno.into(),
+        })?;
+        Ok(Self {
+            file,
+            name,
+            index,
+            created,
+            offloads,
+            refuses_superpackets: AtomicBool::new(false),
+            refused_superpackets: AtomicU64::new(0),
+        })
+    }
+
+    /// The device's name when it was opened; somebody may rename it.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The device's index, which stays.
+    #[must_use]
+    pub fn index(&self) -> u32 {
+        self.index
+    }
+
+    /// Whether the device came into being with this descriptor, and will vanish with it.
+    #[must_use]
+    pub fn created(&self) -> bool {
+        self.created
+    }
+
+    /// What the kernel has granted.
+    #[must_use]
+    pub fn offloads(&self) -> Offloads {
+        self.offloads
+    }
+
+    /// Superpackets that the kernel did not take, although it had granted them: none, or one of each writer that
+    /// had yet to learn of it.
+    #[must_use]
+    pub fn refused_superpackets(&self) -> u64 {
+        self.refused_superpackets.load(Ordering::Relaxed)
+    }
+
+    /// Reads one packet or superpacket; `None` if there is none now.
+    ///
+    /// # Errors
+    /// [`TunFault`]; all but [`TunFault::Gone`] cost this packet only.
+    pub fn read<'a>(&self, buffer: &'a mut ReadBuffer) -> Result<Option<TunPacket<'a>>, TunFault> {
+        let len = loop {
+            match (&self.file).read(&mut buffer.bytes) {
+                Ok(len) => break len,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error.into()),
+            }
+        };
+        let (header, packet) = buffer.bytes[..len]
+            .split_at_mut_checked(VIRTIO_HEADER)
+            .ok_or(Malformed::Short)?;
+        let header = VirtioNetHdr::parse(header).ok_or(Malformed::Short)?;
+        Ok(Some(TunPacket::parse(&header, packet)?))
+    }
+
+    /// Writes one packet, whose checksums are complete.
+    ///
+    /// # Errors
+    /// [`TunFault`]; the packet is lost.
+    pub fn write(&self, packet: &[u8]) -> Result<(), TunFault> {
+        self.write_slices(&[IoSlice::new(&PLAIN), IoSlice::new(packet)])
+            .map_err(TunFault::from)
+    }
+
+    /// Writes one superpacket in a single call: its virtio header, the headers of all segments, the payloads.
+    ///
+    /// # Errors
+    /// [`TunFault::Refused`] if the kernel does not take it, or has refused one before: none is tried after that.
+    /// Otherwise [`TunFault`], and the superpacket is lost.
+    pub fn write_gathered(&self, gathered: &[IoSlice<'_>]) -> Result<(), TunFault> {
+        if self.refuses_superpackets.load(Ordering::Relaxed) {
+            return Err(TunFault::Refused);
+        }
+        self.write_slices(gathered).map_err(|error| {
+            if error.raw_os_error() != Some(Errno::EINVAL as i32) {
+                return error.into();
+            }
+            self.refused_superpackets.fetch_add(1, Ordering::Relaxed);
+            if !self.refuses_superpackets.swap(true, Ordering::Relaxed) {
+                tracing::warn!(
+                    device = self.name,
+                    "the kernel refused a superpacket on this device: packets are written one by one from now on"
+                );
+            }
+            TunFault::Refused
+        })
+    }
+
+    fn write_slices(&self, slices: &[IoSlice<'_>]) -> io::Result<()> {
+        loop {
+            match (&self.file).write_vectored(slices) {
+                // The driver takes a packet whole or not at all.
+                Ok(_) => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
+
+impl AsFd for Tun {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+}
+
+impl AsRawFd for Tun {
+    fn as_raw_fd(&self) -> RawFd {
+        self.file.as_raw_fd()
+    }
+}
+
+impl PacketWriter for &Tun {
+    fn write_packet(&mut self, packet: &[u8]) -> Result<(), TunFault> {
+        self.write(packet)
+    }
+
+    fn write_superpacket(&mut self, gathered: &[IoSlice<'_>]) -> Result<(), TunFault> {
+        self.write_gathered(gathered)
+    }
+}
+
+impl Offloads {
+    /// Packets one by one.
+    pub const NONE: Self = Self {
+        tso: false,
+        uso: false,
+    };
+
+    fn cover(self, transport: Transport) -> bool {
+        match transport {
+            Transport::Tcp => self.tso,
+            Transport::Udp => self.uso,
+        }
+    }
+}
+
+impl ReadBuffer {
+    /// A buffer that any packet fits in.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            bytes: vec![0; READ_BUFFER].into_boxed_slice(),
+        }
+    }
+}
+
+impl Default for ReadBuffer {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// The virtio header and the largest IPv6 packet: a fixed header and what its length field can say.
+const READ_BUFFER: usize = VIRTIO_HEADER + 40 + 65_535;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,423 @@
+//! Segments to superpackets: what arrives in one receive batch reaches the device in few writes.
+//!
+//! Packets of one flow that differ in nothing but what the kernel's segmentation makes anew are written as one
+//! superpacket, gathered from where they lie. All others are written as they came. The order within a flow
+//! stays; only pure acknowledgments of TCP may be overtaken by data.
+
+use std::io::IoSlice;
+use std::ops::Range;
+
+use zerocopy::IntoBytes;
+
+use super::checksum::Sum;
+use super::flow::{Candidate, FlowKey, Verdict};
+use super::layout::{Family, IPV4_CHECKSUM, PSH, TCP_FLAGS, Transport, UDP_LENGTH, put};
+use super::virtio::{GSO_TCPV4, GSO_TCPV6, GSO_UDP_L4, NEEDS_CSUM, VirtioNetHdr};
+use super::{Offloads, TunFault};
+use crate::wire::ip::IpHeader;
+
+/// Where the coalescer writes.
+pub trait PacketWriter {
+    /// Writes one packet.
+    ///
+    /// # Errors
+    /// [`TunFault`] tells what became of it.
+    fn write_packet(&mut self, packet: &[u8]) -> Result<(), TunFault>;
+
+    /// Writes one superpacket: the virtio header, the headers of all segments, then at least two payloads.
+    ///
+    /// # Errors
+    /// [`TunFault::Refused`] if the kernel does not take this superpacket; its segments may be written singly.
+    fn write_superpacket(&mut self, gathered: &[IoSlice<'_>]) -> Result<(), TunFault>;
+}
+
+/// Collects the packets of one batch and writes them, coalesced where the rules allow.
+///
+/// It holds places in the caller's buffer, not bytes: all packets [pushed](Self::push) up to the next
+/// [flush](Self::flush) lie in one buffer, which does not change in between.
+#[derive(Debug)]
+pub struct Coalescer {
+    offloads: Offloads,
+    /// What will be written, in this order.
+    items: Vec<Item>,
+    /// The packets of all items.
+    segments: Vec<Segment>,
+    /// The flows whose last item may still grow.
+    open: Vec<Open>,
+    /// Where in `open` the last packet belonged: mostly the next one does too.
+    recent: usize,
+    /// Where in `open` the next flow goes once it is full.
+    oldest: usize,
+    /// Where in the buffer the last packet ends.
+    end: usize,
+}
+
+/// What a [flush](Coalescer::flush) wrote.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Flushed {
+    /// Packets that reached the device, segments counted singly.
+    pub packets: usize,
+    /// Superpackets among the writes.
+    pub superpackets: usize,
+    /// Packets lost because the device was down.
+    pub down: usize,
+    /// Packets that the device refused.
+    pub refused: usize,
+}
+
+#[derive(Debug)]
+struct Item {
+    /// First and last of its packets, by their places in [`Coalescer::segments`].
+    head: usize,
+    tail: usize,
+    count: usize,
+    /// Payload bytes of all.
+    payload: usize,
+    /// Of the first; `None` if the packet is not to be coalesced.
+    candidate: Option<Candidate>,
+    /// Whether the checksums of the first are known to be right.
+    verified: bool,
+}
+
+#[derive(Debug)]
+struct Segment {
+    range: Range<usize>,
+    /// The next packet of the same item.
+    next: Option<usize>,
+}
+
+#[derive(Debug)]
+struct Open {
+    key: FlowKey,
+    item: usize,
+}
+
+impl Coalescer {
+    /// A coalescer of what the device has been granted.
+    #[must_use]
+    pub fn new(offloads: Offloads) -> Self {
+        Self {
+            offloads,
+            items: Vec::with_capacity(BATCH),
+            segments: Vec::with_capacity(BATCH),
+            open: Vec::with_capacity(MAX_OPEN_FLOWS),
+            recent: 0,
+            oldest: 0,
+            end: 0,
+        }
+    }
+
+    /// Takes the packet at `range` of `buffer`; bytes after its own length are left off. A range outside of the
+    /// buffer is no packet.
+    pub fn push(&mut self, buffer: &[u8], range: Range<usize>) {
+        let Some(bytes) = buffer.get(range.clone()) else {
+            return;
+        };
+        let Ok(ip) = IpHeader::parse(bytes) else {
+            // Not for us to judge: the kernel refuses it, and is counted.
+            self.add(range, None);
+            return;
+        };
+        let range = range.start..range.start + ip.total_len;
+        let verdict = Verdict::of(&bytes[..ip.total_len], &ip, self.offloads);
+        match verdict {
+            Verdict::Candidate(candidate) => {
+                self.push_candidate(buffer, range, candidate);
+                return;
+            }
+            Verdict::Passes => {}
+            Verdict::Seals(key) => {
+                if let Some(slot) = self.find(&key) {
+                    self.open.swap_remove(slot);
+                }
+            }
+            Verdict::SealsAddresses => self.open.retain(|open| {
+                (open.key.source, open.key.destination) != (ip.source, ip.destination)
+            }),
+        }
+        self.add(range, None);
+    }
+
+    /// Packets pushed since the last flush.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.segments.len()
+    }
+
+    /// Whether there is nothing to flush.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.segments.is_empty()
+    }
+
+    /// Writes all that was pushed; `buffer` is the one it was pushed from. Packets that the device does not take
+    /// are lost and counted, except for refused superpackets: their packets are written singly, and no more
+    /// superpackets after them.
+    ///
+    /// # Errors
+    /// [`TunFault::Gone`] if the device was deleted; the rest is lost then.
+    pub fn flush(
+        &mut self,
+        buffer: &[u8],
+        writer: &mut impl PacketWriter,
+    ) -> Result<Flushed, TunFault> {
+        let mut flushed = Flushed::default();
+        let mut result = Ok(());
+        if buffer.len() < self.end {
+            // Not the buffer they were pushed from.
+            flushed.refused = self.segments.len();
+            self.items.clear();
+        }
+        for index in 0..self.items.len() {
+            result = self.flush_item(index, buffer, writer, &mut flushed);
+            if result.is_err() {
+                break;
+            }
+        }
+        self.items.clear();
+        self.segments.clear();
+        self.open.clear();
+        self.end = 0;
+        result.map(|()| flushed)
+    }
+
+    fn push_candidate(&mut self, buffer: &[u8], range: Range<usize>, candidate: Candidate) {
+        if let Some(slot) = self.find(&candidate.key) {
+            let item = self.open[slot].item;
+            match self.extend(item, buffer, &range, &candidate) {
+                Extended::Open => return,
+                Extended::Closed => {
+                    self.open.swap_remove(slot);
+                    return;
+                }
+                Extended::Refused => {
+                    self.open.swap_remove(slot);
+                }
+            }
+        }
+        let push = candidate.push;
+        let key = candidate.key;
+        let item = self.add(range, Some(candidate));
+        if !push {
+            self.open_flow(Open { key, item });
+        }
+    }
+
+    /// Adds the packet to the item, if it continues it.
+    fn extend(
+        &mut self,
+        index: usize,
+        buffer: &[u8],
+        range: &Range<usize>,
+        next: &Candidate,
+    ) -> Extended {
+        let item = &mut self.items[index];
+        let head = self.segments[item.head].range.clone();
+        let (Some(candidate), Some(first), Some(packet)) = (
+            item.candidate.as_ref(),
+            buffer.get(head),
+            buffer.get(range.clone()),
+        ) else {
+            return Extended::Refused;
+        };
+        if !candidate.continued_by(next, [first, packet], item.count, item.payload) {
+            return Extended::Refused;
+        }
+        // A packet that stays alone is written as it came: only now its checksums matter.
+        item.verified = item.verified || candidate.verify(first);
+        if !item.verified || !next.verify(packet) {
+            return Extended::Refused;
+        }
+        let is_last = next.push || next.payload < candidate.payload;
+        let place = self.segments.len();
+        self.segments[item.tail].next = Some(place);
+        self.end = self.end.max(range.end);
+        self.segments.push(Segment {
+            range: range.clone(),
+            next: None,
+        });
+        item.tail = place;
+        item.count += 1;
+        item.payload += next.payload;
+        if is_last || item.count == MAX_SEGMENTS {
+            Extended::Closed
+        } else {
+            Extended::Open
+        }
+    }
+
+    fn add(&mut self, range: Range<usize>, candidate: Option<Candidate>) -> usize {
+        let place = self.segments.len();
+        self.end = self.end.max(range.end);
+        self.segments.push(Segment { range, next: None });
+        self.items.push(Item {
+            head: place,
+            tail: place,
+            count: 1,
+            payload: candidate.as_ref().map_or(0, |candidate| candidate.payload),
+            candidate,
+            verified: false,
+        });
+        self.items.len() - 1
+    }
+
+    fn find(&mut self, key: &FlowKey) -> Option<usize> {
+        if self
+            .open
+            .get(self.recent)
+            .is_some_and(|open| open.key == *key)
+        {
+            return Some(self.recent);
+        }
+        self.recent = self.open.iter().position(|open| open.key == *key)?;
+        Some(self.recent)
+    }
+
+    /// With the table full, another flow is closed: it only loses the chance to grow.
+    fn open_flow(&mut self, open: Open) {
+        if self.open.len() < MAX_OPEN_FLOWS {
+            self.recent = self.open.len();
+            self.open.push(open);
+        } else {
+            self.recent = self.oldest;
+            self.open[self.oldest] = open;
+            self.oldest = (self.oldest + 1) % MAX_OPEN_FLOWS;
+        }
+    }
+
+    fn flush_item(
+        &mut self,
+        index: usize,
+        buffer: &[u8],
+        writer: &mut impl PacketWriter,
+        flushed: &mut Flushed,
+    ) -> Result<(), TunFault> {
+        let item = &self.items[index];
+        if let Some(candidate) = &item.candidate
+            && item.count > 1
+            && self.offloads.cover(candidate.transport)
+        {
+            match self.write_gathered(item, candidate, buffer, writer) {
+                Err(TunFault::Refused) => self.offloads = Offloads::NONE,
+                result => {
+                    flushed.superpackets += usize::from(result.is_ok());
+                    return flushed.count(item.count, result);
+                }
+            }
+        }
+        for range in self.packets(&self.items[index]) {
+            flushed.count(1, writer.write_packet(&buffer[range]))?;
+        }
+        Ok(())
+    }
+
+    fn write_gathered(
+        &self,
+        item: &Item,
+        candidate: &Candidate,
+        buffer: &[u8],
+        writer: &mut impl PacketWriter,
+    ) -> Result<(), TunFault> {
+        let [first, last] =
+            [item.head, item.tail].map(|place| &buffer[self.segments[place].range.clone()]);
+        let virtio = virtio_header(candidate);
+        let mut headers = [0; MAX_HEADERS];
+        let headers = &mut headers[..candidate.headers];
+        write_headers(candidate, [first, last], item.payload, headers);
+
+        let mut gathered = [IoSlice::new(&[]); MAX_SEGMENTS + 2];
+        gathered[0] = IoSlice::new(virtio.as_bytes());
+        gathered[1] = IoSlice::new(headers);
+        for (slice, range) in gathered[2..].iter_mut().zip(self.packets(item)) {
+            *slice = IoSlice::new(&buffer[range.start + candidate.headers..range.end]);
+        }
+        writer.write_superpacket(&gathered[..item.count + 2])
+    }
+
+    fn packets(&self, item: &Item) -> impl Iterator<Item = Range<usize>> {
+        let mut next = Some(item.head);
+        std::iter::from_fn(move || {
+            let segment = self.segments.get(next?)?;
+            next = segment.next;
+            Some(segment.range.clone())
+        })
+    }
+}
+
+impl Flushed {
+    /// Counts what became of so many packets; only a device that is gone is an error.
+    fn count(&mut self, packets: usize, result: Result<(), TunFault>) -> Result<(), TunFault> {
+        match result {
+            Ok(()) => self.packets += packets,
+            Err(TunFault::Gone) => return Err(TunFault::Gone),
+            Err(TunFault::Down) => self.down += packets,
+            Err(_) => self.refused += packets,
+        }
+        Ok(())
+    }
+}
+
+/// What became of an item that a packet might continue.
+enum Extended {
+    /// It has the packet and may have more.
+    Open,
+    /// It has the packet and is complete.
+    Closed,
+    /// It does not have the packet.
+    Refused,
+}
+
+fn virtio_header(candidate: &Candidate) -> VirtioNetHdr {
+    let gso_type = match (candidate.transport, candidate.family) {
+        (Transport::Tcp, Family::V4) => GSO_TCPV4,
+        (Transport::Tcp, Family::V6) => GSO_TCPV6,
+        (Transport::Udp, _) => GSO_UDP_L4,
+    };
+    VirtioNetHdr {
+        flags: NEEDS_CSUM,
+        gso_type,
+        // The kernel allocates so many linear bytes (`tun_alloc_skb`): zero would mean all.
+        hdr_len: candidate.headers as u16,
+        gso_size: candidate.payload as u16,
+        csum_start: candidate.transport_at as u16,
+        csum_offset: candidate.transport.checksum() as u16,
+    }
+}
+
+/// The headers of the whole: of the first packet, with the lengths of all and the last one's PSH. The checksum
+/// field is left with the sum of the pseudo-header, as [`NEEDS_CSUM`] says.
+fn write_headers(candidate: &Candidate, [first, last]: [&[u8]; 2], payload: usize, out: &mut [u8]) {
+    out.copy_from_slice(&first[..candidate.headers]);
+    let total = candidate.headers + payload;
+    candidate.family.set_length(out, total);
+    if candidate.family == Family::V4 {
+        put(out, IPV4_CHECKSUM, [0; 2]);
+        let sum = Sum::default().bytes(&out[..candidate.transport_at]);
+        put(out, IPV4_CHECKSUM, sum.checksum());
+    }
+    let partial = candidate.pseudo_header(first, total).fold();
+    let transport = &mut out[candidate.transport_at..];
+    match candidate.transport {
+        Transport::Tcp => {
+            let flags = candidate.transport_at + TCP_FLAGS;
+            transport[TCP_FLAGS] |= last[flags] & PSH;
+        }
+        Transport::Udp => {
+            let len = (total - candidate.transport_at) as u16;
+            put(transport, UDP_LENGTH, len.to_be_bytes());
+        }
+    }
+    put(transport, candidate.transport.checksum(), partial);
+}
+
+/// Most segments of a superpacket: the limit for UDP before Linux 6.9.
+const MAX_SEGMENTS: usize = 64;
+/// Most flows that grow at a time. A batch is a few hundred packets; more flows than this have few each.
+const MAX_OPEN_FLOWS: usize = 64;
+/// Bytes of the largest headers: IPv6 without extensions, TCP with all options.
+const MAX_HEADERS: usize = 40 + 60;
+/// Packets that are pushed without an allocation: several receive buffers of 64 segments.
+const BATCH: usize = 1024;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,115 @@
+//! What can go wrong with the device: while it is opened, for a person; while it runs, for the caller.
+
+use std::io;
+
+use nix::errno::Errno;
+
+use super::segment::Malformed;
+
+/// Why the device could not be opened. The text says what to do about it.
+#[derive(Debug, thiserror::Error)]
+pub enum TunError {
+    /// The name cannot be that of a network device.
+    #[error("{name:?} is no name for a network device: {reason}")]
+    Name {
+        /// The name given.
+        name: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// A device of another kind has the name.
+    #[error(
+        "{name}: there is a network device of this name which is not a TUN device with a single queue; \
+         choose another name, or remove that device with `ip link delete {name}`"
+    )]
+    Taken {
+        /// Name of the device.
+        name: String,
+    },
+    /// Another program has the device open.
+    #[error(
+        "{name}: another program uses this device; if that is another tunneld, stop it or choose another name"
+    )]
+    Busy {
+        /// Name of the device.
+        name: String,
+    },
+    /// Not allowed to open `/dev/net/tun`.
+    #[error(
+        "{name}: no permission to open /dev/net/tun; run as root, or let this user read and write the file \
+         (in a container, also allow the device: `--device /dev/net/tun`)"
+    )]
+    OpenDenied {
+        /// Name of the device.
+        name: String,
+    },
+    /// Not allowed to create or use the device.
+    #[error(
+        "{name}: no permission to create or use this device; run as root or with CAP_NET_ADMIN \
+         (in a container: `--cap-add NET_ADMIN`)"
+    )]
+    AttachDenied {
+        /// Name of the device.
+        name: String,
+    },
+    /// The kernel has no TUN driver, or `/dev/net/tun` is missing.
+    #[error(
+        "{name}: the kernel offers no TUN devices ({detail}); run `modprobe tun`, or, in a container, pass the \
+         device in: `--device /dev/net/tun`; if modprobe finds no such module, this kernel was built without it \
+         (CONFIG_TUN), or its modules do not match the running kernel: reboot after a kernel update"
+    )]
+    NoDriver {
+        /// Name of the device.
+        name: String,
+        /// What was tried, and how it failed.
+        detail: String,
+    },
+    /// Anything else.
+    #[error("{name}: {action} failed: {source}")]
+    System {
+        /// Name of the device.
+        name: String,
+        /// What was tried.
+        action: &'static str,
+        /// What the kernel said.
+        source: io::Error,
+    },
+}
+
+/// What a read or write met on a device that was opened well.
+#[derive(Debug, thiserror::Error)]
+pub enum TunFault {
+    /// The device is down: this packet is lost, later ones pass once it is up.
+    #[error("the device is down")]
+    Down,
+    /// The device was deleted: nothing will pass any more.
+    #[error("the device was deleted")]
+    Gone,
+    /// The kernel does not take this superpacket; its segments may be written singly.
+    #[error("the kernel refused a superpacket")]
+    Refused,
+    /// What was read is no packet: it is lost, others pass.
+    #[error("the device gave {0}")]
+    Malformed(#[from] Malformed),
+    /// Another error: this packet is lost, others may pass.
+    #[error(transparent)]
+    Other(io::Error),
+}
+
+impl TunFault {
+    /// Whether nothing will pass any more.
+    #[must_use]
+    pub fn is_fatal(&self) -> bool {
+        matches!(self, Self::Gone)
+    }
+}
+
+impl From<io::Error> for TunFault {
+    fn from(error: io::Error) -> Self {
+        match error.raw_os_error().map(Errno::from_raw) {
+            Some(Errno::EIO) => Self::Down,
+            Some(Errno::EBADFD) => Self::Gone,
+            _ => Self::Other(error),
+        }
+    }
+}

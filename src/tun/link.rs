@@ -1,0 +1,383 @@
+//! The device's place in the network: addresses, MTU, state and routes, and how to take them back.
+
+use std::fmt;
+use std::io;
+use std::net::IpAddr;
+
+use futures_util::TryStreamExt;
+use ipnet::IpNet;
+use nix::errno::Errno;
+use rtnetlink::packet_route::address::{AddressHeaderFlags, AddressMessage};
+use rtnetlink::packet_route::link::LinkMessage;
+use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteScope};
+use rtnetlink::{LinkUnspec, RouteMessageBuilder};
+
+use super::Tun;
+use super::netlink::{DeviceState, Netlink, io_error, is_one_of};
+
+/// A device, as netlink sees it. It remembers what it changed.
+pub struct Link {
+    netlink: Netlink,
+    device: String,
+    index: u32,
+    /// How a device that existed before was found; `None` for our own, which takes all with it.
+    found: Option<DeviceState>,
+    addresses: Vec<IpNet>,
+    routes: Vec<(IpNet, u32)>,
+}
+
+/// What to give a device.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LinkSettings {
+    /// Addresses of this end, each with its network.
+    pub addresses: Vec<IpNet>,
+    /// Bytes of the largest inner packet; `None` leaves it.
+    pub mtu: Option<u32>,
+    /// Networks to be routed to the device.
+    pub routes: Vec<IpNet>,
+    /// Number of the table for `routes`; `None` for the main table.
+    pub table: Option<u32>,
+}
+
+/// Why the kernel's network settings could not be read or changed.
+#[derive(Debug, thiserror::Error)]
+pub enum LinkError {
+    /// No conversation with the kernel.
+    #[error("cannot talk to the kernel over netlink: {0}")]
+    Netlink(#[source] io::Error),
+    /// A change or question about the device failed.
+    #[error("{device}: {action} failed: {source}{hint}")]
+    Device {
+        /// Name of the device.
+        device: String,
+        /// What was tried, with its value.
+        action: String,
+        /// What the kernel said.
+        source: io::Error,
+        /// What to look at, if that is known.
+        hint: &'static str,
+    },
+    /// IPv6 needs an MTU of 1280 (RFC 8200 §5).
+    #[error("{device}: the address {address} needs an MTU of at least 1280, not {mtu}")]
+    MtuTooSmall {
+        /// Name of the device.
+        device: String,
+        /// The first IPv6 address.
+        address: IpNet,
+        /// The MTU wanted.
+        mtu: u32,
+    },
+    /// The route exists already, and leads elsewhere.
+    #[error(
+        "{device}: there is another route to {network} in table {table} already; remove that route, or have \
+         ours put in a table of its own"
+    )]
+    RouteTaken {
+        /// Name of the device.
+        device: String,
+        /// The network.
+        network: IpNet,
+        /// Number of the table.
+        table: u32,
+    },
+    /// No route leads to the address.
+    #[error("no route to {destination}: {source}")]
+    NoRoute {
+        /// The address.
+        destination: IpAddr,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// The route could not be looked up.
+    #[error("looking up the route to {destination} failed: {source}")]
+    RouteLookup {
+        /// The address.
+        destination: IpAddr,
+        /// What the kernel said.
+        source: io::Error,
+    },
+}
+
+impl Link {
+    /// Starts to speak about the device. Called on a tokio runtime, whose current thread is in the device's network
+    /// namespace.
+    ///
+    /// # Errors
+    /// [`LinkError`] if the kernel cannot be asked.
+    pub async fn open(tun: &Tun) -> Result<Self, LinkError> {
+        let netlink = Netlink::connect().map_err(LinkError::Netlink)?;
+        let mut link = Self {
+            netlink,
+            device: tun.name().to_owned(),
+            index: tun.index(),
+            found: None,
+            addresses: Vec::new(),
+            routes: Vec::new(),
+        };
+        if !tun.created() {
+            let state = link.netlink.device(link.index).await;
+            link.found = Some(state.map_err(|error| link.failed("reading its state", error))?);
+        }
+        Ok(link)
+    }
+
+    /// Sets the MTU, adds the addresses, sets the device up and adds the routes. What is there already stays, and
+    /// stays when this is undone. A network of one of the addresses needs no route in the main table: the kernel
+    /// makes it.
+    ///
+    /// # Errors
+    /// [`LinkError`] names what failed; what went well before is still there, and can be [undone](Self::undo).
+    pub async fn configure(&mut self, settings: &LinkSettings) -> Result<(), LinkError> {
+        self.check(settings)?;
+        if let Some(mtu) = settings.mtu {
+            self.set_mtu(mtu).await?;
+        }
+        for address in &settings.addresses {
+            self.add_address(*address).await?;
+        }
+        self.set(LinkUnspec::new_with_index(self.index).up().build())
+            .await
+            .map_err(|error| self.failed("setting it up", error))?;
+        let table = settings.table.unwrap_or(MAIN_TABLE);
+        for route in &settings.routes {
+            let network = route.trunc();
+            let connected = settings
+                .addresses
+                .iter()
+                .any(|address| address.trunc() == network);
+            if !(connected && table == MAIN_TABLE) {
+                self.add_route(network, table).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Sets the MTU, now or while the device runs.
+    ///
+    /// # Errors
+    /// [`LinkError`] if the kernel refuses.
+    pub async fn set_mtu(&self, mtu: u32) -> Result<(), LinkError> {
+        self.set(LinkUnspec::new_with_index(self.index).mtu(mtu).build())
+            .await
+            .map_err(|error| self.failed(format_args!("setting the MTU to {mtu}"), error))
+    }
+
+    /// Takes back what was added to a device that existed before, and sets it as it was found. A device of our own
+    /// is left alone: it vanishes when its descriptor is closed.
+    ///
+    /// # Errors
+    /// The first thing that failed; the others have been tried all the same.
+    pub async fn undo(&mut self) -> Result<(), LinkError> {
+        let Some(found) = self.found else {
+            return Ok(());
+        };
+        let mut results = Vec::new();
+        for (network, table) in std::mem::take(&mut self.routes).into_iter().rev() {
+            let result = match self.route_message(network, table) {
+                Ok(message) => self
+                    .netlink
+                    .route()
+                    .del(message)
+                    .execute()
+                    .await
+                    .map_err(io_error),
+                Err(error) => Err(error),
+            };
+            results.push(self.undone(format_args!("removing the route to {network}"), result));
+        }
+        for address in std::mem::take(&mut self.addresses).into_iter().rev() {
+            let message = self.address_message(address);
+            let result = self
+                .netlink
+                .address()
+                .del(message)
+                .execute()
+                .await
+                .map_err(io_error);
+            results.push(self.undone(format_args!("removing the address {address}"), result));
+        }
+        let message = LinkUnspec::new_with_index(self.index).mtu(found.mtu);
+        let message = if found.up {
+            message.up()
+        } else {
+            message.down()
+        };
+        let result = self.set(message.build()).await;
+        results.push(self.undone("restoring MTU and state", result));
+        results.into_iter().collect()
+    }
+
+    fn check(&self, settings: &LinkSettings) -> Result<(), LinkError> {
+        let v6 = settings
+            .addresses
+            .iter()
+            .find(|address| address.addr().is_ipv6());
+        match (settings.mtu, v6) {
+            (Some(mtu), Some(address)) if mtu < IPV6_MIN_MTU => Err(LinkError::MtuTooSmall {
+                device: self.device.clone(),
+                address: *address,
+                mtu,
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    async fn add_address(&mut self, address: IpNet) -> Result<(), LinkError> {
+        let mut request =
+            self.netlink
+                .address()
+                .add(self.index, address.addr(), address.prefix_len());
+        *request.message_mut() = self.address_message(address);
+        match request.execute().await.map_err(io_error) {
+            Ok(()) => self.addresses.push(address),
+            Err(error) if is_one_of(&error, &[Errno::EEXIST]) => {}
+            Err(error) => {
+                return Err(self.failed(format_args!("adding the address {address}"), error));
+            }
+        }
+        Ok(())
+    }
+
+    async fn add_route(&mut self, network: IpNet, table: u32) -> Result<(), LinkError> {
+        let action = format_args!("adding the route to {network} in table {table}");
+        let message = self
+            .route_message(network, table)
+            .map_err(|error| self.failed(action, error))?;
+        match self
+            .netlink
+            .route()
+            .add(message)
+            .execute()
+            .await
+            .map_err(io_error)
+        {
+            Ok(()) => self.routes.push((network, table)),
+            Err(error) if is_one_of(&error, &[Errno::EEXIST]) => {
+                let ours = self.has_route(network, table).await;
+                if !ours.map_err(|error| self.failed(action, error))? {
+                    return Err(LinkError::RouteTaken {
+                        device: self.device.clone(),
+                        network,
+                        table,
+                    });
+                }
+            }
+            Err(error) => return Err(self.failed(action, error)),
+        }
+        Ok(())
+    }
+
+    /// Whether this route leads to this device already.
+    async fn has_route(&self, network: IpNet, table: u32) -> io::Result<bool> {
+        let mut all = RouteMessage::default();
+        all.header.address_family = self.route_message(network, table)?.header.address_family;
+        let mut routes = std::pin::pin!(self.netlink.route().get(all).execute());
+        let mut found = false;
+        // Read to the end: the rest of the answer would be in the way of the next question.
+        while let Some(route) = routes.try_next().await.map_err(io_error)? {
+            found |= leads_to(&route, network, table, self.index);
+        }
+        Ok(found)
+    }
+
+    async fn set(&self, message: LinkMessage) -> io::Result<()> {
+        self.netlink
+            .link()
+            .set(message)
+            .execute()
+            .await
+            .map_err(io_error)
+    }
+
+    fn address_message(&self, address: IpNet) -> AddressMessage {
+        let mut request =
+            self.netlink
+                .address()
+                .add(self.index, address.addr(), address.prefix_len());
+        let message = request.message_mut();
+        if address.addr().is_ipv6() {
+            // On a link with one other end nobody else can have the address: no waiting for an answer.
+            message.header.flags |= AddressHeaderFlags::Nodad;
+        }
+        message.clone()
+    }
+
+    fn route_message(&self, network: IpNet, table: u32) -> io::Result<RouteMessage> {
+        let builder = RouteMessageBuilder::<IpAddr>::new()
+            .destination_prefix(network.addr(), network.prefix_len())
+            .map_err(io::Error::other)?;
+        Ok(builder
+            .output_interface(self.index)
+            .scope(RouteScope::Link)
+            .table_id(table)
+            .build())
+    }
+
+    fn failed(&self, action: impl fmt::Display, source: io::Error) -> LinkError {
+        LinkError::Device {
+            device: self.device.clone(),
+            action: action.to_string(),
+            hint: hint(&source),
+            source,
+        }
+    }
+
+    /// What is gone need not be removed.
+    fn undone(&self, action: impl fmt::Display, result: io::Result<()>) -> Result<(), LinkError> {
+        match result {
+            Err(error) if !is_one_of(&error, &GONE) => Err(self.failed(action, error)),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl fmt::Debug for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Link")
+            .field("device", &self.device)
+            .field("found", &self.found)
+            .field("addresses", &self.addresses)
+            .field("routes", &self.routes)
+            .finish_non_exhaustive()
+    }
+}
+
+fn leads_to(route: &RouteMessage, network: IpNet, table: u32, index: u32) -> bool {
+    let mut route_table = u32::from(route.header.table);
+    let mut destination = None;
+    let mut device = None;
+    for attribute in &route.attributes {
+        match attribute {
+            RouteAttribute::Table(number) => route_table = *number,
+            RouteAttribute::Destination(RouteAddress::Inet(address)) => {
+                destination = Some(IpAddr::from(*address));
+            }
+            RouteAttribute::Destination(RouteAddress::Inet6(address)) => {
+                destination = Some(IpAddr::from(*address));
+            }
+            RouteAttribute::Oif(oif) => device = Some(*oif),
+            _ => {}
+        }
+    }
+    // The default route is told without a destination.
+    let same_network = route.header.destination_prefix_length == network.prefix_len()
+        && destination.is_none_or(|address| address == network.addr());
+    same_network && route_table == table && device == Some(index)
+}
+
+fn hint(error: &io::Error) -> &'static str {
+    match error.raw_os_error().map(Errno::from_raw) {
+        Some(Errno::EPERM) => " (this needs root or CAP_NET_ADMIN)",
+        Some(Errno::EACCES) => " (is IPv6 turned off? see `sysctl net.ipv6.conf.all.disable_ipv6`)",
+        _ => "",
+    }
+}
+
+/// Number of the main routing table.
+const MAIN_TABLE: u32 = 254;
+const IPV6_MIN_MTU: u32 = 1280;
+/// What the kernel says of an address, a route or a device that is not there.
+const GONE: [Errno; 3] = [Errno::EADDRNOTAVAIL, Errno::ESRCH, Errno::ENODEV];
+
+#[cfg(test)]
+mod tests;

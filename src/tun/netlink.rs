@@ -1,0 +1,90 @@
+//! One conversation with the kernel's routing netlink, and its errors.
+
+use std::io;
+use std::ops::Deref;
+
+use nix::errno::Errno;
+use rtnetlink::Handle;
+use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
+use tokio::task::JoinHandle;
+
+use futures_util::TryStreamExt;
+
+/// A handle whose conversation ends with it.
+pub(super) struct Netlink {
+    handle: Handle,
+    conversation: JoinHandle<()>,
+}
+
+impl Netlink {
+    /// Opens a socket in the calling thread's network namespace; its task runs on the current tokio runtime.
+    pub(super) fn connect() -> io::Result<Self> {
+        let (connection, handle, _) = rtnetlink::new_connection()?;
+        let conversation = tokio::spawn(connection);
+        Ok(Self {
+            handle,
+            conversation,
+        })
+    }
+
+    /// MTU and state of a device.
+    pub(super) async fn device(&self, index: u32) -> io::Result<DeviceState> {
+        let request = self.handle.link().get().match_index(index).execute();
+        let message = std::pin::pin!(request)
+            .try_next()
+            .await
+            .map_err(io_error)?
+            .ok_or_else(|| io::Error::from(Errno::ENODEV))?;
+        DeviceState::of(&message).ok_or_else(|| io::Error::other("the kernel told no MTU"))
+    }
+}
+
+impl Deref for Netlink {
+    type Target = Handle;
+
+    fn deref(&self) -> &Handle {
+        &self.handle
+    }
+}
+
+impl Drop for Netlink {
+    fn drop(&mut self) {
+        self.conversation.abort();
+    }
+}
+
+/// What a device is set to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct DeviceState {
+    pub(super) mtu: u32,
+    pub(super) up: bool,
+}
+
+impl DeviceState {
+    fn of(message: &LinkMessage) -> Option<Self> {
+        let mtu = message
+            .attributes
+            .iter()
+            .find_map(|attribute| match attribute {
+                LinkAttribute::Mtu(mtu) => Some(*mtu),
+                _ => None,
+            })?;
+        let up = message.header.flags.contains(LinkFlags::Up);
+        Some(Self { mtu, up })
+    }
+}
+
+/// What the kernel said, as the error of a system call.
+pub(super) fn io_error(error: rtnetlink::Error) -> io::Error {
+    match error {
+        rtnetlink::Error::NetlinkError(message) => message.to_io(),
+        other => io::Error::other(other.to_string()),
+    }
+}
+
+/// Whether the kernel said one of these.
+pub(super) fn is_one_of(error: &io::Error, errnos: &[Errno]) -> bool {
+    error
+        .raw_os_error()
+        .is_some_and(|errno| errnos.contains(&Errno::from_raw(errno)))
+}

@@ -1,0 +1,234 @@
+//! Packets made from their fields, with checksums summed word by word, and a writer that keeps what it is given.
+
+use std::io::IoSlice;
+
+use crate::tun::{PacketWriter, TunFault, TunPacket, VIRTIO_HEADER, VirtioNetHdr};
+use crate::wire::Superpacket;
+
+/// The fields of a TCP or UDP packet.
+#[derive(Clone, Debug)]
+pub(in crate::tun) struct Fields {
+    pub(in crate::tun) v6: bool,
+    pub(in crate::tun) udp: bool,
+    /// UDP: without a checksum.
+    pub(in crate::tun) unsummed: bool,
+    pub(in crate::tun) tos: u8,
+    pub(in crate::tun) ttl: u8,
+    pub(in crate::tun) df: bool,
+    pub(in crate::tun) id: u16,
+    pub(in crate::tun) label: u16,
+    pub(in crate::tun) ports: [u16; 2],
+    pub(in crate::tun) sequence: u32,
+    pub(in crate::tun) ack: u32,
+    pub(in crate::tun) flags: u8,
+    pub(in crate::tun) window: u16,
+    /// A multiple of four bytes.
+    pub(in crate::tun) options: Vec<u8>,
+    pub(in crate::tun) payload: Vec<u8>,
+}
+
+impl Default for Fields {
+    fn default() -> Self {
+        Self {
+            v6: false,
+            udp: false,
+            unsummed: false,
+            tos: 0,
+            ttl: 64,
+            df: true,
+            id: 1,
+            label: 0,
+            ports: [4000, 5001],
+            sequence: 1000,
+            ack: 7,
+            flags: 0x10,
+            window: 512,
+            options: Vec::new(),
+            payload: vec![0xab; 100],
+        }
+    }
+}
+
+impl Fields {
+    /// The four kinds.
+    pub(in crate::tun) fn kinds() -> [Self; 4] {
+        [(false, false), (false, true), (true, false), (true, true)].map(|(v6, udp)| Self {
+            v6,
+            udp,
+            ..Self::default()
+        })
+    }
+
+    /// The same fields for a payload of `len` bytes.
+    pub(in crate::tun) fn with_payload(&self, len: usize) -> Self {
+        Self {
+            payload: (0..len).map(|at| (at * 7 + 3) as u8).collect(),
+            ..self.clone()
+        }
+    }
+
+    /// The fields of the packet that follows in its flow.
+    pub(in crate::tun) fn next(&self) -> Self {
+        Self {
+            id: self.id.wrapping_add(1),
+            sequence: self.sequence.wrapping_add(self.payload.len() as u32),
+            ..self.clone()
+        }
+    }
+
+    /// Bytes of IP and transport header.
+    pub(in crate::tun) fn header_len(&self) -> usize {
+        let ip = if self.v6 { 40 } else { 20 };
+        ip + if self.udp { 8 } else { 20 + self.options.len() }
+    }
+
+    /// The packet, whole and right.
+    pub(in crate::tun) fn packet(&self) -> Vec<u8> {
+        let mut transport = self.transport_header();
+        transport.extend(&self.payload);
+        let mut packet = self.ip_header(transport.len());
+        let mut summed = packet[if self.v6 { 8..40 } else { 12..20 }].to_vec();
+        summed.extend([0, if self.udp { 17 } else { 6 }]);
+        summed.extend((transport.len() as u16).to_be_bytes());
+        summed.extend(&transport);
+        let at = if self.udp { 6 } else { 16 };
+        let checksum = match !sum(&summed) {
+            _ if self.udp && self.unsummed => 0,
+            0 if self.udp => 0xffff,
+            checksum => checksum,
+        };
+        transport[at..at + 2].copy_from_slice(&checksum.to_be_bytes());
+        packet.extend(transport);
+        packet
+    }
+
+    fn ip_header(&self, transport_len: usize) -> Vec<u8> {
+        let protocol = if self.udp { 17 } else { 6 };
+        if self.v6 {
+            let mut header = vec![0x60 | self.tos >> 4, self.tos << 4];
+            header.extend(self.label.to_be_bytes());
+            header.extend((transport_len as u16).to_be_bytes());
+            header.extend([protocol, self.ttl]);
+            for last in [1, 2] {
+                header.extend([0xfd, 0x77, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, last]);
+            }
+            return header;
+        }
+        let mut header = vec![0x45, self.tos];
+        header.extend((transport_len as u16 + 20).to_be_bytes());
+        header.extend(self.id.to_be_bytes());
+        header.extend([if self.df { 0x40 } else { 0 }, 0, self.ttl, protocol, 0, 0]);
+        header.extend([10, 77, 0, 1, 10, 77, 0, 2]);
+        let checksum = !sum(&header);
+        header[10..12].copy_from_slice(&checksum.to_be_bytes());
+        header
+    }
+
+    fn transport_header(&self) -> Vec<u8> {
+        let mut header = Vec::new();
+        header.extend(self.ports[0].to_be_bytes());
+        header.extend(self.ports[1].to_be_bytes());
+        if self.udp {
+            header.extend((8 + self.payload.len() as u16).to_be_bytes());
+            header.extend([0, 0]);
+            return header;
+        }
+        header.extend(self.sequence.to_be_bytes());
+        header.extend(self.ack.to_be_bytes());
+        header.extend([(20 + self.options.len() as u8) << 2, self.flags]);
+        header.extend(self.window.to_be_bytes());
+        header.extend([0; 4]);
+        header.extend(&self.options);
+        header
+    }
+}
+
+/// A run of packets as it lies in a receive buffer, with gaps between them.
+pub(in crate::tun) fn lay_out(packets: &[Vec<u8>]) -> (Vec<u8>, Vec<std::ops::Range<usize>>) {
+    let mut buffer = Vec::new();
+    let ranges = packets.iter().map(|packet| {
+        buffer.extend([0xee; 16]);
+        let start = buffer.len();
+        buffer.extend(packet);
+        start..start + packet.len()
+    });
+    let ranges = ranges.collect();
+    buffer.extend([0xee; 16]);
+    (buffer, ranges)
+}
+
+/// All segments of a superpacket.
+pub(in crate::tun) fn split(packet: &impl Superpacket) -> Vec<Vec<u8>> {
+    (0..packet.count())
+        .map(|index| {
+            let is_last = index + 1 == packet.count();
+            let size = if is_last {
+                packet.last_size()
+            } else {
+                packet.segment_size()
+            };
+            let mut out = vec![0xcc; size];
+            packet.write_segment(index, &mut out);
+            out
+        })
+        .collect()
+}
+
+/// Keeps each write as the device would get it: virtio header first.
+#[derive(Default)]
+pub(in crate::tun) struct Recorder {
+    pub(in crate::tun) writes: Vec<Vec<u8>>,
+    /// Refuse superpackets.
+    pub(in crate::tun) refuses: bool,
+    /// Fail all writes like this.
+    pub(in crate::tun) fault: Option<fn() -> TunFault>,
+}
+
+impl Recorder {
+    /// What the kernel would make of all writes: the packets, one by one.
+    pub(in crate::tun) fn packets(&self) -> Vec<Vec<u8>> {
+        let mut all = Vec::new();
+        for write in &self.writes {
+            let header = VirtioNetHdr::parse(write).unwrap();
+            let mut packet = write[VIRTIO_HEADER..].to_vec();
+            all.extend(split(&TunPacket::parse(&header, &mut packet).unwrap()));
+        }
+        all
+    }
+}
+
+impl PacketWriter for Recorder {
+    fn write_packet(&mut self, packet: &[u8]) -> Result<(), TunFault> {
+        if let Some(fault) = self.fault {
+            return Err(fault());
+        }
+        self.writes.push([&[0; VIRTIO_HEADER], packet].concat());
+        Ok(())
+    }
+
+    fn write_superpacket(&mut self, gathered: &[IoSlice<'_>]) -> Result<(), TunFault> {
+        if let Some(fault) = self.fault {
+            return Err(fault());
+        }
+        if self.refuses {
+            return Err(TunFault::Refused);
+        }
+        assert!(gathered.iter().all(|slice| !slice.is_empty()));
+        let write: Vec<_> = gathered
+            .iter()
+            .flat_map(|slice| slice.iter().copied())
+            .collect();
+        assert!(write.len() <= VIRTIO_HEADER + 65_535);
+        self.writes.push(write);
+        Ok(())
+    }
+}
+
+fn sum(bytes: &[u8]) -> u16 {
+    let mut sum = 0_u32;
+    for pair in bytes.chunks(2) {
+        sum += u32::from(pair[0]) << 8 | u32::from(*pair.get(1).unwrap_or(&0));
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    sum as u16
+}
