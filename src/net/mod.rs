@@ -1,1 +1,142 @@
-//! To come.
+//! The underlay: the UDP sockets, one per address family on the same port, and what the kernel can do for them.
+//!
+//! [`Underlay`] is shared by the threads: outbound sends whole runs through a [`SendBatch`], inbound calls
+//! [`Underlay::receive`], control sends single handshake messages with [`Underlay::send`]. No error of a
+//! socket is final: a datagram that cannot leave is discarded under a name ([`UnderlayDiscard`]), counted.
+//!
+//! Why not quinn-udp: it writes only the two ECN bits of the TOS byte, while handshake messages need a DSCP
+//! as well, and it hides which datagrams of a refused send were lost. Underneath are the safe interfaces of
+//! `socket2` (send) and `nix` (options, receive); this room has no `unsafe` code of its own.
+
+mod batch;
+mod cmsg;
+mod counters;
+mod open;
+mod recv;
+mod resolve;
+mod send;
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::BorrowedFd;
+
+pub use batch::SendBatch;
+pub use counters::{ReceiveCounters, SendCounters, UnderlayCounters, UnderlayDiscard};
+pub use open::UnderlayError;
+pub use recv::{Received, RecvBuffer};
+pub use resolve::{Backoff, resolve};
+pub use send::SendOutcome;
+
+use crate::wire::{Ecn, Endpoint, Run};
+use open::{FamilySocket, Pair};
+use send::Outlet;
+
+/// An address family of the underlay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum Family {
+    V4,
+    V6,
+}
+
+impl Family {
+    /// Both of them.
+    pub const ALL: [Self; 2] = [Self::V4, Self::V6];
+
+    /// The family of `address`.
+    #[must_use]
+    pub fn of(address: &SocketAddr) -> Self {
+        match address {
+            SocketAddr::V4(_) => Self::V4,
+            SocketAddr::V6(_) => Self::V6,
+        }
+    }
+}
+
+/// The two UDP sockets of the daemon: IPv4 and IPv6 on the same port. One of them may be missing, where
+/// the kernel lacks its family.
+#[derive(Debug)]
+pub struct Underlay {
+    sockets: Pair<FamilySocket>,
+    counters: UnderlayCounters,
+}
+
+impl Underlay {
+    /// Binds `listen_port` for both families; 0 means any port that is free for both. `fwmark` marks all
+    /// outer packets unless it is 0. With `offload`, UDP GSO and GRO are used as far as the kernel has them.
+    ///
+    /// # Errors
+    /// [`UnderlayError`], which says what to do.
+    pub fn bind(listen_port: u16, fwmark: u32, offload: bool) -> Result<Self, UnderlayError> {
+        let sockets = open::pair(listen_port, |family, port| {
+            FamilySocket::open(family, port, fwmark, offload)
+        })?;
+        Ok(Self {
+            sockets,
+            counters: UnderlayCounters::default(),
+        })
+    }
+
+    /// The UDP port, the same for both families.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.sockets.port
+    }
+
+    /// Whether this host has a socket of `family`.
+    #[must_use]
+    pub fn has_family(&self, family: Family) -> bool {
+        self.sockets.of(family).is_some()
+    }
+
+    /// The socket of `family`, to wait on; it stays the same for the life of this underlay.
+    #[must_use]
+    pub fn fd(&self, family: Family) -> Option<BorrowedFd<'_>> {
+        self.sockets.of(family).map(FamilySocket::fd)
+    }
+
+    /// What has been sent, received and discarded so far.
+    #[must_use]
+    pub fn counters(&self) -> &UnderlayCounters {
+        &self.counters
+    }
+
+    /// Sends one datagram with `tos` as the whole outer TOS or traffic class byte. Waits at most 100 ms
+    /// for room in the send buffer.
+    pub fn send(&self, endpoint: &Endpoint, datagram: &[u8], tos: u8) -> SendOutcome {
+        let run = Run::single(datagram.len(), Ecn::from_tos(tos));
+        self.dispatch(*endpoint, run, datagram, tos)
+    }
+
+    /// Sends a run that lies in `bytes`, in as few calls as the kernel allows.
+    fn dispatch(&self, endpoint: Endpoint, run: Run, bytes: &[u8], tos: u8) -> SendOutcome {
+        let counters = &self.counters.send;
+        match self.sockets.of(Family::of(&endpoint.remote)) {
+            Some(socket) => {
+                Outlet::new(socket, socket.gso(), counters, endpoint, tos).deliver(run, bytes)
+            }
+            None => {
+                counters.discard(UnderlayDiscard::NoSocket, run.count);
+                SendOutcome::default()
+            }
+        }
+    }
+
+    /// Takes the next datagrams off the socket of `family`, without waiting: `None` if there are none, or
+    /// no such socket. Each `Some` is one datagram or, with UDP GRO, several of one sender.
+    ///
+    /// # Errors
+    /// What the socket reports. None is final: call again, after a pause that grows while errors repeat.
+    pub fn receive(&self, family: Family, buffer: &mut RecvBuffer) -> io::Result<Option<Received>> {
+        let Some(socket) = self.sockets.of(family) else {
+            return Ok(None);
+        };
+        let received = recv::receive(socket, buffer)?;
+        if let Some(received) = &received {
+            self.counters.receive.count(received);
+        }
+        Ok(received)
+    }
+}

@@ -115,6 +115,47 @@ impl IpHeader {
     }
 }
 
+/// The outer ECN field tells of congestion, the inner packet cannot carry that: it is to be discarded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CongestedNotEct;
+
+/// The ECN field of an inner packet after decapsulation (RFC 6040 §4.2): congestion met on the underlay
+/// is passed on to the receiver of the inner packet.
+///
+/// # Errors
+/// [`CongestedNotEct`] where only a lost packet tells the inner sender of congestion.
+pub fn decapsulate(inner: Ecn, outer: Ecn) -> Result<Ecn, CongestedNotEct> {
+    match (inner, outer) {
+        (Ecn::NotEct, Ecn::Ce) => Err(CongestedNotEct),
+        (Ecn::NotEct, _) => Ok(Ecn::NotEct),
+        (Ecn::Ce, _) | (_, Ecn::Ce) => Ok(Ecn::Ce),
+        (Ecn::Ect0, Ecn::Ect1) => Ok(Ecn::Ect1),
+        (inner, _) => Ok(inner),
+    }
+}
+
+/// Writes `ecn` into the header of the IP packet that starts `packet`, and keeps an IPv4 header checksum
+/// as right or wrong as it was (RFC 1624 §3). What is no IP packet stays as it is.
+pub fn set_ecn(packet: &mut [u8], ecn: Ecn) {
+    let ecn = ecn as u8;
+    match packet {
+        [version, tos, rest @ ..] if *version >> 4 == 4 && rest.len() >= IPV4_HEADER - 2 => {
+            let before = u16::from_be_bytes([*version, *tos]);
+            *tos = (*tos & !0b11) | ecn;
+            let after = u16::from_be_bytes([*version, *tos]);
+            let checksum = u16::from_be_bytes([rest[8], rest[9]]);
+            let mut sum = u32::from(!checksum) + u32::from(!before) + u32::from(after);
+            sum = (sum & 0xffff) + (sum >> 16);
+            sum = (sum & 0xffff) + (sum >> 16);
+            rest[8..10].copy_from_slice(&(!(sum as u16)).to_be_bytes());
+        }
+        [version, class, rest @ ..] if *version >> 4 == 6 && rest.len() >= IPV6_HEADER - 2 => {
+            *class = (*class & !(0b11 << 4)) | (ecn << 4);
+        }
+        _ => {}
+    }
+}
+
 /// One packet of the overlay, or many of one flow that the kernel handed over as one superpacket. All
 /// segments have the same addresses and traffic class, and all but the last have the same size.
 pub trait Superpacket {
@@ -212,5 +253,83 @@ mod tests {
         assert_eq!(IpHeader::parse(&[]), Err(NotIp::Version));
         assert_eq!(IpHeader::parse(&ipv4(20, 20)[..19]), Err(NotIp::Version));
         assert_eq!(IpHeader::parse(&ipv6(0, 40)[..39]), Err(NotIp::Version));
+    }
+
+    const ALL_ECN: [Ecn; 4] = [Ecn::NotEct, Ecn::Ect0, Ecn::Ect1, Ecn::Ce];
+
+    #[test]
+    fn decapsulation_is_the_table_of_rfc_6040() {
+        use Ecn::{Ce, Ect0, Ect1, NotEct};
+        // Figure 4: rows are the inner field, columns the outer one, both in the order of ALL_ECN
+        let table = [
+            [Ok(NotEct), Ok(NotEct), Ok(NotEct), Err(CongestedNotEct)],
+            [Ok(Ect0), Ok(Ect0), Ok(Ect1), Ok(Ce)],
+            [Ok(Ect1), Ok(Ect1), Ok(Ect1), Ok(Ce)],
+            [Ok(Ce), Ok(Ce), Ok(Ce), Ok(Ce)],
+        ];
+        for (inner, row) in ALL_ECN.into_iter().zip(table) {
+            for (outer, expected) in ALL_ECN.into_iter().zip(row) {
+                assert_eq!(
+                    decapsulate(inner, outer),
+                    expected,
+                    "{inner:?} in {outer:?}"
+                );
+            }
+        }
+    }
+
+    /// The RFC 1071 sum of a whole header, its checksum included: all ones if that is right.
+    fn header_sum(packet: &[u8]) -> u16 {
+        let words = packet[..IPV4_HEADER].chunks(2);
+        let mut sum: u32 = words
+            .map(|w| u32::from(u16::from_be_bytes([w[0], w[1]])))
+            .sum();
+        while sum > 0xffff {
+            sum = (sum & 0xffff) + (sum >> 16);
+        }
+        sum as u16
+    }
+
+    #[test]
+    fn an_ipv4_header_keeps_a_right_checksum_under_any_ecn() {
+        for identification in 0..=u16::MAX {
+            let mut packet = ipv4(20, 20);
+            packet[1] = 0b1011_1000;
+            packet[4..6].copy_from_slice(&identification.to_be_bytes());
+            let checksum = !header_sum(&packet);
+            packet[10..12].copy_from_slice(&checksum.to_be_bytes());
+            for ecn in ALL_ECN {
+                let before = packet.clone();
+                set_ecn(&mut packet, ecn);
+                assert_eq!(IpHeader::parse(&packet).unwrap().ecn, ecn);
+                assert_eq!(header_sum(&packet), 0xffff, "{identification} {ecn:?}");
+                assert_eq!(packet[1] & !0b11, 0b1011_1000);
+                assert_eq!(packet[2..10], before[2..10]);
+                assert_eq!(packet[12..], before[12..]);
+            }
+        }
+    }
+
+    #[test]
+    fn an_ipv6_header_changes_in_two_bits_only() {
+        for ecn in ALL_ECN {
+            let mut packet = ipv6(0, 40);
+            packet[0] = 0x6f;
+            packet[1] = 0xff;
+            let mut expected = packet.clone();
+            expected[1] = 0b1100_1111 | (ecn as u8) << 4;
+            set_ecn(&mut packet, ecn);
+            assert_eq!(packet, expected);
+            assert_eq!(IpHeader::parse(&packet).unwrap().ecn, ecn);
+        }
+    }
+
+    #[test]
+    fn what_is_no_ip_packet_keeps_its_bytes() {
+        for packet in [vec![], vec![0x45; 19], vec![0x60; 39], vec![0x55; 64]] {
+            let mut changed = packet.clone();
+            set_ecn(&mut changed, Ecn::Ce);
+            assert_eq!(changed, packet);
+        }
     }
 }

@@ -1,0 +1,164 @@
+//! What the underlay counts.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use nix::errno::Errno;
+
+use super::recv::Received;
+
+/// Everything the underlay counts, from its start; all relaxed, none ever goes back.
+#[derive(Debug, Default)]
+pub struct UnderlayCounters {
+    /// Written by the threads that send.
+    pub send: SendCounters,
+    /// Written by the thread that receives.
+    pub receive: ReceiveCounters,
+}
+
+/// The sending side. Apart from the receiving side by a cache line, for another thread writes that.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub struct SendCounters {
+    /// Calls to the kernel, failed ones included.
+    pub calls: AtomicU64,
+    /// Datagrams the kernel took.
+    pub datagrams: AtomicU64,
+    /// Sends with UDP GSO that the kernel refused; their datagrams were sent one by one.
+    pub gso_refused: AtomicU64,
+    /// Sends with a sticky source that succeeded only without it.
+    pub source_lost: AtomicU64,
+    discards: [AtomicU64; UnderlayDiscard::ALL.len()],
+}
+
+impl SendCounters {
+    /// Datagrams discarded for `reason`.
+    #[must_use]
+    pub fn discarded(&self, reason: UnderlayDiscard) -> u64 {
+        self.discards[reason as usize].load(Ordering::Relaxed)
+    }
+
+    pub(super) fn discard(&self, reason: UnderlayDiscard, datagrams: usize) {
+        add(&self.discards[reason as usize], datagrams);
+    }
+}
+
+/// The receiving side.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub struct ReceiveCounters {
+    /// Calls to the kernel that brought something.
+    pub calls: AtomicU64,
+    /// Datagrams received, those cut short included.
+    pub datagrams: AtomicU64,
+    /// Receive calls whose last datagram did not fit the buffer.
+    pub truncated: AtomicU64,
+}
+
+impl ReceiveCounters {
+    pub(super) fn count(&self, received: &Received) {
+        add(&self.calls, 1);
+        add(&self.datagrams, received.count());
+        add(&self.truncated, usize::from(received.truncated));
+    }
+}
+
+pub(super) fn add(counter: &AtomicU64, amount: usize) {
+    counter.fetch_add(amount as u64, Ordering::Relaxed);
+}
+
+/// Why a datagram did not leave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum UnderlayDiscard {
+    /// It is not known yet where the peer is.
+    NoEndpoint,
+    /// The endpoint is of a family this host lacks.
+    NoSocket,
+    /// The send buffer stayed full for too long.
+    BufferFull,
+    /// The kernel is out of memory (ENOBUFS, ENOMEM).
+    NoBuffers,
+    /// A packet filter refused it (EPERM).
+    Filtered,
+    /// A route prohibits it (EACCES).
+    Prohibited,
+    /// No route to the endpoint's network (ENETUNREACH, ENETDOWN).
+    NetworkUnreachable,
+    /// The endpoint's host is unreachable (EHOSTUNREACH).
+    HostUnreachable,
+    /// The endpoint has no such port open (ECONNREFUSED).
+    PortUnreachable,
+    /// Larger than a datagram can be (EMSGSIZE).
+    TooLarge,
+    /// A black hole route, or an address that cannot be sent to (EINVAL, EADDRNOTAVAIL).
+    Invalid,
+    /// Any other error.
+    Other,
+}
+
+impl UnderlayDiscard {
+    /// All reasons, in the order of their discriminants.
+    pub const ALL: [Self; 12] = [
+        Self::NoEndpoint,
+        Self::NoSocket,
+        Self::BufferFull,
+        Self::NoBuffers,
+        Self::Filtered,
+        Self::Prohibited,
+        Self::NetworkUnreachable,
+        Self::HostUnreachable,
+        Self::PortUnreachable,
+        Self::TooLarge,
+        Self::Invalid,
+        Self::Other,
+    ];
+
+    /// The name under which it is reported; stable.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::NoEndpoint => "no_endpoint",
+            Self::NoSocket => "no_socket",
+            Self::BufferFull => "buffer_full",
+            Self::NoBuffers => "no_buffers",
+            Self::Filtered => "filtered",
+            Self::Prohibited => "prohibited",
+            Self::NetworkUnreachable => "network_unreachable",
+            Self::HostUnreachable => "host_unreachable",
+            Self::PortUnreachable => "port_unreachable",
+            Self::TooLarge => "too_large",
+            Self::Invalid => "invalid",
+            Self::Other => "other",
+        }
+    }
+
+    pub(super) fn of(errno: Errno) -> Self {
+        match errno {
+            Errno::EAGAIN => Self::BufferFull,
+            Errno::ENOBUFS | Errno::ENOMEM => Self::NoBuffers,
+            Errno::EPERM => Self::Filtered,
+            Errno::EACCES => Self::Prohibited,
+            Errno::ENETUNREACH | Errno::ENETDOWN => Self::NetworkUnreachable,
+            Errno::EHOSTUNREACH | Errno::EHOSTDOWN => Self::HostUnreachable,
+            Errno::ECONNREFUSED => Self::PortUnreachable,
+            Errno::EMSGSIZE => Self::TooLarge,
+            Errno::EINVAL | Errno::EADDRNOTAVAIL => Self::Invalid,
+            _ => Self::Other,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_reason_is_listed_at_its_discriminant_under_its_own_name() {
+        for (index, reason) in UnderlayDiscard::ALL.into_iter().enumerate() {
+            assert_eq!(reason as usize, index);
+            let namesakes = UnderlayDiscard::ALL
+                .iter()
+                .filter(|r| r.name() == reason.name());
+            assert_eq!(namesakes.count(), 1);
+        }
+    }
+}

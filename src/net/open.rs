@@ -1,0 +1,301 @@
+//! Opens the sockets: two families, one port, every option set before the first datagram can arrive.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::atomic::AtomicBool;
+
+use nix::errno::Errno;
+use nix::libc;
+use nix::sys::socket::{GetSockOpt, SetSockOpt, getsockopt, setsockopt, sockopt};
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+use thiserror::Error;
+
+use super::Family;
+
+/// Wanted bytes of each socket buffer: less loses bursts while a thread waits for its turn, and cost a
+/// quarter of the throughput where it was measured.
+const SOCKET_BUFFER: usize = 7 << 20;
+
+/// How often another free port is tried when the second family finds the first one's taken.
+const PORT_ATTEMPTS: usize = 16;
+
+/// Why the underlay cannot be bound, and what to do.
+#[derive(Debug, Error)]
+pub enum UnderlayError {
+    /// Another socket has the port.
+    #[error(
+        "UDP port {port} is already in use: another tunneld or WireGuard? choose another listen_port"
+    )]
+    PortInUse {
+        /// The port asked for.
+        port: u16,
+    },
+    /// No port is free for both families.
+    #[error("no UDP port is free for both IPv4 and IPv6: set listen_port")]
+    NoFreePort,
+    /// The port is reserved to the privileged.
+    #[error(
+        "UDP port {port} needs the capability CAP_NET_BIND_SERVICE: choose a listen_port of 1024 or more"
+    )]
+    PortRefused {
+        /// The port asked for.
+        port: u16,
+    },
+    /// Marking packets is reserved to the privileged.
+    #[error("fwmark {fwmark} needs the capability CAP_NET_ADMIN: grant it, or set fwmark to 0")]
+    MarkRefused {
+        /// The mark asked for.
+        fwmark: u32,
+    },
+    /// Neither family can be used.
+    #[error("this system allows neither IPv4 nor IPv6 sockets: {source}")]
+    NoFamily {
+        /// What the kernel said of the last one.
+        source: io::Error,
+    },
+    /// Anything else.
+    #[error("cannot {action} of UDP port {port}: {source}")]
+    Socket {
+        /// What was tried.
+        action: &'static str,
+        /// The port asked for.
+        port: u16,
+        /// What the kernel said.
+        source: io::Error,
+    },
+}
+
+/// Why one family's socket cannot be opened.
+#[derive(Debug)]
+pub(super) enum OpenError {
+    /// The kernel lacks the family: go on without it.
+    Missing(io::Error),
+    /// The port is taken.
+    Taken,
+    /// Nothing to go on with.
+    Fatal(UnderlayError),
+}
+
+/// The sockets of both families, as far as there are, and their common port.
+#[derive(Debug)]
+pub(super) struct Pair<S> {
+    pub(super) port: u16,
+    v4: Option<S>,
+    v6: Option<S>,
+}
+
+impl<S> Pair<S> {
+    pub(super) fn of(&self, family: Family) -> Option<&S> {
+        match family {
+            Family::V4 => self.v4.as_ref(),
+            Family::V6 => self.v6.as_ref(),
+        }
+    }
+}
+
+/// Opens both families on one port; `open` returns a socket and the port it got.
+pub(super) fn pair<S>(
+    listen_port: u16,
+    mut open: impl FnMut(Family, u16) -> Result<(S, u16), OpenError>,
+) -> Result<Pair<S>, UnderlayError> {
+    let in_use = || match listen_port {
+        0 => UnderlayError::NoFreePort,
+        port => UnderlayError::PortInUse { port },
+    };
+    for _ in 0..PORT_ATTEMPTS {
+        let (v4, port) = match open(Family::V4, listen_port) {
+            Ok((socket, port)) => (Some(socket), port),
+            Err(OpenError::Missing(_)) => (None, listen_port),
+            Err(OpenError::Taken) => return Err(in_use()),
+            Err(OpenError::Fatal(error)) => return Err(error),
+        };
+        match open(Family::V6, port) {
+            Ok((socket, port)) => {
+                let v6 = Some(socket);
+                return Ok(Pair { port, v4, v6 });
+            }
+            Err(OpenError::Missing(source)) if v4.is_none() => {
+                return Err(UnderlayError::NoFamily { source });
+            }
+            Err(OpenError::Missing(_)) => return Ok(Pair { port, v4, v6: None }),
+            Err(OpenError::Taken) if listen_port == 0 && v4.is_some() => {}
+            Err(OpenError::Taken) => return Err(in_use()),
+            Err(OpenError::Fatal(error)) => return Err(error),
+        }
+    }
+    Err(UnderlayError::NoFreePort)
+}
+
+/// One family's socket.
+#[derive(Debug)]
+pub(super) struct FamilySocket {
+    pub(super) socket: Socket,
+    gso: AtomicBool,
+}
+
+impl FamilySocket {
+    /// Opens and binds it; returns the port too, which the kernel chooses for 0.
+    pub(super) fn open(
+        family: Family,
+        port: u16,
+        fwmark: u32,
+        offload: bool,
+    ) -> Result<(Self, u16), OpenError> {
+        let fatal = |action| {
+            move |source: io::Error| {
+                OpenError::Fatal(UnderlayError::Socket {
+                    action,
+                    port,
+                    source,
+                })
+            }
+        };
+        let (domain, any) = match family {
+            Family::V4 => (Domain::IPV4, IpAddr::from(Ipv4Addr::UNSPECIFIED)),
+            Family::V6 => (Domain::IPV6, IpAddr::from(Ipv6Addr::UNSPECIFIED)),
+        };
+        let kind = Type::DGRAM.nonblocking().cloexec();
+        let socket = Socket::new(domain, kind, Some(Protocol::UDP))
+            .map_err(|error| without_family(error, fatal("open the socket")))?;
+        if fwmark != 0 {
+            socket
+                .set_mark(fwmark)
+                .map_err(|error| mark_error(error, fwmark, fatal("set the fwmark")))?;
+        }
+        require(family, &socket).map_err(|errno| fatal("set the options")(errno.into()))?;
+        prefer(family, &socket);
+        let gso = offload && enable_offload(family, &socket);
+        socket
+            .bind(&SockAddr::from(SocketAddr::new(any, port)))
+            .map_err(|error| bind_error(error, port, fatal("bind the socket")))?;
+        let address = socket.local_addr().map_err(fatal("read the address"))?;
+        let port = address.as_socket().map_or(port, |address| address.port());
+        let gso = AtomicBool::new(gso);
+        Ok((Self { socket, gso }, port))
+    }
+
+    /// Whether UDP GSO is used; sending clears it for good when the kernel refuses.
+    pub(super) fn gso(&self) -> &AtomicBool {
+        &self.gso
+    }
+
+    pub(super) fn fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+fn errno(error: &io::Error) -> Errno {
+    Errno::from_raw(error.raw_os_error().unwrap_or(0))
+}
+
+fn without_family(error: io::Error, fatal: impl FnOnce(io::Error) -> OpenError) -> OpenError {
+    match errno(&error) {
+        Errno::EAFNOSUPPORT | Errno::EPROTONOSUPPORT => OpenError::Missing(error),
+        _ => fatal(error),
+    }
+}
+
+fn mark_error(
+    error: io::Error,
+    fwmark: u32,
+    fatal: impl FnOnce(io::Error) -> OpenError,
+) -> OpenError {
+    match errno(&error) {
+        Errno::EPERM | Errno::EACCES => OpenError::Fatal(UnderlayError::MarkRefused { fwmark }),
+        _ => fatal(error),
+    }
+}
+
+fn bind_error(
+    error: io::Error,
+    port: u16,
+    fatal: impl FnOnce(io::Error) -> OpenError,
+) -> OpenError {
+    match errno(&error) {
+        Errno::EADDRINUSE => OpenError::Taken,
+        Errno::EADDRNOTAVAIL => OpenError::Missing(error),
+        Errno::EACCES | Errno::EPERM => OpenError::Fatal(UnderlayError::PortRefused { port }),
+        _ => fatal(error),
+    }
+}
+
+/// The options nothing works without.
+fn require(family: Family, socket: &Socket) -> Result<(), Errno> {
+    match family {
+        Family::V4 => setsockopt(socket, sockopt::Ipv4PacketInfo, &true),
+        Family::V6 => {
+            setsockopt(socket, sockopt::Ipv6V6Only, &true)?;
+            setsockopt(socket, sockopt::Ipv6RecvPacketInfo, &true)
+        }
+    }
+}
+
+/// The options that only make things better: ECN, fragments instead of loss where an outer packet is
+/// larger than the path, room for bursts.
+fn prefer(family: Family, socket: &Socket) {
+    match family {
+        Family::V4 => {
+            attempt(socket, "IP_RECVTOS", sockopt::IpRecvTos, &true);
+            let value = libc::IP_PMTUDISC_DONT;
+            attempt(socket, "IP_MTU_DISCOVER", Ipv4MtuDiscover, &value);
+        }
+        Family::V6 => {
+            attempt(socket, "IPV6_RECVTCLASS", sockopt::Ipv6RecvTClass, &true);
+            let value = libc::IPV6_PMTUDISC_DONT;
+            attempt(socket, "IPV6_MTU_DISCOVER", Ipv6MtuDiscover, &value);
+        }
+    }
+    if setsockopt(socket, sockopt::RcvBufForce, &SOCKET_BUFFER).is_err() {
+        attempt(socket, "SO_RCVBUF", sockopt::RcvBuf, &SOCKET_BUFFER);
+    }
+    if setsockopt(socket, sockopt::SndBufForce, &SOCKET_BUFFER).is_err() {
+        attempt(socket, "SO_SNDBUF", sockopt::SndBuf, &SOCKET_BUFFER);
+    }
+    let size = |bytes: Result<usize, Errno>| bytes.unwrap_or(0) / 2; // the kernel reports the double
+    tracing::debug!(
+        ?family,
+        receive = size(sockopt::RcvBuf.get(socket)),
+        send = size(sockopt::SndBuf.get(socket)),
+        "socket buffers"
+    );
+}
+
+/// Turns UDP GRO on; tells whether the kernel knows UDP GSO.
+fn enable_offload(family: Family, socket: &Socket) -> bool {
+    attempt(socket, "UDP_GRO", sockopt::UdpGroSegment, &true);
+    let gso = getsockopt(socket, sockopt::UdpGsoSegment).is_ok();
+    tracing::debug!(?family, gso, "UDP offload");
+    gso
+}
+
+fn attempt<O: SetSockOpt>(socket: &Socket, name: &'static str, option: O, value: &O::Val) {
+    if let Err(errno) = option.set(socket, value) {
+        tracing::debug!(option = name, %errno, "the kernel refused a socket option");
+    }
+}
+
+/// Whether IPv4 datagrams may be fragmented.
+#[derive(Clone, Copy)]
+struct Ipv4MtuDiscover;
+nix::setsockopt_impl!(
+    Ipv4MtuDiscover,
+    libc::IPPROTO_IP,
+    libc::IP_MTU_DISCOVER,
+    libc::c_int,
+    sockopt::SetStruct<'_, libc::c_int>
+);
+
+/// Whether IPv6 datagrams may be fragmented by this host.
+#[derive(Clone, Copy)]
+struct Ipv6MtuDiscover;
+nix::setsockopt_impl!(
+    Ipv6MtuDiscover,
+    libc::IPPROTO_IPV6,
+    libc::IPV6_MTU_DISCOVER,
+    libc::c_int,
+    sockopt::SetStruct<'_, libc::c_int>
+);
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,204 @@
+//! Takes datagrams off a socket: one, or with UDP GRO as many of one sender as the kernel has merged.
+
+use std::io::{self, IoSliceMut};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::os::fd::AsRawFd;
+
+use nix::errno::Errno;
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, RecvMsg, SockaddrStorage, recvmsg};
+
+use super::open::FamilySocket;
+use crate::wire::{Ecn, Endpoint};
+
+/// The kernel merges no more than this; no UDP datagram is larger.
+const BUFFER: usize = 65_536;
+
+/// Room for local address, traffic class and stride, three times over.
+const CONTROL: usize = 256;
+
+/// Where the kernel puts what arrives; made once, used for every receive call.
+#[derive(Debug)]
+pub struct RecvBuffer {
+    bytes: Box<[u8]>,
+    control: Box<ControlSpace>,
+}
+
+/// Aligned as `struct cmsghdr` is.
+#[derive(Debug)]
+#[repr(align(16))]
+struct ControlSpace([u8; CONTROL]);
+
+impl RecvBuffer {
+    /// An empty buffer of 64 KiB.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::with_room(BUFFER)
+    }
+
+    pub(super) fn with_room(bytes: usize) -> Self {
+        Self {
+            bytes: vec![0; bytes].into_boxed_slice(),
+            control: Box::new(ControlSpace([0; CONTROL])),
+        }
+    }
+
+    /// The datagrams of the receive call that `received` tells of, in order; none if it was empty.
+    pub fn datagrams(&mut self, received: &Received) -> std::slice::ChunksMut<'_, u8> {
+        let len = received.len.min(self.bytes.len());
+        self.bytes[..len].chunks_mut(received.stride.max(1))
+    }
+}
+
+impl Default for RecvBuffer {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// What one receive call brought: `len` bytes, datagrams of `stride` bytes of which the last may be
+/// shorter, all from one endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Received {
+    /// Bytes in the buffer; 0 for an empty datagram.
+    pub len: usize,
+    /// Bytes of each datagram but the last; at least one.
+    pub stride: usize,
+    /// The sender, and as `source` the local address it has addressed.
+    pub endpoint: Endpoint,
+    /// The outer ECN field of all of them.
+    pub ecn: Ecn,
+    /// The last datagram was larger than the buffer: its end is lost.
+    pub truncated: bool,
+}
+
+impl Received {
+    /// How many datagrams arrived; an empty one counts.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.len.div_ceil(self.stride.max(1)).max(1)
+    }
+}
+
+/// Takes what is next on `socket`, without waiting; `None` if nothing is there.
+pub(super) fn receive(
+    socket: &FamilySocket,
+    buffer: &mut RecvBuffer,
+) -> io::Result<Option<Received>> {
+    let fd = socket.fd().as_raw_fd();
+    loop {
+        let mut parts = [IoSliceMut::new(&mut buffer.bytes)];
+        let space = Some(&mut buffer.control.0[..]);
+        match recvmsg::<SockaddrStorage>(fd, &mut parts, space, MsgFlags::empty()) {
+            Ok(message) => return describe(&message).map(Some),
+            Err(Errno::EINTR) => {}
+            Err(Errno::EAGAIN) => return Ok(None),
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+}
+
+fn describe(message: &RecvMsg<'_, '_, SockaddrStorage>) -> io::Result<Received> {
+    let remote = message.address.as_ref().and_then(socket_address);
+    let remote = remote.ok_or(io::ErrorKind::InvalidData)?;
+    let control = Control::read(message);
+    let len = message.bytes;
+    Ok(Received {
+        len,
+        stride: control.stride.unwrap_or(len).max(1),
+        endpoint: Endpoint {
+            remote,
+            source: control.local,
+        },
+        ecn: Ecn::from_tos(control.tos),
+        truncated: message.flags.contains(MsgFlags::MSG_TRUNC),
+    })
+}
+
+/// The sender as the daemon compares it: no flow label; a scope only where the kernel gives one, which
+/// it does for link-local addresses.
+fn socket_address(address: &SockaddrStorage) -> Option<SocketAddr> {
+    if let Some(v4) = address.as_sockaddr_in() {
+        return Some(SocketAddrV4::new(v4.ip(), v4.port()).into());
+    }
+    let v6 = address.as_sockaddr_in6()?;
+    Some(SocketAddrV6::new(v6.ip(), v6.port(), 0, v6.scope_id()).into())
+}
+
+/// What the control messages of a receive call say; if they were cut short, nothing.
+#[derive(Debug, Default)]
+struct Control {
+    local: Option<IpAddr>,
+    tos: u8,
+    stride: Option<usize>,
+}
+
+impl Control {
+    fn read(message: &RecvMsg<'_, '_, SockaddrStorage>) -> Self {
+        let mut control = Self::default();
+        for item in message.cmsgs().into_iter().flatten() {
+            control.take(&item);
+        }
+        control
+    }
+
+    fn take(&mut self, item: &ControlMessageOwned) {
+        match item {
+            ControlMessageOwned::Ipv4PacketInfo(info) => {
+                // The address to answer from; of a broadcast it is the interface's own
+                let address = Ipv4Addr::from(info.ipi_spec_dst.s_addr.to_ne_bytes());
+                self.local = Some(address.into()).filter(|_| !address.is_unspecified());
+            }
+            ControlMessageOwned::Ipv6PacketInfo(info) => {
+                let address = Ipv6Addr::from(info.ipi6_addr.s6_addr);
+                self.local = Some(address.into()).filter(|_| !address.is_multicast());
+            }
+            ControlMessageOwned::Ipv4Tos(tos) => self.tos = *tos,
+            ControlMessageOwned::Ipv6TClass(class) => self.tos = class.to_le_bytes()[0],
+            ControlMessageOwned::UdpGroSegments(size) => {
+                self.stride = usize::try_from(*size).ok().filter(|size| *size > 0);
+            }
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stride_that_cannot_be_true_is_ignored() {
+        let mut control = Control::default();
+        for size in [0, -1, i32::MIN] {
+            control.take(&ControlMessageOwned::UdpGroSegments(size));
+            assert_eq!(control.stride, None);
+        }
+        control.take(&ControlMessageOwned::UdpGroSegments(1452));
+        assert_eq!(control.stride, Some(1452));
+    }
+
+    #[test]
+    fn what_was_received_is_cut_by_stride() {
+        let mut buffer = RecvBuffer::new();
+        let mut received = Received {
+            len: 250,
+            stride: 100,
+            endpoint: Endpoint::new("192.0.2.1:1".parse().unwrap()),
+            ecn: Ecn::NotEct,
+            truncated: false,
+        };
+        let sizes = |buffer: &mut RecvBuffer, received: &Received| {
+            buffer
+                .datagrams(received)
+                .map(|d| d.len())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(sizes(&mut buffer, &received), [100, 100, 50]);
+        assert_eq!(received.count(), 3);
+        received.stride = 1000;
+        assert_eq!(sizes(&mut buffer, &received), [250]);
+        received.len = 0;
+        assert!(sizes(&mut buffer, &received).is_empty());
+        assert_eq!(received.count(), 1);
+    }
+}

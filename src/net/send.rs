@@ -1,0 +1,273 @@
+//! Sends a run: with UDP GSO if it can, and never losing a datagram that could have left another way.
+//!
+//! | the kernel says | then |
+//! |---|---|
+//! | EIO, EINVAL to a GSO send (no checksum offload; IPv6 on old virtio) | the same datagrams one by one; if they pass, no GSO on this socket any more |
+//! | a part of a GSO send | the rest one by one, the same |
+//! | EMSGSIZE to a GSO send (segments larger than the route's MTU) | one by one, this time: the kernel fragments them |
+//! | the address cannot be sent from, or no route from there | again without the sticky source; if that passes, the source is lost |
+//! | EAGAIN | waits for room, up to 100 ms; then what is left of the run is discarded |
+//! | EINTR | again |
+//! | anything else | the datagrams of that send are discarded under a name |
+
+use std::io::IoSlice;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use socket2::{MsgHdr, SockAddr};
+
+use super::cmsg::Control;
+use super::counters::{SendCounters, UnderlayDiscard, add};
+use super::open::FamilySocket;
+use crate::wire::{Endpoint, Run};
+
+/// Milliseconds to wait for room in the send buffer.
+const PATIENCE: u8 = 100;
+
+/// Most calls for one send, whatever the kernel says: the end of every loop here.
+const MOST_CALLS: usize = 8;
+
+/// What became of a datagram or a run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SendOutcome {
+    /// Datagrams the kernel took.
+    pub sent: usize,
+    /// It took some only without the sticky source: forget that source.
+    pub source_lost: bool,
+}
+
+/// One call to the kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Outgoing<'a> {
+    pub(super) remote: SocketAddr,
+    pub(super) source: Option<IpAddr>,
+    pub(super) tos: u8,
+    /// Bytes of each datagram in `bytes`; `None` if it is one datagram.
+    pub(super) segment: Option<u16>,
+    pub(super) bytes: &'a [u8],
+}
+
+/// The kernel, or what stands for it in tests.
+pub(super) trait SendCall {
+    /// Sends without waiting; returns how many bytes were taken.
+    fn send(&self, outgoing: &Outgoing<'_>) -> Result<usize, Errno>;
+
+    /// Waits a bounded time for room in the send buffer; false if there is none.
+    fn wait_for_room(&self) -> bool;
+}
+
+impl SendCall for FamilySocket {
+    fn send(&self, outgoing: &Outgoing<'_>) -> Result<usize, Errno> {
+        let Outgoing {
+            remote,
+            source,
+            tos,
+            segment,
+            bytes,
+        } = *outgoing;
+        let control = Control::new(&remote, source, tos, segment);
+        let address = SockAddr::from(remote);
+        let buffers = [IoSlice::new(bytes)];
+        let mut message = MsgHdr::new().with_addr(&address).with_buffers(&buffers);
+        if !control.as_bytes().is_empty() {
+            message = message.with_control(control.as_bytes());
+        }
+        self.socket
+            .sendmsg(&message, 0)
+            .map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(0)))
+    }
+
+    fn wait_for_room(&self) -> bool {
+        let mut fds = [PollFd::new(self.fd(), PollFlags::POLLOUT)];
+        // An error shows itself again at the next send
+        poll(&mut fds, PollTimeout::from(PATIENCE)) != Ok(0)
+    }
+}
+
+/// Takes one run out through a socket.
+pub(super) struct Outlet<'a, C> {
+    call: &'a C,
+    gso: &'a AtomicBool,
+    counters: &'a SendCounters,
+    endpoint: Endpoint,
+    tos: u8,
+    /// The send buffer stayed full: do not wait for it again.
+    full: bool,
+    outcome: SendOutcome,
+}
+
+impl<'a, C: SendCall> Outlet<'a, C> {
+    pub(super) fn new(
+        call: &'a C,
+        gso: &'a AtomicBool,
+        counters: &'a SendCounters,
+        endpoint: Endpoint,
+        tos: u8,
+    ) -> Self {
+        Self {
+            call,
+            gso,
+            counters,
+            endpoint,
+            tos,
+            full: false,
+            outcome: SendOutcome::default(),
+        }
+    }
+
+    /// Sends the datagrams of `run`, which lie in `bytes`, in order.
+    pub(super) fn deliver(mut self, run: Run, bytes: &[u8]) -> SendOutcome {
+        if run.count <= 1 {
+            self.one(bytes);
+        } else {
+            let stride = run.stride.max(1);
+            for part in bytes.chunks(stride * most_segments(stride)) {
+                self.part(stride, part);
+            }
+        }
+        self.outcome
+    }
+
+    /// Sends datagrams of `stride` bytes, no more than one GSO send may hold.
+    fn part(&mut self, stride: usize, part: &[u8]) {
+        let segment = u16::try_from(stride).ok();
+        let Some(segment) = segment.filter(|_| part.len() > stride && self.gso_on()) else {
+            self.one_by_one(stride, part);
+            return;
+        };
+        match self.attempt(Some(segment), part) {
+            Ok(taken) if taken >= part.len() => self.count_sent(part.len().div_ceil(stride)),
+            Ok(taken) => {
+                let whole = taken / stride;
+                self.count_sent(whole);
+                add(&self.counters.gso_refused, 1);
+                self.turn_gso_off("it took a part");
+                self.one_by_one(stride, &part[whole * stride..]);
+            }
+            Err(errno @ (Errno::EIO | Errno::EINVAL)) => {
+                add(&self.counters.gso_refused, 1);
+                let before = self.outcome;
+                self.one_by_one(stride, part);
+                // The fault was not the source's or the route's if nothing but GSO has changed
+                if self.outcome.sent > before.sent && self.outcome.source_lost == before.source_lost
+                {
+                    self.turn_gso_off(errno.desc());
+                }
+            }
+            Err(Errno::EMSGSIZE) => {
+                add(&self.counters.gso_refused, 1);
+                self.one_by_one(stride, part);
+            }
+            Err(errno) => self.discard(errno, part.len().div_ceil(stride)),
+        }
+    }
+
+    fn one_by_one(&mut self, stride: usize, bytes: &[u8]) {
+        for datagram in bytes.chunks(stride) {
+            self.one(datagram);
+        }
+    }
+
+    fn one(&mut self, datagram: &[u8]) {
+        match self.attempt(None, datagram) {
+            Ok(_) => self.count_sent(1),
+            Err(errno) => self.discard(errno, 1),
+        }
+    }
+
+    /// One send, without the sticky source if it cannot leave from there.
+    fn attempt(&mut self, segment: Option<u16>, bytes: &[u8]) -> Result<usize, Errno> {
+        let result = self.persist(self.endpoint, segment, bytes);
+        match result {
+            Err(errno) if self.endpoint.source.is_some() && blames_source(errno, segment) => {
+                let sourceless = self.endpoint.without_source();
+                let again = self.persist(sourceless, segment, bytes);
+                if again.is_ok() {
+                    self.endpoint = sourceless;
+                    self.outcome.source_lost = true;
+                    add(&self.counters.source_lost, 1);
+                }
+                again
+            }
+            result => result,
+        }
+    }
+
+    /// One send, repeated while the kernel is merely busy.
+    fn persist(
+        &mut self,
+        endpoint: Endpoint,
+        segment: Option<u16>,
+        bytes: &[u8],
+    ) -> Result<usize, Errno> {
+        let outgoing = Outgoing {
+            remote: endpoint.remote,
+            source: endpoint.source,
+            tos: self.tos,
+            segment,
+            bytes,
+        };
+        for _ in 0..MOST_CALLS {
+            if self.full {
+                break;
+            }
+            add(&self.counters.calls, 1);
+            match self.call.send(&outgoing) {
+                Err(Errno::EINTR) => {}
+                Err(Errno::EAGAIN) => self.full = !self.call.wait_for_room(),
+                result => return result,
+            }
+        }
+        self.full = true;
+        Err(Errno::EAGAIN)
+    }
+
+    fn gso_on(&self) -> bool {
+        self.gso.load(Ordering::Relaxed)
+    }
+
+    fn turn_gso_off(&self, reason: &str) {
+        if self.gso.swap(false, Ordering::Relaxed) {
+            tracing::warn!(
+                reason,
+                remote = %self.endpoint,
+                "the kernel refuses UDP GSO: sending datagrams one by one from now on, at a lower speed"
+            );
+        }
+    }
+
+    fn count_sent(&mut self, datagrams: usize) {
+        self.outcome.sent += datagrams;
+        add(&self.counters.datagrams, datagrams);
+    }
+
+    fn discard(&self, errno: Errno, datagrams: usize) {
+        let reason = UnderlayDiscard::of(errno);
+        tracing::trace!(reason = reason.name(), %errno, datagrams, remote = %self.endpoint, "discarded");
+        self.counters.discard(reason, datagrams);
+    }
+}
+
+/// How many datagrams of `stride` bytes one GSO send may hold. Kernels before 6.9 allow 64 segments, but
+/// count the IP and UDP headers (48 bytes with IPv6) as data.
+pub(super) fn most_segments(stride: usize) -> usize {
+    const UDP_MAX_SEGMENTS: usize = 64;
+    const HEADERS: usize = 48;
+    UDP_MAX_SEGMENTS
+        .saturating_sub(HEADERS.div_ceil(stride.max(1)))
+        .max(1)
+}
+
+/// Whether the sticky source may be at fault. EINVAL to a GSO send is more likely to mean GSO.
+fn blames_source(errno: Errno, segment: Option<u16>) -> bool {
+    match errno {
+        Errno::EINVAL => segment.is_none(),
+        Errno::ENETUNREACH | Errno::EHOSTUNREACH | Errno::EADDRNOTAVAIL | Errno::ENODEV => true,
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,380 @@
+use std::cell::{Cell, RefCell};
+use std::sync::atomic::AtomicU64;
+
+use super::*;
+use crate::wire::Ecn;
+
+type Answer = Result<usize, Errno>;
+
+/// A kernel that answers as the test says, and keeps what it took.
+struct Kernel<F> {
+    answer: F,
+    room: bool,
+    waits: Cell<usize>,
+    taken: RefCell<Vec<Vec<u8>>>,
+}
+
+impl<F: Fn(&Outgoing<'_>) -> Answer> Kernel<F> {
+    fn new(answer: F) -> Self {
+        Self {
+            answer,
+            room: true,
+            waits: Cell::new(0),
+            taken: RefCell::default(),
+        }
+    }
+}
+
+impl<F: Fn(&Outgoing<'_>) -> Answer> SendCall for Kernel<F> {
+    fn send(&self, outgoing: &Outgoing<'_>) -> Answer {
+        let taken = (self.answer)(outgoing)?;
+        let size = outgoing.segment.map_or(taken, usize::from).max(1);
+        let datagrams = outgoing.bytes[..taken].chunks(size).map(<[u8]>::to_vec);
+        self.taken.borrow_mut().extend(datagrams);
+        Ok(taken)
+    }
+
+    fn wait_for_room(&self) -> bool {
+        self.waits.set(self.waits.get() + 1);
+        self.room
+    }
+}
+
+/// The socket's state around the kernel.
+struct Bench {
+    gso: AtomicBool,
+    counters: SendCounters,
+    endpoint: Endpoint,
+}
+
+impl Bench {
+    fn new(source: Option<&str>) -> Self {
+        Self {
+            gso: AtomicBool::new(true),
+            counters: SendCounters::default(),
+            endpoint: Endpoint {
+                remote: "192.0.2.1:51820".parse().unwrap(),
+                source: source.map(|source| source.parse().unwrap()),
+            },
+        }
+    }
+
+    fn deliver<F: Fn(&Outgoing<'_>) -> Answer>(&self, kernel: &Kernel<F>, run: Run) -> SendOutcome {
+        let bytes = datagrams(run).concat();
+        Outlet::new(kernel, &self.gso, &self.counters, self.endpoint, 0).deliver(run, &bytes)
+    }
+
+    fn gso_on(&self) -> bool {
+        self.gso.load(Ordering::Relaxed)
+    }
+
+    fn discarded(&self, reason: UnderlayDiscard) -> u64 {
+        self.counters.discarded(reason)
+    }
+
+    fn all_discarded(&self) -> u64 {
+        let reasons = UnderlayDiscard::ALL.into_iter();
+        reasons.map(|reason| self.discarded(reason)).sum()
+    }
+}
+
+fn load(counter: &AtomicU64) -> u64 {
+    counter.load(Ordering::Relaxed)
+}
+
+const RUN: Run = Run {
+    stride: 100,
+    count: 5,
+    last: 40,
+    ecn: Ecn::NotEct,
+};
+
+/// The datagrams of a run, each filled with its number.
+fn datagrams(run: Run) -> Vec<Vec<u8>> {
+    let size = |index| {
+        if index + 1 == run.count {
+            run.last
+        } else {
+            run.stride
+        }
+    };
+    (0..run.count)
+        .map(|index| vec![index as u8; size(index)])
+        .collect()
+}
+
+fn takes_all(outgoing: &Outgoing<'_>) -> Answer {
+    Ok(outgoing.bytes.len())
+}
+
+fn refuses_gso(errno: Errno) -> impl Fn(&Outgoing<'_>) -> Answer {
+    move |outgoing| match outgoing.segment {
+        Some(_) => Err(errno),
+        None => takes_all(outgoing),
+    }
+}
+
+fn refuses_source(errno: Errno) -> impl Fn(&Outgoing<'_>) -> Answer {
+    move |outgoing| match outgoing.source {
+        Some(_) => Err(errno),
+        None => takes_all(outgoing),
+    }
+}
+
+#[test]
+fn a_run_leaves_with_one_call() {
+    let bench = Bench::new(Some("192.0.2.9"));
+    let kernel = Kernel::new(|outgoing: &Outgoing<'_>| {
+        assert_eq!(outgoing.segment, Some(100));
+        assert_eq!(outgoing.source, Some("192.0.2.9".parse().unwrap()));
+        takes_all(outgoing)
+    });
+    let outcome = bench.deliver(&kernel, RUN);
+    assert_eq!((outcome.sent, outcome.source_lost), (5, false));
+    assert_eq!(kernel.taken.take(), datagrams(RUN));
+    assert_eq!(load(&bench.counters.calls), 1);
+    assert_eq!(load(&bench.counters.datagrams), 5);
+}
+
+#[test]
+fn a_single_datagram_asks_for_no_gso() {
+    let bench = Bench::new(None);
+    let kernel = Kernel::new(|outgoing: &Outgoing<'_>| {
+        assert_eq!(outgoing.segment, None);
+        takes_all(outgoing)
+    });
+    for len in [0, 148] {
+        assert_eq!(bench.deliver(&kernel, Run::single(len, Ecn::Ce)).sent, 1);
+    }
+}
+
+#[test]
+fn without_gso_datagrams_leave_one_by_one() {
+    let bench = Bench::new(None);
+    bench.gso.store(false, Ordering::Relaxed);
+    let kernel = Kernel::new(refuses_gso(Errno::EIO));
+    assert_eq!(bench.deliver(&kernel, RUN).sent, 5);
+    assert_eq!(kernel.taken.take(), datagrams(RUN));
+    assert_eq!(load(&bench.counters.gso_refused), 0);
+}
+
+#[test]
+fn a_refused_gso_send_loses_nothing_and_is_the_last() {
+    for errno in [Errno::EIO, Errno::EINVAL] {
+        let bench = Bench::new(Some("192.0.2.9"));
+        let kernel = Kernel::new(refuses_gso(errno));
+        let outcome = bench.deliver(&kernel, RUN);
+        assert_eq!((outcome.sent, outcome.source_lost), (5, false));
+        assert_eq!(kernel.taken.take(), datagrams(RUN));
+        assert!(!bench.gso_on());
+        bench.deliver(&kernel, RUN);
+        assert_eq!(load(&bench.counters.gso_refused), 1);
+        assert_eq!(load(&bench.counters.calls), 1 + 5 + 5);
+        assert_eq!(bench.all_discarded(), 0);
+    }
+}
+
+#[test]
+fn segments_too_large_for_the_route_leave_one_by_one_this_time() {
+    let bench = Bench::new(None);
+    let kernel = Kernel::new(refuses_gso(Errno::EMSGSIZE));
+    assert_eq!(bench.deliver(&kernel, RUN).sent, 5);
+    assert_eq!(kernel.taken.take(), datagrams(RUN));
+    assert!(bench.gso_on());
+    assert_eq!(load(&bench.counters.gso_refused), 1);
+}
+
+#[test]
+fn a_route_that_refuses_everything_does_not_end_gso() {
+    let bench = Bench::new(None);
+    let kernel = Kernel::new(|_: &Outgoing<'_>| Err(Errno::EINVAL));
+    assert_eq!(bench.deliver(&kernel, RUN).sent, 0);
+    assert!(bench.gso_on());
+    assert_eq!(bench.discarded(UnderlayDiscard::Invalid), 5);
+}
+
+#[test]
+fn after_a_part_only_the_rest_is_sent_in_order() {
+    // 250: two whole datagrams and half of the third, which is sent again whole
+    for (part, cut) in [(200, false), (250, true), (0, false)] {
+        let bench = Bench::new(None);
+        let kernel = Kernel::new(move |outgoing: &Outgoing<'_>| match outgoing.segment {
+            Some(_) => Ok(part),
+            None => takes_all(outgoing),
+        });
+        assert_eq!(bench.deliver(&kernel, RUN).sent, 5);
+        let mut taken = kernel.taken.take();
+        if cut {
+            assert_eq!(taken.remove(2), vec![2; 50]);
+        }
+        assert_eq!(taken, datagrams(RUN));
+        assert!(!bench.gso_on());
+        assert_eq!(load(&bench.counters.datagrams), 5);
+    }
+}
+
+#[test]
+fn a_lost_source_is_left_out_and_reported() {
+    for errno in [
+        Errno::EINVAL,
+        Errno::ENETUNREACH,
+        Errno::EADDRNOTAVAIL,
+        Errno::EHOSTUNREACH,
+        Errno::ENODEV,
+    ] {
+        for run in [RUN, Run::single(148, Ecn::NotEct)] {
+            let bench = Bench::new(Some("192.0.2.9"));
+            let kernel = Kernel::new(refuses_source(errno));
+            let outcome = bench.deliver(&kernel, run);
+            assert_eq!(outcome.sent, run.count, "{errno}");
+            assert!(outcome.source_lost, "{errno}");
+            assert_eq!(kernel.taken.take(), datagrams(run));
+            assert!(bench.gso_on(), "{errno}");
+            assert_eq!(load(&bench.counters.source_lost), 1);
+            assert_eq!(bench.all_discarded(), 0);
+        }
+    }
+}
+
+#[test]
+fn a_source_is_kept_while_no_route_works() {
+    let bench = Bench::new(Some("192.0.2.9"));
+    let kernel = Kernel::new(|_: &Outgoing<'_>| Err(Errno::ENETUNREACH));
+    assert_eq!(bench.deliver(&kernel, RUN), SendOutcome::default());
+    assert_eq!(bench.discarded(UnderlayDiscard::NetworkUnreachable), 5);
+}
+
+#[test]
+fn gso_and_source_refused_together_lose_nothing() {
+    let bench = Bench::new(Some("192.0.2.9"));
+    let kernel = Kernel::new(
+        |outgoing: &Outgoing<'_>| match (outgoing.source, outgoing.segment) {
+            (Some(_), _) => Err(Errno::ENETUNREACH),
+            (_, Some(_)) => Err(Errno::EIO),
+            _ => takes_all(outgoing),
+        },
+    );
+    let outcome = bench.deliver(&kernel, RUN);
+    assert_eq!((outcome.sent, outcome.source_lost), (5, true));
+    assert_eq!(kernel.taken.take(), datagrams(RUN));
+    bench.deliver(&kernel, RUN);
+    assert_eq!(bench.all_discarded(), 0);
+}
+
+#[test]
+fn a_full_send_buffer_is_waited_for() {
+    let bench = Bench::new(None);
+    let busy = Cell::new(true);
+    let kernel = Kernel::new(|outgoing: &Outgoing<'_>| {
+        if busy.replace(false) {
+            return Err(Errno::EAGAIN);
+        }
+        takes_all(outgoing)
+    });
+    assert_eq!(bench.deliver(&kernel, RUN).sent, 5);
+    assert_eq!(kernel.taken.take(), datagrams(RUN));
+    assert_eq!(kernel.waits.get(), 1);
+}
+
+#[test]
+fn a_send_buffer_that_stays_full_is_waited_for_once_in_a_run() {
+    let bench = Bench::new(Some("192.0.2.9"));
+    bench.gso.store(false, Ordering::Relaxed);
+    let mut kernel = Kernel::new(|_: &Outgoing<'_>| Err(Errno::EAGAIN));
+    kernel.room = false;
+    assert_eq!(bench.deliver(&kernel, RUN).sent, 0);
+    assert_eq!(kernel.waits.get(), 1);
+    assert_eq!(bench.discarded(UnderlayDiscard::BufferFull), 5);
+}
+
+#[test]
+fn a_kernel_that_lies_about_room_or_interrupts_for_ever_is_no_spin() {
+    for errno in [Errno::EAGAIN, Errno::EINTR] {
+        let bench = Bench::new(None);
+        let kernel = Kernel::new(move |_: &Outgoing<'_>| Err(errno));
+        assert_eq!(bench.deliver(&kernel, RUN).sent, 0);
+        assert_eq!(load(&bench.counters.calls), MOST_CALLS as u64);
+        assert_eq!(bench.discarded(UnderlayDiscard::BufferFull), 5);
+    }
+}
+
+#[test]
+fn an_interrupted_send_is_repeated() {
+    let bench = Bench::new(None);
+    let interrupted = Cell::new(true);
+    let kernel = Kernel::new(|outgoing: &Outgoing<'_>| {
+        if interrupted.replace(false) {
+            return Err(Errno::EINTR);
+        }
+        takes_all(outgoing)
+    });
+    assert_eq!(bench.deliver(&kernel, RUN).sent, 5);
+    assert_eq!(kernel.taken.take(), datagrams(RUN));
+    assert_eq!(kernel.waits.get(), 0);
+}
+
+#[test]
+fn other_errors_discard_under_a_name_and_the_next_send_goes_on() {
+    let cases = [
+        (Errno::ENOBUFS, UnderlayDiscard::NoBuffers),
+        (Errno::EPERM, UnderlayDiscard::Filtered),
+        (Errno::ENETUNREACH, UnderlayDiscard::NetworkUnreachable),
+        (Errno::EHOSTUNREACH, UnderlayDiscard::HostUnreachable),
+        (Errno::ECONNREFUSED, UnderlayDiscard::PortUnreachable),
+        (Errno::EACCES, UnderlayDiscard::Prohibited),
+        (Errno::EBADF, UnderlayDiscard::Other),
+    ];
+    for (errno, reason) in cases {
+        let bench = Bench::new(None);
+        let failing = Cell::new(true);
+        let kernel = Kernel::new(|outgoing: &Outgoing<'_>| {
+            if failing.replace(false) {
+                return Err(errno);
+            }
+            takes_all(outgoing)
+        });
+        assert_eq!(bench.deliver(&kernel, RUN).sent, 0);
+        assert_eq!(bench.discarded(reason), 5);
+        assert_eq!(bench.all_discarded(), 5);
+        assert_eq!(bench.deliver(&kernel, RUN).sent, 5);
+        assert!(bench.gso_on());
+    }
+}
+
+#[test]
+fn one_bad_datagram_costs_no_other() {
+    let bench = Bench::new(None);
+    bench.gso.store(false, Ordering::Relaxed);
+    let kernel = Kernel::new(|outgoing: &Outgoing<'_>| match outgoing.bytes[0] {
+        2 => Err(Errno::ENOBUFS),
+        _ => takes_all(outgoing),
+    });
+    assert_eq!(bench.deliver(&kernel, RUN).sent, 4);
+    assert_eq!(bench.discarded(UnderlayDiscard::NoBuffers), 1);
+    let mut expected = datagrams(RUN);
+    expected.remove(2);
+    assert_eq!(kernel.taken.take(), expected);
+}
+
+#[test]
+fn no_send_exceeds_the_kernels_count_of_segments() {
+    // Linux before 6.9: all data and 48 bytes of headers within 64 times the segment size
+    for stride in [1, 16, 32, 47, 48, 49, 1000] {
+        let run = Run {
+            stride,
+            count: 64,
+            last: stride,
+            ecn: Ecn::NotEct,
+        };
+        let bench = Bench::new(None);
+        let kernel = Kernel::new(|outgoing: &Outgoing<'_>| {
+            if let Some(segment) = outgoing.segment {
+                assert!(outgoing.bytes.len() + 48 <= 64 * usize::from(segment));
+                assert!(outgoing.bytes.len() > usize::from(segment));
+            }
+            takes_all(outgoing)
+        });
+        assert_eq!(bench.deliver(&kernel, run).sent, 64);
+        assert_eq!(kernel.taken.take(), datagrams(run));
+    }
+}
