@@ -1,3 +1,49 @@
 //! The `tunneld` command.
 
-fn main() {}
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::Parser;
+use tunneld::cli::{self, Cli, Command, logging};
+use tunneld::config::{Config, ConfigError};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(&cli.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Nothing is left to try if not even the error can be written.
+            let _ = writeln!(io::stderr(), "tunneld: error: {error:#}");
+            exit_code(&error)
+        }
+    }
+}
+
+fn run(command: &Command) -> anyhow::Result<()> {
+    logging::start()?;
+    match command {
+        Command::Run(options) => tunneld::daemon::run(Config::load(&options.config)?),
+        Command::Check(options) => cli::check::run(&options.config),
+        Command::Genkey => cli::keys::genkey(),
+        Command::Pubkey => cli::keys::pubkey(),
+        Command::Genpsk => cli::keys::genpsk(),
+        Command::Demo(options) => cli::demo::run(options),
+    }
+}
+
+/// 2 for what only its author can mend: the command line (by clap), the environment, the configuration.
+fn exit_code(error: &anyhow::Error) -> ExitCode {
+    if error.is::<ConfigError>() || error.is::<logging::BadLevel>() {
+        ExitCode::from(2)
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+/// Whoever read our output has gone, as in `tunneld check | head`; that is no failure.
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error
+        .downcast_ref::<cli::OutputError>()
+        .is_some_and(cli::OutputError::is_broken_pipe)
+}

@@ -1,1 +1,174 @@
-//! To come.
+//! The configuration: read once, and from then on it cannot be wrong.
+//!
+//! Text becomes [`Config`] in two steps. `file` takes the TOML as typed, each value with its line and column, and
+//! refuses keys it does not know. `interface` and `peer` then give each value its meaning or say, in a
+//! [`ConfigError`], what is wrong with it and what would be accepted. Nothing behind this door checks again.
+
+mod endpoint;
+mod error;
+mod file;
+mod interface;
+mod key_source;
+mod network;
+mod peer;
+#[cfg(test)]
+mod properties;
+mod secret;
+mod suggest;
+mod value;
+
+use std::path::Path;
+use std::str;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use crate::crypto::{PresharedKey, PrivateKey, PublicKey};
+use error::Fault;
+use file::File;
+
+pub use endpoint::{EndpointError, HostPort};
+pub use error::{ConfigError, Place};
+
+/// Where the configuration is when nobody says otherwise.
+pub const DEFAULT_PATH: &str = "/etc/tunneld.toml";
+
+/// The longest configuration that is read; bounds the work that a wrong file can make.
+const LONGEST: usize = 64 * 1024;
+
+/// Both ends of the link, as this host sees them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// This end.
+    pub interface: Interface,
+    /// The other end.
+    pub peer: Peer,
+}
+
+/// This end of the link.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Interface {
+    /// The name of the network card; one that the kernel accepts.
+    pub name: String,
+    /// Its addresses with their prefix lengths; at least one, none twice.
+    pub addresses: Vec<IpNet>,
+    /// This host's static key.
+    pub private_key: PrivateKey,
+    /// The UDP port to receive at; 0 is any free one.
+    pub listen_port: u16,
+    /// The MTU inside the tunnel, 576 or more (1280 with IPv6); `None`: worked out from the path.
+    pub mtu: Option<u16>,
+    /// Where the routes to the peer's networks go.
+    pub table: Table,
+    /// The mark of outer packets; 0 is none.
+    pub fwmark: u32,
+}
+
+/// Where the routes for `allowed_ips` go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Table {
+    /// The main table.
+    Auto,
+    /// Nowhere; the administrator makes them.
+    Off,
+    /// This table, never 0.
+    Number(u32),
+}
+
+/// The other end of the link.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// Its static key; not our own, and one that a handshake can succeed with.
+    pub public_key: PublicKey,
+    /// The secret that both ends share; all zero if there is none.
+    pub preshared_key: PresharedKey,
+    /// Where to call it, in order; empty: wait for its call.
+    pub endpoints: Vec<HostPort>,
+    /// The networks behind it: at least one, no host bits, no two with a common address, each of a family that
+    /// `addresses` has.
+    pub allowed_ips: Vec<IpNet>,
+    /// How often to send at least; `None`: only when needed.
+    pub persistent_keepalive: Option<Duration>,
+}
+
+impl Config {
+    /// Reads the configuration in `path`, and the key files it names.
+    ///
+    /// # Errors
+    /// [`ConfigError`], for the person who wrote it.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let whole = |fault| ConfigError::new(path, "", fault);
+        let contents = secret::read(path, LONGEST)
+            .map_err(|error| whole(Fault::whole(error, "a configuration that tunneld can read")))?;
+        let text = str::from_utf8(&contents.bytes).map_err(|error| {
+            let valid = String::from_utf8_lossy(&contents.bytes[..error.valid_up_to()]);
+            let mut fault = Fault::whole("is not text in UTF-8", "a text file");
+            fault.at = Some(valid.len());
+            ConfigError::new(path, &valid, fault)
+        })?;
+        Self::resolve(text, path, || contents.refuse_exposed())
+            .map_err(|fault| ConfigError::new(path, text, fault))
+    }
+
+    /// Reads a configuration from its text, as if it stood in `path`: errors name it, and key files are looked for
+    /// relative to its directory.
+    ///
+    /// # Errors
+    /// [`ConfigError`], for the person who wrote it.
+    pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
+        Self::resolve(text, path, || Ok(())).map_err(|fault| ConfigError::new(path, text, fault))
+    }
+
+    fn resolve(
+        text: &str,
+        path: &Path,
+        refuse_exposed: impl FnOnce() -> Result<(), secret::Exposed>,
+    ) -> Result<Self, Fault> {
+        let file = File::parse(text)?;
+        if let Some(value) = file.inline_secret() {
+            refuse_exposed().map_err(|exposed| {
+                value.secret_fault(
+                    format_args!("a secret stands in this file, and it {exposed}"),
+                    format_args!("a private file: chmod 600 {}", key_source::shell_word(path)),
+                )
+            })?;
+        }
+        let dir = path.parent().unwrap_or(Path::new(""));
+        let interface = Interface::resolve(file.interface, dir)?;
+        let peer = Peer::resolve(file.peer, &interface, dir)?;
+        Ok(Self { interface, peer })
+    }
+
+    /// What is allowed, but likely not meant; one sentence each.
+    #[must_use]
+    pub fn notes(&self) -> Vec<String> {
+        let Self { interface, peer } = self;
+        let mut notes = Vec::new();
+        if peer.endpoints.is_empty() && interface.listen_port == 0 {
+            notes.push(
+                "without an endpoint and a listen_port, neither end knows where to call the other"
+                    .to_owned(),
+            );
+        }
+        let routed = interface.addresses.iter().map(IpNet::trunc).chain(
+            (interface.table != Table::Off)
+                .then_some(&peer.allowed_ips)
+                .into_iter()
+                .flatten()
+                .copied(),
+        );
+        let routed: Vec<IpNet> = routed.collect();
+        for endpoint in &peer.endpoints {
+            let inside = |net: &&IpNet| endpoint.address().is_some_and(|at| net.contains(&at));
+            if let Some(net) = routed.iter().find(inside) {
+                notes.push(format!(
+                    "the endpoint {endpoint} lies in {net}, which goes through the tunnel itself"
+                ));
+            }
+        }
+        notes
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,90 @@
+//! `tunneld check`: says what a configuration means, or what is wrong with it.
+
+use std::fmt::{self, Display};
+use std::path::Path;
+
+use crate::config::{Config, Table};
+use crate::crypto::PresharedKey;
+
+/// Loads `path` and prints what it means; no secrets.
+///
+/// # Errors
+/// What is wrong with the configuration, or standard output.
+pub fn run(path: &Path) -> anyhow::Result<()> {
+    let config = Config::load(path)?;
+    let mut text = format!("{}: ok\n{}", path.display(), Summary(&config));
+    for note in config.notes() {
+        text.push_str(&format!("note: {note}\n"));
+    }
+    Ok(super::print(&text)?)
+}
+
+/// The configuration in words, one line for each value; our own public key instead of the private one, because the
+/// other host needs it.
+struct Summary<'a>(&'a Config);
+
+impl Display for Summary<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Config { interface, peer } = self.0;
+        writeln!(f, "interface")?;
+        line(f, "name", &interface.name)?;
+        line(f, "addresses", list(&interface.addresses))?;
+        line(f, "public key", interface.private_key.public_key())?;
+        line(
+            f,
+            "listen port",
+            or(
+                Some(interface.listen_port).filter(|port| *port != 0),
+                "any free one",
+            ),
+        )?;
+        line(f, "mtu", or(interface.mtu, "worked out from the path"))?;
+        line(f, "routes", routes(interface.table))?;
+        line(
+            f,
+            "fwmark",
+            or(Some(interface.fwmark).filter(|mark| *mark != 0), "none"),
+        )?;
+        writeln!(f, "peer")?;
+        line(f, "public key", peer.public_key)?;
+        let preshared = peer.preshared_key != PresharedKey::default();
+        line(f, "preshared key", if preshared { "yes" } else { "none" })?;
+        let endpoints = Some(list(&peer.endpoints)).filter(|text| !text.is_empty());
+        line(
+            f,
+            "endpoint",
+            or(endpoints, "none; waits for the peer to call"),
+        )?;
+        line(f, "allowed ips", list(&peer.allowed_ips))?;
+        let keepalive = peer.persistent_keepalive;
+        line(
+            f,
+            "keepalive",
+            or(
+                keepalive.map(|every| format!("every {} s", every.as_secs())),
+                "off",
+            ),
+        )
+    }
+}
+
+fn line(f: &mut fmt::Formatter<'_>, name: &str, value: impl Display) -> fmt::Result {
+    writeln!(f, "  {name:<14} {value}")
+}
+
+fn list(items: &[impl Display]) -> String {
+    let items: Vec<String> = items.iter().map(ToString::to_string).collect();
+    items.join(", ")
+}
+
+fn or(value: Option<impl Display>, otherwise: &str) -> String {
+    value.map_or_else(|| otherwise.to_owned(), |value| value.to_string())
+}
+
+fn routes(table: Table) -> String {
+    match table {
+        Table::Auto => "in the main table".to_owned(),
+        Table::Off => "none".to_owned(),
+        Table::Number(number) => format!("in table {number}"),
+    }
+}

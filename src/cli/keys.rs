@@ -1,0 +1,73 @@
+//! `genkey`, `genpsk` and `pubkey`: keys on standard input and output, in the form that `wg` uses.
+
+use std::io::{self, Read, Write};
+
+use anyhow::Context;
+use nix::sys::stat::{SFlag, fstat};
+use zeroize::Zeroizing;
+
+use crate::crypto::keys::KEY;
+use crate::crypto::{PresharedKey, PrivateKey};
+
+/// Prints a new private key.
+///
+/// # Errors
+/// No randomness, or standard output.
+pub fn genkey() -> anyhow::Result<()> {
+    let key = PrivateKey::clamped(*random()?);
+    print_secret(&key.to_base64())
+}
+
+/// Prints a new preshared key.
+///
+/// # Errors
+/// No randomness, or standard output.
+pub fn genpsk() -> anyhow::Result<()> {
+    let key = PresharedKey::from(*random()?);
+    print_secret(&key.to_base64())
+}
+
+/// Prints the public key of the private key on standard input.
+///
+/// # Errors
+/// Standard input holds no key, or standard output.
+pub fn pubkey() -> anyhow::Result<()> {
+    // More than a key and some white space is no key; the buffer never grows, which would leave copies behind.
+    const MOST: usize = 256;
+    let mut input = Zeroizing::new(Vec::with_capacity(MOST + 1));
+    io::stdin()
+        .lock()
+        .take(MOST as u64 + 1)
+        .read_to_end(&mut input)
+        .context("cannot read standard input")?;
+    let text = str::from_utf8(&input).map(str::trim_ascii).unwrap_or("?");
+    let key: PrivateKey = text.parse().context(
+        "standard input is no private key; accepted: one line as made by tunneld genkey",
+    )?;
+    Ok(super::print(&format!("{}\n", key.public_key()))?)
+}
+
+fn random() -> anyhow::Result<Zeroizing<[u8; KEY]>> {
+    let mut bytes = Zeroizing::new([0; KEY]);
+    getrandom::fill(bytes.as_mut_slice()).context("the system gives no random numbers")?;
+    Ok(bytes)
+}
+
+fn print_secret(key: &str) -> anyhow::Result<()> {
+    if stdout_is_open_to_others() {
+        // A warning that cannot be written is no reason not to print the key.
+        let _ = writeln!(
+            io::stderr(),
+            "tunneld: warning: a secret is written to a file that others can read; mend it: chmod 600 FILE"
+        );
+    }
+    let line = Zeroizing::new(format!("{key}\n"));
+    Ok(super::print(&line)?)
+}
+
+fn stdout_is_open_to_others() -> bool {
+    fstat(io::stdout()).is_ok_and(|about| {
+        let regular = SFlag::from_bits_truncate(about.st_mode) & SFlag::S_IFMT == SFlag::S_IFREG;
+        regular && about.st_mode & 0o007 != 0
+    })
+}

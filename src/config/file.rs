@@ -1,0 +1,213 @@
+//! The TOML as typed: which keys there are, and each value with its place. What a value means is judged elsewhere.
+
+use toml::Spanned;
+use toml::de::DeTable;
+
+use super::error::Fault;
+use super::suggest;
+use super::value::Value;
+
+/// The whole file.
+pub(super) struct File<'i> {
+    pub(super) interface: InterfaceTable<'i>,
+    pub(super) peer: PeerTable<'i>,
+}
+
+/// A section: a struct with one field for each key, all optional here, and the list of their names.
+macro_rules! section {
+    ($(#[$doc:meta])* $name:ident: $section:literal { $($key:ident),* $(,)? }) => {
+        $(#[$doc])*
+        pub(super) struct $name<'i> {
+            /// Where the section begins.
+            pub(super) at: usize,
+            $(pub(super) $key: Option<Value<'i>>,)*
+        }
+
+        impl<'i> $name<'i> {
+            pub(super) const SECTION: &'static str = $section;
+            const KEYS: &'static [&'static str] = &[$(stringify!($key)),*];
+
+            fn take(root: &mut DeTable<'i>) -> Result<Self, Fault> {
+                let (at, mut table) = take_section(root, Self::SECTION)?;
+                refuse_unknown(&table, Self::SECTION, Self::KEYS)?;
+                Ok(Self {
+                    at,
+                    $($key: table
+                        .remove(stringify!($key))
+                        .map(|value| Value::new(Self::SECTION, stringify!($key), value)),)*
+                })
+            }
+
+            /// The fault of a key that is not there.
+            pub(super) fn missing(&self, keys: &str, accepted: &str) -> Fault {
+                Fault {
+                    at: Some(self.at),
+                    key: Some(format!("[{}] {keys}", Self::SECTION)),
+                    problem: "is missing".to_owned(),
+                    accepted: accepted.to_owned(),
+                }
+            }
+        }
+    };
+}
+
+section! {
+    /// This end of the link.
+    InterfaceTable: "interface" {
+        name, addresses, private_key, private_key_file, listen_port, mtu, table, fwmark,
+    }
+}
+
+section! {
+    /// The other end.
+    PeerTable: "peer" {
+        public_key, preshared_key, preshared_key_file, endpoint, allowed_ips, persistent_keepalive,
+    }
+}
+
+const SECTIONS: [(&str, &[&str]); 2] = [
+    (InterfaceTable::SECTION, InterfaceTable::KEYS),
+    (PeerTable::SECTION, PeerTable::KEYS),
+];
+
+impl<'i> File<'i> {
+    pub(super) fn parse(text: &'i str) -> Result<Self, Fault> {
+        let mut root = DeTable::parse(text)
+            .map_err(|error| syntax(text, &error))?
+            .into_inner();
+        refuse_unknown_sections(&root)?;
+        Ok(Self {
+            interface: InterfaceTable::take(&mut root)?,
+            peer: PeerTable::take(&mut root)?,
+        })
+    }
+
+    /// The first secret that stands in the file itself, if there is one.
+    pub(super) fn inline_secret(&self) -> Option<&Value<'i>> {
+        let Self { interface, peer } = self;
+        interface
+            .private_key
+            .as_ref()
+            .or(peer.preshared_key.as_ref())
+    }
+}
+
+/// What the TOML parser said, without the line it quotes: a secret may stand there.
+fn syntax(text: &str, error: &toml::de::Error) -> Fault {
+    let span = error.span().unwrap_or(text.len()..text.len());
+    let key = key_at(text, span.start);
+    if error.message() == "duplicate key" {
+        return Fault {
+            at: Some(span.start),
+            key,
+            problem: "is given twice".to_owned(),
+            accepted: "each section and each key once".to_owned(),
+        };
+    }
+    Fault {
+        at: Some(span.start),
+        key,
+        problem: format!("is not TOML: {}", error.message().replace('\n', " ")),
+        accepted: "lines like key = \"text\", key = 1 or key = [\"one\", \"two\"]".to_owned(),
+    }
+}
+
+/// The key or section on the line of `offset`, if it is one of ours; a file that did not parse has no table to ask.
+fn key_at(text: &str, offset: usize) -> Option<String> {
+    let start = text.get(..offset)?.rfind('\n').map_or(0, |at| at + 1);
+    let header = |line: &str| {
+        let name = line.trim_start().strip_prefix('[')?.split(']').next()?;
+        SECTIONS
+            .into_iter()
+            .find(|(section, _)| *section == name.trim())
+    };
+    let line = text.get(start..)?.lines().next().unwrap_or_default();
+    if let Some((section, _)) = header(line) {
+        return Some(format!("[{section}]"));
+    }
+    let (section, keys) = text[..start].lines().rev().find_map(header)?;
+    let word = line.split('=').next()?.trim().trim_matches('"');
+    keys.contains(&word).then(|| format!("[{section}] {word}"))
+}
+
+fn take_section<'i>(
+    root: &mut DeTable<'i>,
+    section: &'static str,
+) -> Result<(usize, DeTable<'i>), Fault> {
+    let Some(found) = root.remove(section) else {
+        return Err(Fault {
+            at: None,
+            key: Some(format!("[{section}]")),
+            problem: "is missing".to_owned(),
+            accepted: "a file with the sections [interface] and [peer]".to_owned(),
+        });
+    };
+    let at = found.span().start;
+    match found.into_inner() {
+        toml::de::DeValue::Table(table) => Ok((at, table)),
+        _ => Err(Fault {
+            at: Some(at),
+            key: Some(section.to_owned()),
+            problem: "is not a section".to_owned(),
+            accepted: format!("[{section}] once, on its own line"),
+        }),
+    }
+}
+
+fn refuse_unknown_sections(root: &DeTable<'_>) -> Result<(), Fault> {
+    let known = SECTIONS.map(|(section, _)| section);
+    let Some(unknown) = first_unknown(root, &known) else {
+        return Ok(());
+    };
+    let word = unknown.get_ref();
+    let home = SECTIONS
+        .into_iter()
+        .find(|(_, keys)| keys.contains(&&**word));
+    let accepted = match home {
+        Some((section, _)) => format!("{word} under [{section}]"),
+        None => "the sections [interface] and [peer]".to_owned(),
+    };
+    Err(Fault {
+        at: Some(unknown.span().start),
+        key: Some(suggest::quoted(word)),
+        problem: "is not known here".to_owned(),
+        accepted,
+    })
+}
+
+/// Only the name of an unknown key is shown: its value may be a secret under a mistyped name.
+fn refuse_unknown(
+    table: &DeTable<'_>,
+    section: &'static str,
+    keys: &[&'static str],
+) -> Result<(), Fault> {
+    let Some(unknown) = first_unknown(table, keys) else {
+        return Ok(());
+    };
+    let word = unknown.get_ref();
+    let elsewhere = SECTIONS
+        .into_iter()
+        .find(|(other, others)| *other != section && suggest::closest(word, others).is_some());
+    let accepted = match (suggest::closest(word, keys), elsewhere) {
+        (Some(key), _) => format!("did you mean {key}?"),
+        (None, Some((other, _))) => format!("a key like this only under [{other}]"),
+        (None, None) => keys.join(", "),
+    };
+    Err(Fault {
+        at: Some(unknown.span().start),
+        key: Some(format!("[{section}] {}", suggest::quoted(word))),
+        problem: "is not a key".to_owned(),
+        accepted,
+    })
+}
+
+/// The key that stands first in the file of those that are not in `known`.
+fn first_unknown<'t, 'i>(
+    table: &'t DeTable<'i>,
+    known: &[&str],
+) -> Option<&'t Spanned<std::borrow::Cow<'i, str>>> {
+    table
+        .keys()
+        .filter(|key| !known.contains(&&**key.get_ref()))
+        .min_by_key(|key| key.span().start)
+}

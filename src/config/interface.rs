@@ -1,0 +1,122 @@
+//! What the values of `[interface]` mean.
+
+use std::path::Path;
+
+use ipnet::IpNet;
+
+use super::error::Fault;
+use super::file::InterfaceTable;
+use super::key_source::KeySource;
+use super::network;
+use super::value::Value;
+use super::{Interface, Table};
+
+const DEFAULT_NAME: &str = "tun0";
+/// The kernel's `IFNAMSIZ`, without the zero at the end.
+const LONGEST_NAME: usize = 15;
+/// Every IPv4 host takes packets of this size (RFC 791 §3.1).
+const LEAST_MTU: u16 = 576;
+/// Every IPv6 link carries packets of this size (RFC 8200 §5).
+const LEAST_MTU_IPV6: u16 = 1280;
+
+const ACCEPTED_NAME: &str =
+    r#"1 to 15 letters, digits and signs, without "/", ":", "%" and spaces, like "tun0""#;
+const ACCEPTED_ADDRESSES: &str = r#"like "10.77.0.1/30" or "fd77::1/64""#;
+const ACCEPTED_TABLE: &str = r#""auto", "off" or a number from 1 to 4294967295"#;
+
+impl Interface {
+    /// Gives the values their meaning; key files are relative to `dir`.
+    pub(super) fn resolve(table: InterfaceTable<'_>, dir: &Path) -> Result<Self, Fault> {
+        let no_addresses = table.missing(
+            "addresses",
+            &format!("a list of addresses {ACCEPTED_ADDRESSES}"),
+        );
+        let no_key = table.missing(
+            "private_key_file",
+            "the name of a file made by: tunneld genkey; or the key itself as private_key",
+        );
+        let key = KeySource {
+            inline: table.private_key,
+            file: table.private_key_file,
+            command: "genkey",
+        };
+        let addresses = addresses(table.addresses.ok_or(no_addresses)?)?;
+        Ok(Self {
+            name: table.name.map_or(Ok(DEFAULT_NAME.to_owned()), name)?,
+            private_key: key.resolve(dir)?.ok_or(no_key)?,
+            listen_port: table
+                .listen_port
+                .map_or(Ok(0), |value| value.integer(0..=u16::MAX))?,
+            mtu: table.mtu.map(|value| mtu(&value, &addresses)).transpose()?,
+            table: table
+                .table
+                .map_or(Ok(Table::Auto), |value| routing_table(&value))?,
+            fwmark: table
+                .fwmark
+                .map_or(Ok(0), |value| value.integer(0..=u32::MAX))?,
+            addresses,
+        })
+    }
+}
+
+/// The kernel's rule (`dev_valid_name`), and no `%`, which it would replace with a number.
+fn name(value: Value<'_>) -> Result<String, Fault> {
+    let text = value.expect_text(ACCEPTED_NAME)?;
+    let allowed = |byte: u8| byte.is_ascii_graphic() && !b"/:%".contains(&byte);
+    if text.len() > LONGEST_NAME {
+        let problem = format!("has {} bytes", text.len());
+        return Err(value.fault(problem, ACCEPTED_NAME));
+    }
+    if text.is_empty() || !text.bytes().all(allowed) {
+        return Err(value.fault("is not a name for a network card", ACCEPTED_NAME));
+    }
+    if matches!(text, "." | ".." | "all" | "default" | "lo") {
+        return Err(value.fault("is a name with another meaning", ACCEPTED_NAME));
+    }
+    Ok(text.to_owned())
+}
+
+fn addresses(value: Value<'_>) -> Result<Vec<IpNet>, Fault> {
+    let mut addresses: Vec<IpNet> = Vec::new();
+    for item in value.list(ACCEPTED_ADDRESSES)? {
+        let text = item.expect_text(ACCEPTED_ADDRESSES)?;
+        let address = network::parse(text).ok_or_else(|| {
+            item.fault("is not an address with a prefix length", ACCEPTED_ADDRESSES)
+        })?;
+        if let Some(why) = network::no_host_address(address) {
+            return Err(item.fault(why, format!("a host's address {ACCEPTED_ADDRESSES}")));
+        }
+        if addresses.iter().any(|other| other.addr() == address.addr()) {
+            return Err(item.fault("is given twice", "each address once"));
+        }
+        addresses.push(address);
+    }
+    Ok(addresses)
+}
+
+fn mtu(value: &Value<'_>, addresses: &[IpNet]) -> Result<u16, Fault> {
+    let mtu = value.integer(LEAST_MTU..=u16::MAX)?;
+    let ipv6 = addresses.iter().any(|net| matches!(net, IpNet::V6(_)));
+    if ipv6 && mtu < LEAST_MTU_IPV6 {
+        return Err(value.fault(
+            "is too small for the IPv6 address",
+            format!("a number from {LEAST_MTU_IPV6} to {}", u16::MAX),
+        ));
+    }
+    Ok(mtu)
+}
+
+fn routing_table(value: &Value<'_>) -> Result<Table, Fault> {
+    match value.text() {
+        Some("auto") => Ok(Table::Auto),
+        Some("off") => Ok(Table::Off),
+        Some(_) => Err(value.fault("is not a routing table", ACCEPTED_TABLE)),
+        None => value
+            .integer(1..=u32::MAX)
+            .map(Table::Number)
+            .map_err(|fault| Fault {
+                accepted: ACCEPTED_TABLE.to_owned(),
+                ..fault
+            }),
+    }
+}

@@ -1,0 +1,166 @@
+//! Properties that hold of every configuration: what is written is what is read, and nothing makes the reader panic.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use proptest::prelude::*;
+
+use super::*;
+
+/// The TOML of a configuration, keys inline.
+fn render(config: &Config) -> String {
+    let Config { interface, peer } = config;
+    let list = |items: Vec<String>| format!("[{}]", items.join(", "));
+    let quoted = |text: String| format!("{text:?}");
+    let nets = |nets: &[IpNet]| list(nets.iter().map(|net| quoted(net.to_string())).collect());
+    let mut text = format!(
+        "[interface]\nname = {:?}\naddresses = {}\nprivate_key = {:?}\nlisten_port = {}\nfwmark = {}\n",
+        interface.name,
+        nets(&interface.addresses),
+        interface.private_key.to_base64().as_str(),
+        interface.listen_port,
+        interface.fwmark,
+    );
+    if let Some(mtu) = interface.mtu {
+        text += &format!("mtu = {mtu}\n");
+    }
+    text += &match interface.table {
+        Table::Auto => "table = \"auto\"\n".to_owned(),
+        Table::Off => "table = \"off\"\n".to_owned(),
+        Table::Number(number) => format!("table = {number}\n"),
+    };
+    text += &format!(
+        "[peer]\npublic_key = {:?}\npreshared_key = {:?}\nallowed_ips = {}\npersistent_keepalive = {}\n",
+        peer.public_key.to_string(),
+        peer.preshared_key.to_base64().as_str(),
+        nets(&peer.allowed_ips),
+        peer.persistent_keepalive.map_or(0, |every| every.as_secs()),
+    );
+    let endpoints: Vec<String> = peer
+        .endpoints
+        .iter()
+        .map(|at| quoted(at.to_string()))
+        .collect();
+    match endpoints.as_slice() {
+        [] => {}
+        [one] => text += &format!("endpoint = {one}\n"),
+        _ => text += &format!("endpoint = {}\n", list(endpoints)),
+    }
+    text
+}
+
+fn address() -> impl Strategy<Value = IpNet> {
+    let v4 = (any::<u32>(), 1..=32u8)
+        .prop_map(|(bits, prefix)| (IpAddr::V4(Ipv4Addr::from(bits)), prefix));
+    let v6 = (any::<u128>(), 1..=128u8)
+        .prop_map(|(bits, prefix)| (IpAddr::V6(Ipv6Addr::from(bits)), prefix));
+    prop_oneof![v4, v6]
+        .prop_map(|(address, prefix)| IpNet::new(address, prefix).unwrap())
+        .prop_filter("an address of a host", |net| {
+            network::no_host_address(*net).is_none()
+        })
+}
+
+fn interface() -> impl Strategy<Value = Interface> {
+    let addresses = prop::collection::vec(address(), 1..5).prop_filter("each once", |all| {
+        (1..all.len()).all(|i| all[..i].iter().all(|other| other.addr() != all[i].addr()))
+    });
+    let table = prop_oneof![
+        Just(Table::Auto),
+        Just(Table::Off),
+        (1..=u32::MAX).prop_map(Table::Number),
+    ];
+    (
+        "[a-z][!-$&-.0-9;-~]{2,14}",
+        addresses,
+        any::<[u8; 32]>(),
+        any::<u16>(),
+        prop::option::of(1280..=u16::MAX),
+        table,
+        any::<u32>(),
+    )
+        .prop_filter("no name with another meaning", |(name, ..)| {
+            name != "all" && name != "default"
+        })
+        .prop_map(
+            |(name, addresses, key, listen_port, mtu, table, fwmark)| Interface {
+                name,
+                addresses,
+                private_key: PrivateKey::clamped(key),
+                listen_port,
+                mtu,
+                table,
+                fwmark,
+            },
+        )
+}
+
+fn endpoint() -> impl Strategy<Value = HostPort> {
+    let host = prop_oneof![
+        "[a-z0-9_]{1,20}(\\.[a-z][a-z0-9-]{0,20}[a-z0-9]){1,3}",
+        any::<[u8; 4]>()
+            .prop_filter("a host", |bytes| (1..224).contains(&bytes[0]))
+            .prop_map(|bytes| Ipv4Addr::from(bytes).to_string()),
+        any::<u64>().prop_map(|low| Ipv6Addr::from(0xfd77 << 112 | u128::from(low)).to_string()),
+    ];
+    (host, 1..=u16::MAX).prop_map(|(host, port)| HostPort { host, port })
+}
+
+prop_compose! {
+    fn config()(
+        interface in interface(),
+        their_key in any::<[u8; 32]>(),
+        preshared_key in any::<[u8; 32]>(),
+        endpoints in prop::collection::hash_set(endpoint(), 0..4),
+        more in prop::collection::vec(address(), 0..6),
+        keepalive in any::<u16>(),
+    ) -> Config {
+        let mut allowed_ips: Vec<IpNet> = Vec::new();
+        for net in interface.addresses.iter().chain(&more).map(IpNet::trunc) {
+            let routable = interface.addresses.iter().any(|own| network::same_family(*own, net));
+            if routable && !allowed_ips.iter().any(|other| network::overlap(*other, net)) {
+                allowed_ips.push(net);
+            }
+        }
+        Config {
+            interface,
+            peer: Peer {
+                public_key: PrivateKey::clamped(their_key).public_key(),
+                preshared_key: PresharedKey::from(preshared_key),
+                endpoints: endpoints.into_iter().collect(),
+                allowed_ips,
+                persistent_keepalive: (keepalive != 0).then(|| Duration::from_secs(keepalive.into())),
+            },
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn what_is_written_is_what_is_read(config in config()) {
+        let text = render(&config);
+        prop_assert_eq!(Config::parse(&text, Path::new("t")).map_err(|error| error.to_string()), Ok(config));
+    }
+
+    #[test]
+    fn no_change_of_the_text_makes_the_reader_panic(
+        config in config(),
+        edits in prop::collection::vec((any::<prop::sample::Index>(), 0..4usize, "[ -~\n\"=\\[\\]é]{0,4}"), 1..8),
+    ) {
+        let mut letters: Vec<char> = render(&config).chars().collect();
+        for (at, removed, added) in edits {
+            let at = at.index(letters.len() + 1);
+            let end = letters.len().min(at + removed);
+            letters.splice(at..end, added.chars());
+        }
+        let text: String = letters.into_iter().collect();
+        match Config::parse(&text, Path::new("t")) {
+            Ok(config) => drop(config.notes()),
+            Err(error) => prop_assert!(error.to_string().contains("; accepted: "), "{}", error),
+        }
+    }
+
+    #[test]
+    fn no_text_at_all_makes_the_reader_panic(text in "\\PC{0,200}") {
+        let _ = Config::parse(&text, Path::new("t"));
+    }
+}

@@ -1,0 +1,72 @@
+//! Guesses at what a mistyped key was meant to be.
+
+/// The key that `word` most likely means: the same but for case and hyphens, a beginning of it, or two letters off.
+pub(super) fn closest(word: &str, keys: &[&'static str]) -> Option<&'static str> {
+    let word = plain(word);
+    let far = |key: &str| distance(&word, &plain(key));
+    let near = keys.iter().copied().min_by_key(|key| far(key))?;
+    let enough = if word.chars().count() > 4 { 2 } else { 1 };
+    (far(near) <= enough).then_some(near)
+}
+
+/// `word` in quotes, escaped, and cut if it is long.
+pub(super) fn quoted(word: &str) -> String {
+    const MOST: usize = 60;
+    match word.char_indices().nth(MOST) {
+        None => format!("{word:?}"),
+        Some((at, _)) => format!("{:?}...", &word[..at]),
+    }
+}
+
+/// WireGuard's own files spell `AllowedIPs` what is `allowed_ips` here.
+fn plain(word: &str) -> String {
+    word.chars()
+        .take(64)
+        .filter(|letter| !matches!(letter, '_' | '-'))
+        .map(|letter| letter.to_ascii_lowercase())
+        .collect()
+}
+
+/// How many letters to insert, delete or replace to get from `a` to `b`.
+fn distance(a: &str, b: &str) -> usize {
+    let mut row: Vec<usize> = (0..=b.chars().count()).collect();
+    for (i, from) in a.chars().enumerate() {
+        let mut diagonal = i;
+        row[0] = i + 1;
+        for (j, to) in b.chars().enumerate() {
+            let replaced = diagonal + usize::from(from != to);
+            diagonal = row[j + 1];
+            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.chars().count()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn distance_counts_letters() {
+        for (a, b, letters) in [
+            ("", "", 0),
+            ("", "mtu", 3),
+            ("mtu", "", 3),
+            ("mtu", "mut", 2),
+            ("endpoint", "enpoint", 1),
+            ("adress", "addresses", 3),
+        ] {
+            assert_eq!(distance(a, b), letters, "{a} {b}");
+        }
+    }
+
+    #[test]
+    fn names_of_wireguard_files_and_slips_are_recognised() {
+        let keys = ["addresses", "allowed_ips", "mtu", "private_key"];
+        assert_eq!(closest("AllowedIPs", &keys), Some("allowed_ips"));
+        assert_eq!(closest("Address", &keys), Some("addresses"));
+        assert_eq!(closest("MTU", &keys), Some("mtu"));
+        assert_eq!(closest("privat-key", &keys), Some("private_key"));
+        assert_eq!(closest("dns", &keys), None);
+    }
+}

@@ -1,0 +1,160 @@
+use super::*;
+
+const OUR_KEY: [u8; 32] = [1; 32];
+
+/// A configuration with keys inline; `interface` and `peer` are added to the sections.
+fn text(interface: &str, peer: &str) -> String {
+    let ours = PrivateKey::clamped(OUR_KEY).to_base64();
+    let theirs = PrivateKey::clamped([2; 32]).public_key();
+    let ours = ours.as_str();
+    format!(
+        "[interface]\nprivate_key = \"{ours}\"\n{interface}\n[peer]\npublic_key = \"{theirs}\"\n{peer}\n"
+    )
+}
+
+fn parse(interface: &str, peer: &str) -> Result<Config, String> {
+    Config::parse(&text(interface, peer), Path::new("t")).map_err(|error| error.to_string())
+}
+
+fn nets(texts: &[&str]) -> Vec<IpNet> {
+    texts.iter().map(|text| text.parse().unwrap()).collect()
+}
+
+const ONE: &str = r#"addresses = ["10.77.0.1/30"]"#;
+
+#[test]
+fn what_is_not_said_has_its_default() {
+    let Config { interface, peer } = parse(ONE, "").unwrap();
+    assert_eq!(
+        interface,
+        Interface {
+            name: "tun0".to_owned(),
+            addresses: nets(&["10.77.0.1/30"]),
+            private_key: PrivateKey::clamped(OUR_KEY),
+            listen_port: 0,
+            mtu: None,
+            table: Table::Auto,
+            fwmark: 0,
+        }
+    );
+    assert_eq!(
+        peer,
+        Peer {
+            public_key: PrivateKey::clamped([2; 32]).public_key(),
+            preshared_key: PresharedKey::default(),
+            endpoints: Vec::new(),
+            allowed_ips: nets(&["10.77.0.0/30"]),
+            persistent_keepalive: Some(Duration::from_secs(25)),
+        }
+    );
+}
+
+#[test]
+fn the_limits_of_each_number_are_accepted() {
+    for (interface, peer) in [
+        ("listen_port = 0", "persistent_keepalive = 65535"),
+        ("listen_port = 65535", "endpoint = 'a:1'"),
+        ("mtu = 576", "endpoint = ['a:65535', '[::1]:1']"),
+        ("mtu = 65535", ""),
+        ("table = 1", ""),
+        ("table = 4294967295", ""),
+        ("fwmark = 0xffff_ffff", ""),
+        ("name = 'fifteen-letters'", ""),
+    ] {
+        let parsed = parse(&format!("{ONE}\n{interface}"), peer);
+        assert!(parsed.is_ok(), "{interface} {peer}: {parsed:?}");
+    }
+    let off = parse(ONE, "persistent_keepalive = 0").unwrap();
+    assert_eq!(off.peer.persistent_keepalive, None);
+}
+
+#[test]
+fn the_default_route_needs_a_table_that_outer_packets_do_not_use() {
+    let route = r#"allowed_ips = ["0.0.0.0/0"]"#;
+    for table in [r#""off""#, "51820"] {
+        assert!(
+            parse(&format!("{ONE}\ntable = {table}"), route).is_ok(),
+            "{table}"
+        );
+    }
+    for table in [r#""auto""#, "254", "255"] {
+        let error = parse(&format!("{ONE}\ntable = {table}"), route).unwrap_err();
+        assert!(
+            error.contains("cannot yet take the default route"),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn allowed_ips_may_be_left_out_only_if_an_address_has_a_network() {
+    let two = parse(r#"addresses = ["10.77.0.1/32", "fd77::1/64"]"#, "").unwrap();
+    assert_eq!(two.peer.allowed_ips, nets(&["fd77::/64"]));
+    let error = parse(r#"addresses = ["10.77.0.1/32"]"#, "").unwrap_err();
+    assert!(
+        error.starts_with("t:4:1: [peer] allowed_ips: is missing;"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_key_that_no_handshake_succeeds_with_is_refused() {
+    let text = text(ONE, "").replace(
+        &PrivateKey::clamped([2; 32]).public_key().to_string(),
+        &PublicKey::from([0; 32]).to_string(),
+    );
+    let error = Config::parse(&text, Path::new("t"))
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("[peer] public_key: is a key that no host can have"),
+        "{error}"
+    );
+}
+
+#[test]
+fn no_message_shows_a_secret() {
+    let secret = PrivateKey::clamped([9; 32]).to_base64();
+    let secret = secret.as_str();
+    let cut = &secret[..43];
+    for (interface, peer) in [
+        (format!("privatekey = \"{secret}\""), String::new()),
+        (format!("private_key = \"{secret}\""), String::new()),
+        (format!("private_key_file = \"{secret}\""), String::new()),
+        (format!("name = \"{secret}\""), String::new()),
+        (format!("mtu = \"{secret}\""), String::new()),
+        (format!("fwmark = {secret}"), String::new()),
+        (String::new(), format!("preshared_key = \"{cut}\"")),
+        (String::new(), format!("preshared_key = {secret}")),
+        (String::new(), format!("preshared_key = [\"{secret}\"]")),
+        (String::new(), format!("preshared_key_file = \"{secret}\"")),
+        (String::new(), format!("endpoint = \"{secret}\"")),
+    ] {
+        let error = parse(&format!("{ONE}\n{interface}"), &peer).unwrap_err();
+        assert!(!error.contains(&secret[4..20]), "{error}");
+    }
+}
+
+#[test]
+fn what_is_likely_not_meant_gets_a_note() {
+    let notes = |interface: &str, peer: &str| {
+        parse(&format!("{ONE}\n{interface}"), peer)
+            .unwrap()
+            .notes()
+            .join("|")
+    };
+    assert_eq!(notes("listen_port = 1", ""), "");
+    assert_eq!(notes("", "endpoint = '192.0.2.1:1'"), "");
+    assert!(notes("", "").contains("neither end knows"));
+    assert!(notes("", "endpoint = '10.77.0.2:1'").contains("10.77.0.2:1 lies in 10.77.0.0/30"));
+    let behind = "endpoint = '192.0.2.1:1'\nallowed_ips = ['192.0.2.0/24']";
+    assert!(notes("", behind).contains("lies in 192.0.2.0/24"));
+    assert_eq!(notes("table = 'off'", behind), "");
+}
+
+#[test]
+fn debug_output_shows_no_secret() {
+    let config = parse(ONE, "").unwrap();
+    let secret = config.interface.private_key.to_base64();
+    assert!(!format!("{config:?}").contains(secret.as_str()));
+}

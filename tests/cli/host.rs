@@ -1,0 +1,93 @@
+//! One end of a link in a directory of its own: its configuration and key files.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use assert_cmd::Command;
+use tempfile::TempDir;
+use tunneld::crypto::PrivateKey;
+
+pub const PROGRAM: &str = env!("CARGO_BIN_EXE_tunneld");
+
+pub struct Host {
+    dir: TempDir,
+}
+
+impl Host {
+    /// With `private.key` and `psk`, both as they should be.
+    pub fn new() -> Self {
+        let host = Self {
+            dir: tempfile::tempdir().unwrap(),
+        };
+        host.write(
+            "private.key",
+            &format!("{}\n", key(1).to_base64().as_str()),
+            0o600,
+        );
+        host.write("psk", &format!("{}\n", key(3).to_base64().as_str()), 0o600);
+        host
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    pub fn write(&self, name: &str, text: &str, mode: u32) -> PathBuf {
+        let path = self.path(name);
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+        path
+    }
+
+    /// What `tunneld check` says about this text: the exit code, standard output and standard error.
+    pub fn check(&self, text: &str) -> Answer {
+        check(&self.write("tunneld.toml", text, 0o644))
+    }
+}
+
+#[derive(Debug)]
+pub struct Answer {
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+pub fn check(path: &Path) -> Answer {
+    answer(tunneld().args(["check", "-c"]).arg(path))
+}
+
+pub fn answer(command: &mut Command) -> Answer {
+    let output = command.output().unwrap();
+    Answer {
+        code: output.status.code(),
+        stdout: String::from_utf8(output.stdout).unwrap(),
+        stderr: String::from_utf8(output.stderr).unwrap(),
+    }
+}
+
+/// The binary, with nothing of our own environment that it heeds.
+pub fn tunneld() -> Command {
+    let mut command = Command::new(PROGRAM);
+    command
+        .env_remove("TUNNELD_LOG")
+        .env_remove("JOURNAL_STREAM");
+    command
+}
+
+pub fn key(byte: u8) -> PrivateKey {
+    PrivateKey::clamped([byte; 32])
+}
+
+/// A configuration that is right, and in which each test breaks one thing. Key files are beside it.
+pub fn good() -> String {
+    format!(
+        r#"[interface]
+addresses = ["10.77.0.1/30", "fd77::1/64"]
+private_key_file = "private.key"
+[peer]
+public_key = "{}"
+"#,
+        key(2).public_key()
+    )
+}

@@ -1,0 +1,151 @@
+//! What any command owes its user: help, exit codes, quiet ends.
+
+use std::io::Read;
+use std::process::{Command as Process, Stdio};
+
+use crate::host::{Host, PROGRAM, answer, good, key, tunneld};
+
+#[test]
+fn help_and_version_go_to_standard_output() {
+    for arguments in [
+        &["--help"][..],
+        &["--version"],
+        &["run", "--help"],
+        &["help", "demo"],
+    ] {
+        let answer = answer(tunneld().args(arguments));
+        assert_eq!(
+            (answer.code, answer.stderr.as_str()),
+            (Some(0), ""),
+            "{arguments:?}"
+        );
+        assert!(!answer.stdout.is_empty());
+    }
+    let help = answer(tunneld().arg("--help")).stdout;
+    for word in [
+        "run",
+        "check",
+        "genkey",
+        "pubkey",
+        "genpsk",
+        "demo",
+        "Exit codes",
+        "TUNNELD_LOG",
+    ] {
+        assert!(help.contains(word), "{word}\n{help}");
+    }
+}
+
+#[test]
+fn a_mistake_in_the_command_line_is_exit_code_2() {
+    for arguments in [
+        &[][..],
+        &["fly"],
+        &["run", "--fast"],
+        &["check", "-c"],
+        &["demo", "--seconds", "x"],
+    ] {
+        let answer = answer(tunneld().args(arguments));
+        assert_eq!(
+            (answer.code, answer.stdout.as_str()),
+            (Some(2), ""),
+            "{arguments:?}"
+        );
+        assert!(
+            answer.stderr.contains("Usage: tunneld"),
+            "{}",
+            answer.stderr
+        );
+    }
+}
+
+#[test]
+fn a_level_that_is_none_is_a_mistake_of_the_user() {
+    let answer = answer(tunneld().arg("genkey").env("TUNNELD_LOG", "loud"));
+    assert_eq!((answer.code, answer.stdout.as_str()), (Some(2), ""));
+    assert_eq!(
+        answer.stderr,
+        "tunneld: error: TUNNELD_LOG: \"loud\" is not a level; accepted: error, warn, info, debug, trace\n"
+    );
+}
+
+#[test]
+fn check_says_what_the_configuration_means_without_secrets() {
+    let host = Host::new();
+    let text = good().replace(
+        "[peer]",
+        "listen_port = 51820\ntable = 7\n[peer]\npreshared_key_file = \"psk\"",
+    );
+    let answer = host.check(&text);
+    assert_eq!((answer.code, answer.stderr.as_str()), (Some(0), ""));
+    let (ours, theirs) = (key(1).public_key(), key(2).public_key());
+    let path = host.path("tunneld.toml");
+    assert_eq!(
+        answer.stdout,
+        format!(
+            "{}: ok
+interface
+  name           tun0
+  addresses      10.77.0.1/30, fd77::1/64
+  public key     {ours}
+  listen port    51820
+  mtu            worked out from the path
+  routes         in table 7
+  fwmark         none
+peer
+  public key     {theirs}
+  preshared key  yes
+  endpoint       none; waits for the peer to call
+  allowed ips    10.77.0.0/30, fd77::/64
+  keepalive      every 25 s
+",
+            path.display()
+        )
+    );
+    let noted = host.check(&good()).stdout;
+    assert!(noted.ends_with(
+        "note: without an endpoint and a listen_port, neither end knows where to call the other\n"
+    ));
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_failure() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut child = Process::new(PROGRAM)
+        .arg("genkey")
+        .env_remove("TUNNELD_LOG")
+        .stdout(writer)
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stderr = String::new();
+    child
+        .stderr
+        .take()
+        .unwrap()
+        .read_to_string(&mut stderr)
+        .unwrap();
+    assert_eq!(
+        (child.wait().unwrap().code(), stderr.as_str()),
+        (Some(0), "")
+    );
+}
+
+#[test]
+fn a_full_disk_is_a_failure() {
+    let full = std::fs::File::options()
+        .write(true)
+        .open("/dev/full")
+        .unwrap();
+    let output = Process::new(PROGRAM)
+        .arg("genkey")
+        .stdout(full)
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(
+        String::from_utf8(output.stderr).unwrap(),
+        "tunneld: error: cannot write to standard output: No space left on device (os error 28)\n"
+    );
+}
