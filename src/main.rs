@@ -43,7 +43,5 @@ fn exit_code(error: &anyhow::Error) -> ExitCode {
 
 /// Whoever read our output has gone, as in `tunneld check | head`; that is no failure.
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    error
-        .downcast_ref::<cli::OutputError>()
-        .is_some_and(cli::OutputError::is_broken_pipe)
+    error.downcast_ref::<cli::OutputError>().is_some_and(cli::OutputError::is_broken_pipe)
 }

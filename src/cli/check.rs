@@ -33,37 +33,23 @@ impl Display for Summary<'_> {
         line(
             f,
             "listen port",
-            or(
-                Some(interface.listen_port).filter(|port| *port != 0),
-                "any free one",
-            ),
+            or(Some(interface.listen_port).filter(|port| *port != 0), "any free one"),
         )?;
         line(f, "mtu", or(interface.mtu, "worked out from the path"))?;
         line(f, "routes", routes(interface.table))?;
-        line(
-            f,
-            "fwmark",
-            or(Some(interface.fwmark).filter(|mark| *mark != 0), "none"),
-        )?;
+        line(f, "fwmark", or(Some(interface.fwmark).filter(|mark| *mark != 0), "none"))?;
         writeln!(f, "peer")?;
         line(f, "public key", peer.public_key)?;
         let preshared = peer.preshared_key != PresharedKey::default();
         line(f, "preshared key", if preshared { "yes" } else { "none" })?;
         let endpoints = Some(list(&peer.endpoints)).filter(|text| !text.is_empty());
-        line(
-            f,
-            "endpoint",
-            or(endpoints, "none; waits for the peer to call"),
-        )?;
+        line(f, "endpoint", or(endpoints, "none; waits for the peer to call"))?;
         line(f, "allowed ips", list(&peer.allowed_ips))?;
         let keepalive = peer.persistent_keepalive;
         line(
             f,
             "keepalive",
-            or(
-                keepalive.map(|every| format!("every {} s", every.as_secs())),
-                "off",
-            ),
+            or(keepalive.map(|every| format!("every {} s", every.as_secs())), "off"),
         )
     }
 }

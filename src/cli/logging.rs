@@ -4,7 +4,7 @@
 //! level as a word, and colours if it is a terminal.
 
 use std::env;
-use std::fmt::{self, Write};
+use std::fmt;
 use std::io::{self, IsTerminal};
 
 use nix::sys::stat::fstat;
@@ -36,11 +36,7 @@ pub fn start() -> anyhow::Result<()> {
         .log_internal_errors(false);
     let started = if goes_to_journal() {
         let lines = Journal(
-            Format::default()
-                .with_ansi(false)
-                .with_level(false)
-                .with_target(false)
-                .without_time(),
+            Format::default().with_ansi(false).with_level(false).with_target(false).without_time(),
         );
         tracing::subscriber::set_global_default(
             builder.with_ansi(false).event_format(lines).finish(),
@@ -105,8 +101,7 @@ where
         event: &Event<'_>,
     ) -> fmt::Result {
         let mut text = String::new();
-        self.0
-            .format_event(context, Writer::new(&mut text), event)?;
+        self.0.format_event(context, Writer::new(&mut text), event)?;
         let number = syslog_level(*event.metadata().level());
         for line in text.lines() {
             writeln!(writer, "<{number}>{line}")?;
@@ -163,12 +158,7 @@ mod tests {
     #[test]
     fn the_journal_gets_a_level_on_each_line_and_no_time() {
         let memory = Memory::default();
-        let lines = Journal(
-            Format::default()
-                .with_level(false)
-                .with_target(false)
-                .without_time(),
-        );
+        let lines = Journal(Format::default().with_level(false).with_target(false).without_time());
         let log = tracing_subscriber::fmt()
             .with_max_level(Level::TRACE)
             .with_writer(memory.clone())

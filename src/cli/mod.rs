@@ -100,10 +100,7 @@ mod tests {
             Command::Run(options) | Command::Check(options) => options.config,
             other => panic!("{other:?}"),
         };
-        assert_eq!(
-            file(&["tunneld", "run"]),
-            PathBuf::from("/etc/tunneld.toml")
-        );
+        assert_eq!(file(&["tunneld", "run"]), PathBuf::from("/etc/tunneld.toml"));
         assert_eq!(file(&["tunneld", "check", "-c", "x"]), PathBuf::from("x"));
         assert_eq!(file(&["tunneld", "run", "--config=x"]), PathBuf::from("x"));
     }

@@ -71,23 +71,14 @@ impl FromStr for HostPort {
             },
         };
         let port = port.ok_or(EndpointError::NoPort)?;
-        Ok(Self {
-            host,
-            port: decimal(port)
-                .filter(|port| *port != 0)
-                .ok_or(EndpointError::Port)?,
-        })
+        Ok(Self { host, port: decimal(port).filter(|port| *port != 0).ok_or(EndpointError::Port)? })
     }
 }
 
 impl fmt::Display for HostPort {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { host, port } = self;
-        if host.contains(':') {
-            write!(f, "[{host}]:{port}")
-        } else {
-            write!(f, "{host}:{port}")
-        }
+        if host.contains(':') { write!(f, "[{host}]:{port}") } else { write!(f, "{host}:{port}") }
     }
 }
 
@@ -135,9 +126,7 @@ fn is_label(label: &str) -> bool {
     (1..=63).contains(&label.len())
         && !label.starts_with('-')
         && !label.ends_with('-')
-        && label
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+        && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
 }
 
 #[cfg(test)]
@@ -151,11 +140,7 @@ mod tests {
             ("host_b:51820", "host_b", None),
             ("example.net.:51820", "example.net.", None),
             ("192.0.2.1:51820", "192.0.2.1", None),
-            (
-                "[2001:DB8:0::1]:51820",
-                "2001:db8::1",
-                Some("[2001:db8::1]:51820"),
-            ),
+            ("[2001:DB8:0::1]:51820", "2001:db8::1", Some("[2001:db8::1]:51820")),
         ] {
             let endpoint: HostPort = text.parse().unwrap();
             assert_eq!((endpoint.host.as_str(), endpoint.port), (host, 51820));
@@ -200,9 +185,6 @@ mod tests {
         ] {
             assert_eq!(text.parse::<HostPort>(), Err(error), "{text}");
         }
-        assert_eq!(
-            format!("{}:1", "a".repeat(64)).parse::<HostPort>(),
-            Err(Name)
-        );
+        assert_eq!(format!("{}:1", "a".repeat(64)).parse::<HostPort>(), Err(Name));
     }
 }

@@ -35,11 +35,7 @@ pub(super) struct Fault {
 
 impl ConfigError {
     pub(super) fn new(file: &Path, text: &str, fault: Fault) -> Self {
-        Self {
-            file: file.to_owned(),
-            place: fault.at.map(|at| Place::of(text, at)),
-            fault,
-        }
+        Self { file: file.to_owned(), place: fault.at.map(|at| Place::of(text, at)), fault }
     }
 
     /// Where in the file; `None` if the whole file is meant.
@@ -58,11 +54,7 @@ impl fmt::Display for ConfigError {
         if let Some(key) = &self.fault.key {
             write!(f, " {key}:")?;
         }
-        write!(
-            f,
-            " {}; accepted: {}",
-            self.fault.problem, self.fault.accepted
-        )
+        write!(f, " {}; accepted: {}", self.fault.problem, self.fault.accepted)
     }
 }
 
@@ -72,15 +64,11 @@ impl Place {
     /// The place of the byte at `offset`; past the end is the end.
     fn of(text: &str, offset: usize) -> Self {
         let before = &text.as_bytes()[..offset.min(text.len())];
-        let line_start = before
-            .iter()
-            .rposition(|byte| *byte == b'\n')
-            .map_or(0, |newline| newline + 1);
+        let line_start =
+            before.iter().rposition(|byte| *byte == b'\n').map_or(0, |newline| newline + 1);
         Self {
             line: 1 + before.iter().filter(|byte| **byte == b'\n').count(),
-            column: 1 + String::from_utf8_lossy(&before[line_start..])
-                .chars()
-                .count(),
+            column: 1 + String::from_utf8_lossy(&before[line_start..]).chars().count(),
         }
     }
 }
@@ -88,12 +76,7 @@ impl Place {
 impl Fault {
     /// A fault of the whole file.
     pub(super) fn whole(problem: impl fmt::Display, accepted: impl fmt::Display) -> Self {
-        Self {
-            at: None,
-            key: None,
-            problem: problem.to_string(),
-            accepted: accepted.to_string(),
-        }
+        Self { at: None, key: None, problem: problem.to_string(), accepted: accepted.to_string() }
     }
 }
 

@@ -65,30 +65,20 @@ section! {
     }
 }
 
-const SECTIONS: [(&str, &[&str]); 2] = [
-    (InterfaceTable::SECTION, InterfaceTable::KEYS),
-    (PeerTable::SECTION, PeerTable::KEYS),
-];
+const SECTIONS: [(&str, &[&str]); 2] =
+    [(InterfaceTable::SECTION, InterfaceTable::KEYS), (PeerTable::SECTION, PeerTable::KEYS)];
 
 impl<'i> File<'i> {
     pub(super) fn parse(text: &'i str) -> Result<Self, Fault> {
-        let mut root = DeTable::parse(text)
-            .map_err(|error| syntax(text, &error))?
-            .into_inner();
+        let mut root = DeTable::parse(text).map_err(|error| syntax(text, &error))?.into_inner();
         refuse_unknown_sections(&root)?;
-        Ok(Self {
-            interface: InterfaceTable::take(&mut root)?,
-            peer: PeerTable::take(&mut root)?,
-        })
+        Ok(Self { interface: InterfaceTable::take(&mut root)?, peer: PeerTable::take(&mut root)? })
     }
 
     /// The first secret that stands in the file itself, if there is one.
     pub(super) fn inline_secret(&self) -> Option<&Value<'i>> {
         let Self { interface, peer } = self;
-        interface
-            .private_key
-            .as_ref()
-            .or(peer.preshared_key.as_ref())
+        interface.private_key.as_ref().or(peer.preshared_key.as_ref())
     }
 }
 
@@ -117,9 +107,7 @@ fn key_at(text: &str, offset: usize) -> Option<String> {
     let start = text.get(..offset)?.rfind('\n').map_or(0, |at| at + 1);
     let header = |line: &str| {
         let name = line.trim_start().strip_prefix('[')?.split(']').next()?;
-        SECTIONS
-            .into_iter()
-            .find(|(section, _)| *section == name.trim())
+        SECTIONS.into_iter().find(|(section, _)| *section == name.trim())
     };
     let line = text.get(start..)?.lines().next().unwrap_or_default();
     if let Some((section, _)) = header(line) {
@@ -160,9 +148,7 @@ fn refuse_unknown_sections(root: &DeTable<'_>) -> Result<(), Fault> {
         return Ok(());
     };
     let word = unknown.get_ref();
-    let home = SECTIONS
-        .into_iter()
-        .find(|(_, keys)| keys.contains(&&**word));
+    let home = SECTIONS.into_iter().find(|(_, keys)| keys.contains(&&**word));
     let accepted = match home {
         Some((section, _)) => format!("{word} under [{section}]"),
         None => "the sections [interface] and [peer]".to_owned(),
@@ -206,8 +192,5 @@ fn first_unknown<'t, 'i>(
     table: &'t DeTable<'i>,
     known: &[&str],
 ) -> Option<&'t Spanned<std::borrow::Cow<'i, str>>> {
-    table
-        .keys()
-        .filter(|key| !known.contains(&&**key.get_ref()))
-        .min_by_key(|key| key.span().start)
+    table.keys().filter(|key| !known.contains(&&**key.get_ref())).min_by_key(|key| key.span().start)
 }

@@ -27,10 +27,8 @@ const ACCEPTED_TABLE: &str = r#""auto", "off" or a number from 1 to 4294967295"#
 impl Interface {
     /// Gives the values their meaning; key files are relative to `dir`.
     pub(super) fn resolve(table: InterfaceTable<'_>, dir: &Path) -> Result<Self, Fault> {
-        let no_addresses = table.missing(
-            "addresses",
-            &format!("a list of addresses {ACCEPTED_ADDRESSES}"),
-        );
+        let no_addresses =
+            table.missing("addresses", &format!("a list of addresses {ACCEPTED_ADDRESSES}"));
         let no_key = table.missing(
             "private_key_file",
             "the name of a file made by: tunneld genkey; or the key itself as private_key",
@@ -44,16 +42,10 @@ impl Interface {
         Ok(Self {
             name: table.name.map_or(Ok(DEFAULT_NAME.to_owned()), name)?,
             private_key: key.resolve(dir)?.ok_or(no_key)?,
-            listen_port: table
-                .listen_port
-                .map_or(Ok(0), |value| value.integer(0..=u16::MAX))?,
+            listen_port: table.listen_port.map_or(Ok(0), |value| value.integer(0..=u16::MAX))?,
             mtu: table.mtu.map(|value| mtu(&value, &addresses)).transpose()?,
-            table: table
-                .table
-                .map_or(Ok(Table::Auto), |value| routing_table(&value))?,
-            fwmark: table
-                .fwmark
-                .map_or(Ok(0), |value| value.integer(0..=u32::MAX))?,
+            table: table.table.map_or(Ok(Table::Auto), |value| routing_table(&value))?,
+            fwmark: table.fwmark.map_or(Ok(0), |value| value.integer(0..=u32::MAX))?,
             addresses,
         })
     }
@@ -114,9 +106,6 @@ fn routing_table(value: &Value<'_>) -> Result<Table, Fault> {
         None => value
             .integer(1..=u32::MAX)
             .map(Table::Number)
-            .map_err(|fault| Fault {
-                accepted: ACCEPTED_TABLE.to_owned(),
-                ..fault
-            }),
+            .map_err(|fault| Fault { accepted: ACCEPTED_TABLE.to_owned(), ..fault }),
     }
 }

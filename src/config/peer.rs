@@ -101,12 +101,8 @@ fn allowed_ips(value: Value<'_>, interface: &Interface) -> Result<Vec<IpNet>, Fa
             item.fault("is not a network with a prefix length", ACCEPTED_NETWORKS)
         })?;
         if net != net.trunc() {
-            let accepted = format!(
-                r#""{}", or "{}/{}""#,
-                net.trunc(),
-                net.addr(),
-                net.max_prefix_len()
-            );
+            let accepted =
+                format!(r#""{}", or "{}/{}""#, net.trunc(), net.addr(), net.max_prefix_len());
             return Err(item.fault("is not the first address of its network", accepted));
         }
         if let Some(other) = networks.iter().find(|other| network::overlap(**other, net)) {
@@ -123,11 +119,7 @@ fn allowed_ips(value: Value<'_>, interface: &Interface) -> Result<Vec<IpNet>, Fa
 
 fn refuse_unroutable(item: &Value<'_>, net: IpNet, interface: &Interface) -> Result<(), Fault> {
     let family = network::family(net);
-    if !interface
-        .addresses
-        .iter()
-        .any(|address| network::same_family(*address, net))
-    {
+    if !interface.addresses.iter().any(|address| network::same_family(*address, net)) {
         return Err(item.fault(
             format_args!("is {family}, but [interface] addresses has no {family} address"),
             "networks of the families that addresses has",

@@ -35,11 +35,7 @@ fn render(config: &Config) -> String {
         nets(&peer.allowed_ips),
         peer.persistent_keepalive.map_or(0, |every| every.as_secs()),
     );
-    let endpoints: Vec<String> = peer
-        .endpoints
-        .iter()
-        .map(|at| quoted(at.to_string()))
-        .collect();
+    let endpoints: Vec<String> = peer.endpoints.iter().map(|at| quoted(at.to_string())).collect();
     match endpoints.as_slice() {
         [] => {}
         [one] => text += &format!("endpoint = {one}\n"),
@@ -55,20 +51,15 @@ fn address() -> impl Strategy<Value = IpNet> {
         .prop_map(|(bits, prefix)| (IpAddr::V6(Ipv6Addr::from(bits)), prefix));
     prop_oneof![v4, v6]
         .prop_map(|(address, prefix)| IpNet::new(address, prefix).unwrap())
-        .prop_filter("an address of a host", |net| {
-            network::no_host_address(*net).is_none()
-        })
+        .prop_filter("an address of a host", |net| network::no_host_address(*net).is_none())
 }
 
 fn interface() -> impl Strategy<Value = Interface> {
     let addresses = prop::collection::vec(address(), 1..5).prop_filter("each once", |all| {
         (1..all.len()).all(|i| all[..i].iter().all(|other| other.addr() != all[i].addr()))
     });
-    let table = prop_oneof![
-        Just(Table::Auto),
-        Just(Table::Off),
-        (1..=u32::MAX).prop_map(Table::Number),
-    ];
+    let table =
+        prop_oneof![Just(Table::Auto), Just(Table::Off), (1..=u32::MAX).prop_map(Table::Number),];
     (
         "[a-z][!-$&-.0-9;-~]{2,14}",
         addresses,
@@ -81,17 +72,15 @@ fn interface() -> impl Strategy<Value = Interface> {
         .prop_filter("no name with another meaning", |(name, ..)| {
             name != "all" && name != "default"
         })
-        .prop_map(
-            |(name, addresses, key, listen_port, mtu, table, fwmark)| Interface {
-                name,
-                addresses,
-                private_key: PrivateKey::clamped(key),
-                listen_port,
-                mtu,
-                table,
-                fwmark,
-            },
-        )
+        .prop_map(|(name, addresses, key, listen_port, mtu, table, fwmark)| Interface {
+            name,
+            addresses,
+            private_key: PrivateKey::clamped(key),
+            listen_port,
+            mtu,
+            table,
+            fwmark,
+        })
 }
 
 fn endpoint() -> impl Strategy<Value = HostPort> {

@@ -72,10 +72,7 @@ pub(super) fn read(path: &Path, longest: usize) -> Result<Contents, ReadError> {
     if bytes.len() > longest {
         return Err(ReadError::TooLong(longest));
     }
-    Ok(Contents {
-        bytes,
-        mode: about.permissions().mode(),
-    })
+    Ok(Contents { bytes, mode: about.permissions().mode() })
 }
 
 /// Reads the one key that a file holds.
@@ -93,11 +90,7 @@ pub(super) fn read_key<K: FromStr<Err = KeyError>>(path: &Path) -> Result<K, Key
 impl Contents {
     /// Refuses a file that others may read or write, or the group write.
     pub(super) fn refuse_exposed(&self) -> Result<(), Exposed> {
-        if self.mode & FORBIDDEN == 0 {
-            Ok(())
-        } else {
-            Err(Exposed(self.mode & 0o7777))
-        }
+        if self.mode & FORBIDDEN == 0 { Ok(()) } else { Err(Exposed(self.mode & 0o7777)) }
     }
 }
 
@@ -138,12 +131,7 @@ mod tests {
             assert!(key_file(format!("{KEY}{end}").as_bytes(), 0o600).is_ok());
         }
         let one_line = Err("holds no key: not one line of text".to_owned());
-        for text in [
-            "",
-            "\n",
-            &format!("{KEY}\n{KEY}\n"),
-            &format!("# key\n{KEY}"),
-        ] {
+        for text in ["", "\n", &format!("{KEY}\n{KEY}\n"), &format!("# key\n{KEY}")] {
             assert_eq!(key_file(text.as_bytes(), 0o600), one_line, "{text:?}");
         }
         assert_eq!(key_file(b"\xff\xfe", 0o600), one_line);
@@ -151,10 +139,7 @@ mod tests {
             key_file(&KEY.as_bytes()[..40], 0o600),
             Err("holds no key: base64 of 30 bytes, not 32".to_owned())
         );
-        assert_eq!(
-            key_file(&[b'A'; 1025], 0o600),
-            Err("is longer than 1024 bytes".to_owned())
-        );
+        assert_eq!(key_file(&[b'A'; 1025], 0o600), Err("is longer than 1024 bytes".to_owned()));
     }
 
     #[test]
@@ -177,10 +162,7 @@ mod tests {
     fn what_is_no_regular_file_is_refused_at_once() {
         let dir = tempfile::tempdir().unwrap();
         assert!(matches!(read(dir.path(), 10), Err(ReadError::Directory)));
-        assert!(matches!(
-            read(Path::new("/dev/zero"), 10),
-            Err(ReadError::NotRegular)
-        ));
+        assert!(matches!(read(Path::new("/dev/zero"), 10), Err(ReadError::NotRegular)));
         let pipe = dir.path().join("pipe");
         nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRUSR).unwrap();
         assert!(matches!(read(&pipe, 10), Err(ReadError::NotRegular)));

@@ -72,17 +72,11 @@ fn the_limits_of_each_number_are_accepted() {
 fn the_default_route_needs_a_table_that_outer_packets_do_not_use() {
     let route = r#"allowed_ips = ["0.0.0.0/0"]"#;
     for table in [r#""off""#, "51820"] {
-        assert!(
-            parse(&format!("{ONE}\ntable = {table}"), route).is_ok(),
-            "{table}"
-        );
+        assert!(parse(&format!("{ONE}\ntable = {table}"), route).is_ok(), "{table}");
     }
     for table in [r#""auto""#, "254", "255"] {
         let error = parse(&format!("{ONE}\ntable = {table}"), route).unwrap_err();
-        assert!(
-            error.contains("cannot yet take the default route"),
-            "{error}"
-        );
+        assert!(error.contains("cannot yet take the default route"), "{error}");
     }
 }
 
@@ -91,10 +85,7 @@ fn allowed_ips_may_be_left_out_only_if_an_address_has_a_network() {
     let two = parse(r#"addresses = ["10.77.0.1/32", "fd77::1/64"]"#, "").unwrap();
     assert_eq!(two.peer.allowed_ips, nets(&["fd77::/64"]));
     let error = parse(r#"addresses = ["10.77.0.1/32"]"#, "").unwrap_err();
-    assert!(
-        error.starts_with("t:4:1: [peer] allowed_ips: is missing;"),
-        "{error}"
-    );
+    assert!(error.starts_with("t:4:1: [peer] allowed_ips: is missing;"), "{error}");
 }
 
 #[test]
@@ -103,13 +94,8 @@ fn a_key_that_no_handshake_succeeds_with_is_refused() {
         &PrivateKey::clamped([2; 32]).public_key().to_string(),
         &PublicKey::from([0; 32]).to_string(),
     );
-    let error = Config::parse(&text, Path::new("t"))
-        .unwrap_err()
-        .to_string();
-    assert!(
-        error.contains("[peer] public_key: is a key that no host can have"),
-        "{error}"
-    );
+    let error = Config::parse(&text, Path::new("t")).unwrap_err().to_string();
+    assert!(error.contains("[peer] public_key: is a key that no host can have"), "{error}");
 }
 
 #[test]
@@ -138,10 +124,7 @@ fn no_message_shows_a_secret() {
 #[test]
 fn what_is_likely_not_meant_gets_a_note() {
     let notes = |interface: &str, peer: &str| {
-        parse(&format!("{ONE}\n{interface}"), peer)
-            .unwrap()
-            .notes()
-            .join("|")
+        parse(&format!("{ONE}\n{interface}"), peer).unwrap().notes().join("|")
     };
     assert_eq!(notes("listen_port = 1", ""), "");
     assert_eq!(notes("", "endpoint = '192.0.2.1:1'"), "");

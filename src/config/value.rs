@@ -24,12 +24,7 @@ impl<'i> Value<'i> {
         key: &'static str,
         value: Spanned<DeValue<'i>>,
     ) -> Self {
-        Self {
-            section,
-            key,
-            at: value.span().start,
-            data: value.into_inner(),
-        }
+        Self { section, key, at: value.span().start, data: value.into_inner() }
     }
 
     /// This value is at fault; it is named, so that it must not be a secret.
@@ -58,8 +53,7 @@ impl<'i> Value<'i> {
 
     /// The text, or a fault that says what would be accepted.
     pub(super) fn expect_text(&self, accepted: &str) -> Result<&str, Fault> {
-        self.text()
-            .ok_or_else(|| self.fault("is not text in quotes", accepted))
+        self.text().ok_or_else(|| self.fault("is not text in quotes", accepted))
     }
 
     /// An integer in `range`.
@@ -96,16 +90,11 @@ impl<'i> Value<'i> {
     }
 
     fn into_items(self) -> Vec<Self> {
-        let Self {
-            section, key, data, ..
-        } = self;
+        let Self { section, key, data, .. } = self;
         let DeValue::Array(items) = data else {
             return Vec::new();
         };
-        items
-            .into_iter()
-            .map(|item| Self::new(section, key, item))
-            .collect()
+        items.into_iter().map(|item| Self::new(section, key, item)).collect()
     }
 
     /// The value for a message: on one line, not too long, and no text that has the form of a key.

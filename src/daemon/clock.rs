@@ -1,10 +1,13 @@
 //! The only clock reads, and the alarm that control sleeps by. Both count time spent in suspend.
 
 use std::io;
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
 use nix::sys::time::TimeSpec;
-use nix::sys::timerfd::{ClockId as TimerClock, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
+use nix::sys::timerfd::{
+    ClockId as TimerClock, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags,
+};
 use nix::time::{ClockId, clock_gettime};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -29,27 +32,34 @@ fn read(clock: ClockId) -> Duration {
 }
 
 /// Wakes at a moment of the boot clock.
-pub(crate) struct Alarm(AsyncFd<TimerFd>);
+pub(crate) struct Alarm {
+    timer: TimerFd,
+    /// A second descriptor of the timer, for the runtime to wait on.
+    rings: AsyncFd<OwnedFd>,
+}
 
 impl Alarm {
     /// An alarm that is not set. To be made on the runtime that waits for it.
     pub(crate) fn new() -> io::Result<Self> {
         let flags = TimerFlags::TFD_NONBLOCK | TimerFlags::TFD_CLOEXEC;
         let timer = TimerFd::new(TimerClock::CLOCK_BOOTTIME, flags)?;
-        Ok(Self(AsyncFd::with_interest(timer, Interest::READABLE)?))
+        let rings = timer.as_fd().try_clone_to_owned()?;
+        #[expect(unsafe_code, reason = "tokio asks for a promise about descriptors")]
+        // SAFETY: the `AsyncFd` owns the descriptor, which stays open and the same until it is dropped.
+        let rings = unsafe { AsyncFd::register_with_interest(rings, Interest::READABLE)? };
+        Ok(Self { timer, rings })
     }
 
     /// Sets it to `at` instead of what it was set to; `None` unsets it.
     pub(crate) fn set(&self, at: Option<Instant>) -> io::Result<()> {
-        let timer = self.0.get_ref();
-        let Some(at) = at else { return Ok(timer.unset()?) };
+        let Some(at) = at else { return Ok(self.timer.unset()?) };
         let at = TimeSpec::from(Duration::from_nanos(at.as_nanos().max(1)));
-        Ok(timer.set(Expiration::OneShot(at), TimerSetTimeFlags::TFD_TIMER_ABSTIME)?)
+        Ok(self.timer.set(Expiration::OneShot(at), TimerSetTimeFlags::TFD_TIMER_ABSTIME)?)
     }
 
     /// Waits until it rings.
     pub(crate) async fn ring(&self) -> io::Result<()> {
-        self.0.readable().await?.clear_ready();
+        self.rings.readable().await?.clear_ready();
         Ok(())
     }
 }

@@ -148,7 +148,11 @@ impl Control {
         }
         match self.link.set_mtu(wanted).await {
             Ok(()) => {
-                tracing::info!(mtu = wanted, path_mtu = route.mtu, "MTU follows the path to the peer");
+                tracing::info!(
+                    mtu = wanted,
+                    path_mtu = route.mtu,
+                    "MTU follows the path to the peer"
+                );
                 mtu.current = wanted;
                 self.tunnel.set_mtu(wanted as usize);
             }

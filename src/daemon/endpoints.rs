@@ -86,7 +86,10 @@ async fn look_up(configured: Vec<HostPort>) -> Vec<SocketAddr> {
         }
         let pause = backoff.pause();
         if let Some(error) = failure {
-            tracing::warn!("cannot resolve the endpoint: {error}; next try in {} s", pause.as_secs());
+            tracing::warn!(
+                "cannot resolve the endpoint: {error}; next try in {} s",
+                pause.as_secs()
+            );
         }
         tokio::time::sleep(pause).await;
     }

@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 
 use super::threads::wait;
 use super::{DataPath, HandshakeMessage, clock};
-use crate::net::{Backoff, Family, RecvBuffer, Received as Batch};
+use crate::net::{Backoff, Family, Received as Batch, RecvBuffer};
 use crate::proto::{Discard, Inbound, Instant, Received};
 use crate::tun::{Coalescer, TunFault};
 use crate::wire::transport::HEADER;
@@ -100,7 +100,9 @@ impl InboundThread<'_> {
                         self.inbound.discard(Discard::HandshakeQueueFull);
                     }
                 }
-                Err(reason) => tracing::trace!(from = %batch.endpoint, reason = reason.name(), "discarded"),
+                Err(reason) => {
+                    tracing::trace!(from = %batch.endpoint, reason = reason.name(), "discarded")
+                }
             }
             start = end;
         }

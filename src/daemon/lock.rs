@@ -14,9 +14,13 @@ const DIRECTORY: &str = "/run/tunneld";
 /// Why the lock was not to be had.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum LockError {
-    #[error("another tunneld already runs the interface {0}; stop it first, or choose another [interface] name")]
+    #[error(
+        "another tunneld already runs the interface {0}; stop it first, or choose another [interface] name"
+    )]
     Held(String),
-    #[error("cannot lock the interface at {path}: {source}; tunneld needs to write there (run it as root, or set RUNTIME_DIRECTORY)")]
+    #[error(
+        "cannot lock the interface at {path}: {source}; tunneld needs to write there (run it as root, or set RUNTIME_DIRECTORY)"
+    )]
     Io { path: PathBuf, source: io::Error },
 }
 

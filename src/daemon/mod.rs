@@ -105,9 +105,12 @@ async fn run_on(config: Config) -> anyhow::Result<()> {
     let (failures_in, failures) = mpsc::channel(2);
     let threads = [
         spawn("outbound", &path, &failures_in, move |path| outbound::run(path, outbound))?,
-        spawn("inbound", &path, &failures_in, move |path| inbound::run(path, inbound, handshakes_in))?,
+        spawn("inbound", &path, &failures_in, move |path| {
+            inbound::run(path, inbound, handshakes_in)
+        })?,
     ];
-    let least = if interface.addresses.iter().any(|address| address.addr().is_ipv6()) { 1280 } else { 576 };
+    let least =
+        if interface.addresses.iter().any(|address| address.addr().is_ipv6()) { 1280 } else { 576 };
     let auto_mtu = AutoMtu { current: mtu, least, fwmark: interface.fwmark };
     let mut control = Control {
         path: Arc::clone(&path),
@@ -184,5 +187,12 @@ async fn stop(path: &DataPath, threads: [JoinHandle<()>; 2], mut control: Contro
 fn tell_counters(tunnel: &Tunnel) {
     let stats = tunnel.stats();
     let ((sent, sent_bytes), (received, received_bytes)) = (stats.sent(), stats.received());
-    tracing::info!(sent, sent_bytes, received, received_bytes, "discarded: {}", report::discards(stats));
+    tracing::info!(
+        sent,
+        sent_bytes,
+        received,
+        received_bytes,
+        "discarded: {}",
+        report::discards(stats)
+    );
 }

@@ -78,10 +78,15 @@ impl OutboundThread<'_> {
                     continue;
                 }
             };
-            if self.outbound.send(now, &packet, &mut self.batch) == Err(Discard::DestinationNotAllowed) {
-                let answers =
-                    self.unreachable_told.is_none_or(|told| now.since(told) >= UNREACHABLE_INTERVAL);
-                if answers && let Some(answer) = icmp::unreachable(packet.header(), &self.path.addresses) {
+            if self.outbound.send(now, &packet, &mut self.batch)
+                == Err(Discard::DestinationNotAllowed)
+            {
+                let answers = self
+                    .unreachable_told
+                    .is_none_or(|told| now.since(told) >= UNREACHABLE_INTERVAL);
+                if answers
+                    && let Some(answer) = icmp::unreachable(packet.header(), &self.path.addresses)
+                {
                     self.unreachable_told = Some(now);
                     let _ = self.path.tun.write(&answer);
                 }

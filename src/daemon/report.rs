@@ -83,7 +83,10 @@ impl Report {
                 // Once for each loss of the link: later tries are told when they are given up.
                 if *sent == 2 && self.given_up == 0 {
                     let reason = self.reason(stats);
-                    tracing::warn!(endpoint = peer, "no answer to {sent} handshake initiations: {reason}");
+                    tracing::warn!(
+                        endpoint = peer,
+                        "no answer to {sent} handshake initiations: {reason}"
+                    );
                 }
             }
             Event::HandshakeGivenUp => self.given_up(&peer, stats),
@@ -131,7 +134,10 @@ impl Report {
         self.given_up = self.given_up.saturating_add(1);
         let reason = self.reason(stats);
         if std::mem::take(&mut self.up) {
-            tracing::warn!(endpoint = peer, "link lost: no answer to any handshake for 90 s: {reason}");
+            tracing::warn!(
+                endpoint = peer,
+                "link lost: no answer to any handshake for 90 s: {reason}"
+            );
         } else if self.given_up.is_power_of_two() {
             tracing::warn!(endpoint = peer, tries = self.given_up, "still no link: {reason}");
         }

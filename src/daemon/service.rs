@@ -2,6 +2,7 @@
 
 use std::io;
 
+use nix::sys::signal::{SIGINT, SIGTERM, SigSet};
 use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -14,6 +15,8 @@ pub(super) struct Signals {
 impl Signals {
     /// Listens from now on. To be called on the runtime.
     pub(super) fn listen() -> io::Result<Self> {
+        // Whoever started us may have left them blocked.
+        SigSet::from_iter([SIGTERM, SIGINT]).thread_unblock()?;
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,

@@ -94,12 +94,7 @@ fn merge(held: Run, next: Run) -> Option<Run> {
         && fits_stride
         && count <= most_segments(stride)
         && held.total() + next.total() <= MAX_RUN_BYTES;
-    fits.then_some(Run {
-        stride,
-        count,
-        last: next.last,
-        ecn: held.ecn,
-    })
+    fits.then_some(Run { stride, count, last: next.last, ecn: held.ecn })
 }
 
 #[cfg(test)]
@@ -110,24 +105,13 @@ mod tests {
     use crate::wire::Ecn;
 
     fn run(stride: usize, count: usize, last: usize) -> Run {
-        Run {
-            stride,
-            count,
-            last,
-            ecn: Ecn::NotEct,
-        }
+        Run { stride, count, last, ecn: Ecn::NotEct }
     }
 
     #[test]
     fn runs_of_one_stride_merge() {
-        assert_eq!(
-            merge(run(100, 2, 100), run(100, 3, 7)),
-            Some(run(100, 5, 7))
-        );
-        assert_eq!(
-            merge(run(100, 1, 100), run(100, 1, 100)),
-            Some(run(100, 2, 100))
-        );
+        assert_eq!(merge(run(100, 2, 100), run(100, 3, 7)), Some(run(100, 5, 7)));
+        assert_eq!(merge(run(100, 1, 100), run(100, 1, 100)), Some(run(100, 2, 100)));
     }
 
     #[test]
@@ -146,10 +130,7 @@ mod tests {
 
     #[test]
     fn another_ecn_field_starts_anew() {
-        let ce = Run {
-            ecn: Ecn::Ce,
-            ..run(100, 1, 100)
-        };
+        let ce = Run { ecn: Ecn::Ce, ..run(100, 1, 100) };
         assert_eq!(merge(run(100, 1, 100), ce), None);
     }
 

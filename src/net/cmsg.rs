@@ -33,10 +33,7 @@ impl Control {
         tos: u8,
         segment: Option<u16>,
     ) -> Self {
-        let mut control = Self {
-            bytes: [0; CAPACITY],
-            len: 0,
-        };
+        let mut control = Self { bytes: [0; CAPACITY], len: 0 };
         if let Some(source) = source {
             control.push_source(source, remote);
         }

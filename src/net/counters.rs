@@ -155,9 +155,7 @@ mod tests {
     fn each_reason_is_listed_at_its_discriminant_under_its_own_name() {
         for (index, reason) in UnderlayDiscard::ALL.into_iter().enumerate() {
             assert_eq!(reason as usize, index);
-            let namesakes = UnderlayDiscard::ALL
-                .iter()
-                .filter(|r| r.name() == reason.name());
+            let namesakes = UnderlayDiscard::ALL.iter().filter(|r| r.name() == reason.name());
             assert_eq!(namesakes.count(), 1);
         }
     }

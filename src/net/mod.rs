@@ -73,10 +73,7 @@ impl Underlay {
         let sockets = open::pair(listen_port, |family, port| {
             FamilySocket::open(family, port, fwmark, offload)
         })?;
-        Ok(Self {
-            sockets,
-            counters: UnderlayCounters::default(),
-        })
+        Ok(Self { sockets, counters: UnderlayCounters::default() })
     }
 
     /// The UDP port, the same for both families.

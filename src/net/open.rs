@@ -144,11 +144,7 @@ impl FamilySocket {
     ) -> Result<(Self, u16), OpenError> {
         let fatal = |action| {
             move |source: io::Error| {
-                OpenError::Fatal(UnderlayError::Socket {
-                    action,
-                    port,
-                    source,
-                })
+                OpenError::Fatal(UnderlayError::Socket { action, port, source })
             }
         };
         let (domain, any) = match family {

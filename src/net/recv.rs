@@ -42,6 +42,17 @@ impl RecvBuffer {
         }
     }
 
+    /// All of it: what a receive call brought comes first.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// All of it, for opening datagrams where they lie.
+    pub fn bytes_mut(&mut self) -> &mut [u8] {
+        &mut self.bytes
+    }
+
     /// The datagrams of the receive call that `received` tells of, in order; none if it was empty.
     pub fn datagrams(&mut self, received: &Received) -> std::slice::ChunksMut<'_, u8> {
         let len = received.len.min(self.bytes.len());
@@ -105,10 +116,7 @@ fn describe(message: &RecvMsg<'_, '_, SockaddrStorage>) -> io::Result<Received> 
     Ok(Received {
         len,
         stride: control.stride.unwrap_or(len).max(1),
-        endpoint: Endpoint {
-            remote,
-            source: control.local,
-        },
+        endpoint: Endpoint { remote, source: control.local },
         ecn: Ecn::from_tos(control.tos),
         truncated: message.flags.contains(MsgFlags::MSG_TRUNC),
     })
@@ -188,10 +196,7 @@ mod tests {
             truncated: false,
         };
         let sizes = |buffer: &mut RecvBuffer, received: &Received| {
-            buffer
-                .datagrams(received)
-                .map(|d| d.len())
-                .collect::<Vec<_>>()
+            buffer.datagrams(received).map(|d| d.len()).collect::<Vec<_>>()
         };
         assert_eq!(sizes(&mut buffer, &received), [100, 100, 50]);
         assert_eq!(received.count(), 3);

@@ -27,9 +27,7 @@ pub async fn resolve(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
 }
 
 fn literal(host: &str, port: u16) -> Option<SocketAddr> {
-    let inner = host
-        .strip_prefix('[')
-        .and_then(|host| host.strip_suffix(']'));
+    let inner = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
     let host = inner.unwrap_or(host);
     if let Ok(address) = host.parse::<IpAddr>() {
         return Some(SocketAddr::new(address, port));
@@ -67,11 +65,7 @@ impl Backoff {
     /// Starts with `first` and never exceeds `longest`.
     #[must_use]
     pub const fn new(first: Duration, longest: Duration) -> Self {
-        Self {
-            first,
-            longest,
-            next: first,
-        }
+        Self { first, longest, next: first }
     }
 
     /// How long to wait now, after one more failure.
@@ -159,10 +153,7 @@ mod tests {
             "[::ffff:192.0.2.1]:9",
             "[2001:db8::1]:9",
         ]);
-        assert_eq!(
-            arrange(found),
-            addresses(&["[2001:db8::1]:9", "192.0.2.1:9"])
-        );
+        assert_eq!(arrange(found), addresses(&["[2001:db8::1]:9", "192.0.2.1:9"]));
     }
 
     #[test]

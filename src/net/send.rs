@@ -60,13 +60,7 @@ pub(super) trait SendCall {
 
 impl SendCall for FamilySocket {
     fn send(&self, outgoing: &Outgoing<'_>) -> Result<usize, Errno> {
-        let Outgoing {
-            remote,
-            source,
-            tos,
-            segment,
-            bytes,
-        } = *outgoing;
+        let Outgoing { remote, source, tos, segment, bytes } = *outgoing;
         let control = Control::new(&remote, source, tos, segment);
         let address = SockAddr::from(remote);
         let buffers = [IoSlice::new(bytes)];
@@ -106,15 +100,7 @@ impl<'a, C: SendCall> Outlet<'a, C> {
         endpoint: Endpoint,
         tos: u8,
     ) -> Self {
-        Self {
-            call,
-            gso,
-            counters,
-            endpoint,
-            tos,
-            full: false,
-            outcome: SendOutcome::default(),
-        }
+        Self { call, gso, counters, endpoint, tos, full: false, outcome: SendOutcome::default() }
     }
 
     /// Sends the datagrams of `run`, which lie in `bytes`, in order.
@@ -255,9 +241,7 @@ impl<'a, C: SendCall> Outlet<'a, C> {
 pub(super) fn most_segments(stride: usize) -> usize {
     const UDP_MAX_SEGMENTS: usize = 64;
     const HEADERS: usize = 48;
-    UDP_MAX_SEGMENTS
-        .saturating_sub(HEADERS.div_ceil(stride.max(1)))
-        .max(1)
+    UDP_MAX_SEGMENTS.saturating_sub(HEADERS.div_ceil(stride.max(1))).max(1)
 }
 
 /// Whether the sticky source may be at fault. EINVAL to a GSO send is more likely to mean GSO.

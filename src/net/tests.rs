@@ -73,22 +73,13 @@ fn collect(underlay: &Underlay, family: Family, count: usize) -> Vec<Vec<u8>> {
     while datagrams.len() < count {
         let received = receive(underlay, family, &mut buffer);
         assert!(!received.truncated);
-        datagrams.extend(
-            buffer
-                .datagrams(&received)
-                .map(|datagram| datagram.to_vec()),
-        );
+        datagrams.extend(buffer.datagrams(&received).map(|datagram| datagram.to_vec()));
     }
     datagrams
 }
 
 fn run(stride: usize, count: usize, last: usize, ecn: Ecn) -> Run {
-    Run {
-        stride,
-        count,
-        last,
-        ecn,
-    }
+    Run { stride, count, last, ecn }
 }
 
 /// Reserves `run` and fills each datagram with the next number; returns them.
@@ -115,11 +106,7 @@ fn both_families_have_one_port() {
         let Some(fd) = underlay.fd(family) else {
             continue;
         };
-        let address = SockRef::from(&fd)
-            .local_addr()
-            .unwrap()
-            .as_socket()
-            .unwrap();
+        let address = SockRef::from(&fd).local_addr().unwrap().as_socket().unwrap();
         assert_eq!(address.port(), underlay.port());
         assert_eq!(Family::of(&address), family);
     }
@@ -151,10 +138,7 @@ fn fwmark_marks_the_socket() {
         }
         result => result.unwrap(),
     };
-    for fd in Family::ALL
-        .into_iter()
-        .filter_map(|family| underlay.fd(family))
-    {
+    for fd in Family::ALL.into_iter().filter_map(|family| underlay.fd(family)) {
         assert_eq!(SockRef::from(&fd).mark().unwrap(), 0x7e57);
     }
 }
@@ -192,18 +176,9 @@ fn runs_arrive_whole_and_in_order() {
 #[test]
 fn udp_gso_takes_many_datagrams_with_one_call() {
     let (sender, receiver) = (bind(true), bind(true));
-    for endpoint in LOOPBACKS
-        .iter()
-        .filter_map(|address| endpoint_at(&receiver, address))
-    {
+    for endpoint in LOOPBACKS.iter().filter_map(|address| endpoint_at(&receiver, address)) {
         let family = Family::of(&endpoint.remote);
-        if !sender
-            .sockets
-            .of(family)
-            .unwrap()
-            .gso()
-            .load(Ordering::Relaxed)
-        {
+        if !sender.sockets.of(family).unwrap().gso().load(Ordering::Relaxed) {
             return skip("udp_gso_takes_many_datagrams_with_one_call", "UDP GSO");
         }
         let send = &sender.counters().send;
@@ -232,10 +207,7 @@ fn udp_gso_takes_many_datagrams_with_one_call() {
 #[test]
 fn the_plain_path_takes_one_datagram_with_each_call() {
     let (sender, receiver) = (bind(false), bind(false));
-    for endpoint in LOOPBACKS
-        .iter()
-        .filter_map(|address| endpoint_at(&receiver, address))
-    {
+    for endpoint in LOOPBACKS.iter().filter_map(|address| endpoint_at(&receiver, address)) {
         let calls = load(&sender.counters().send.calls);
         let mut batch = SendBatch::new(Arc::clone(&sender));
         batch.set_endpoint(Some(endpoint));
@@ -277,10 +249,7 @@ fn a_run_leaves_from_its_sticky_source() {
     };
     let source = IpAddr::from([127, 0, 0, 9]);
     let mut batch = SendBatch::new(Arc::clone(&sender));
-    batch.set_endpoint(Some(Endpoint {
-        source: Some(source),
-        ..endpoint
-    }));
+    batch.set_endpoint(Some(Endpoint { source: Some(source), ..endpoint }));
     fill(&mut batch, run(500, 4, 100, Ecn::NotEct), &mut 0);
     batch.flush();
     let mut buffer = RecvBuffer::new();
@@ -297,10 +266,7 @@ fn a_source_that_this_host_has_no_more_is_reported_and_nothing_lost() {
         let Some(endpoint) = endpoint_at(&receiver, address) else {
             continue;
         };
-        let gone = Endpoint {
-            source: Some(gone.parse().unwrap()),
-            ..endpoint
-        };
+        let gone = Endpoint { source: Some(gone.parse().unwrap()), ..endpoint };
         assert!(sender.send(&gone, b"one", 0).source_lost);
         let mut batch = SendBatch::new(Arc::clone(&sender));
         batch.set_endpoint(Some(gone));
@@ -426,10 +392,7 @@ fn a_datagram_larger_than_udp_allows_is_discarded_by_name() {
         assert_eq!(discarded() - before, 2);
         // And the next one goes
         assert_eq!(sender.send(&endpoint, b"next", 0).sent, 1);
-        assert_eq!(
-            collect(receiver, Family::of(&endpoint.remote), 1),
-            [b"next"]
-        );
+        assert_eq!(collect(receiver, Family::of(&endpoint.remote), 1), [b"next"]);
     });
 }
 
@@ -447,9 +410,7 @@ fn without_an_endpoint_a_batch_is_discarded_by_name() {
 #[test]
 fn what_is_held_goes_to_the_endpoint_it_was_reserved_for() {
     let (sender, first, second) = (bind(true), bind(true), bind(true));
-    let address = LOOPBACKS
-        .iter()
-        .find(|address| endpoint_at(&first, address).is_some());
+    let address = LOOPBACKS.iter().find(|address| endpoint_at(&first, address).is_some());
     let address = address.unwrap();
     let mut batch = SendBatch::new(Arc::clone(&sender));
     let mut number = 0;

@@ -17,7 +17,8 @@ const ICMP_HEADER: usize = 8;
 #[must_use]
 pub fn unreachable(packet: &[u8], ours: &[IpAddr]) -> Option<Vec<u8>> {
     let header = IpHeader::parse_fixed(packet)?;
-    let source = ours.iter().copied().find(|address| address.is_ipv4() == header.source.is_ipv4())?;
+    let source =
+        ours.iter().copied().find(|address| address.is_ipv4() == header.source.is_ipv4())?;
     let silent = header.destination.is_multicast()
         || header.source.is_multicast()
         || header.source.is_unspecified()
@@ -83,8 +84,9 @@ fn unreachable_v6(from: [u8; 16], to: [u8; 16], quote: &[u8]) -> Vec<u8> {
 /// The Internet checksum (RFC 1071) of parts that all have an even length but the last.
 fn checksum(parts: &[&[u8]]) -> [u8; 2] {
     let words = parts.iter().flat_map(|part| part.chunks(2));
-    let sum: u32 =
-        words.map(|word| u32::from(word[0]) << 8 | u32::from(word.get(1).copied().unwrap_or(0))).sum();
+    let sum: u32 = words
+        .map(|word| u32::from(word[0]) << 8 | u32::from(word.get(1).copied().unwrap_or(0)))
+        .sum();
     let folded = (sum & 0xffff) + (sum >> 16);
     let folded = (folded & 0xffff) + (folded >> 16);
     (!(folded as u16)).to_be_bytes()

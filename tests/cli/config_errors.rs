@@ -18,17 +18,9 @@ fn message(host: &Host, text: &str) -> String {
 fn after(answer: Answer, begin: &str, what: &str) -> String {
     assert_eq!(answer.code, Some(2), "{what}\n{answer:?}");
     assert_eq!(answer.stdout, "", "{what}");
-    assert_eq!(
-        answer.stderr.lines().count(),
-        1,
-        "{what}\n{}",
-        answer.stderr
-    );
+    assert_eq!(answer.stderr.lines().count(), 1, "{what}\n{}", answer.stderr);
     let message = answer.stderr.strip_prefix(begin);
-    message
-        .unwrap_or_else(|| panic!("{what}\n{}", answer.stderr))
-        .trim_end()
-        .to_owned()
+    message.unwrap_or_else(|| panic!("{what}\n{}", answer.stderr)).trim_end().to_owned()
 }
 
 /// `good()` with `line` added at the end of `[interface]` (line 4) or of `[peer]` (line 6).
@@ -53,71 +45,21 @@ fn one_value_at_fault_is_named_with_its_place_and_what_would_do() {
         ("listen_port = 65536", 15, "65536 is out of range", port),
         ("listen_port = 1.5", 15, "1.5 is not a number", port),
         ("listen_port = true", 15, "true is not a number", port),
-        (
-            "name = \"\"",
-            8,
-            "\"\" is not a name for a network card",
-            name,
-        ),
-        (
-            "name = \"a/b\"",
-            8,
-            "\"a/b\" is not a name for a network card",
-            name,
-        ),
-        (
-            "name = \"tun%d\"",
-            8,
-            "\"tun%d\" is not a name for a network card",
-            name,
-        ),
-        (
-            "name = \"sixteen-letters-\"",
-            8,
-            "\"sixteen-letters-\" has 16 bytes",
-            name,
-        ),
-        (
-            "name = \"..\"",
-            8,
-            "\"..\" is a name with another meaning",
-            name,
-        ),
+        ("name = \"\"", 8, "\"\" is not a name for a network card", name),
+        ("name = \"a/b\"", 8, "\"a/b\" is not a name for a network card", name),
+        ("name = \"tun%d\"", 8, "\"tun%d\" is not a name for a network card", name),
+        ("name = \"sixteen-letters-\"", 8, "\"sixteen-letters-\" has 16 bytes", name),
+        ("name = \"..\"", 8, "\"..\" is a name with another meaning", name),
         ("name = 7", 8, "7 is not text in quotes", name),
-        (
-            "mtu = 575",
-            7,
-            "575 is out of range",
-            "a number from 576 to 65535",
-        ),
-        (
-            "mtu = 65536",
-            7,
-            "65536 is out of range",
-            "a number from 576 to 65535",
-        ),
-        (
-            "mtu = 1279",
-            7,
-            "1279 is too small for the IPv6 address",
-            "a number from 1280 to 65535",
-        ),
-        (
-            "table = \"main\"",
-            9,
-            "\"main\" is not a routing table",
-            table,
-        ),
+        ("mtu = 575", 7, "575 is out of range", "a number from 576 to 65535"),
+        ("mtu = 65536", 7, "65536 is out of range", "a number from 576 to 65535"),
+        ("mtu = 1279", 7, "1279 is too small for the IPv6 address", "a number from 1280 to 65535"),
+        ("table = \"main\"", 9, "\"main\" is not a routing table", table),
         ("table = 0", 9, "0 is out of range", table),
         ("table = 4294967296", 9, "4294967296 is out of range", table),
         ("table = []", 9, "[] is not a number", table),
         ("fwmark = -1", 10, "-1 is out of range", mark),
-        (
-            "fwmark = 0x1_0000_0000",
-            10,
-            "0x100000000 is out of range",
-            mark,
-        ),
+        ("fwmark = 0x1_0000_0000", 10, "0x100000000 is out of range", mark),
         ("fwmark = \"0x1\"", 10, "\"0x1\" is not a number", mark),
     ] {
         let key = line.split(' ').next().unwrap();
@@ -135,45 +77,20 @@ fn one_value_of_the_peer_at_fault_is_named_likewise() {
     let network = r#"like "10.77.0.0/30" or "fd77::/64""#;
     let seconds = "a number from 0 to 65535";
     for (line, column, problem, accepted) in [
-        (
-            "endpoint = \"host-b\"",
-            12,
-            "\"host-b\" has no port",
-            endpoint,
-        ),
+        ("endpoint = \"host-b\"", 12, "\"host-b\" has no port", endpoint),
         (
             "endpoint = \"h:0\"",
             12,
             "\"h:0\" has no port from 1 to 65535 after its last colon",
             endpoint,
         ),
-        (
-            "endpoint = \"::1:1\"",
-            12,
-            "\"::1:1\" has an IPv6 address without brackets",
-            endpoint,
-        ),
-        (
-            "endpoint = [\"a:1\", \"b\"]",
-            20,
-            "\"b\" has no port",
-            endpoint,
-        ),
-        (
-            "endpoint = [\"a:1\", \"a:1\"]",
-            20,
-            "\"a:1\" is given twice",
-            "each endpoint once",
-        ),
+        ("endpoint = \"::1:1\"", 12, "\"::1:1\" has an IPv6 address without brackets", endpoint),
+        ("endpoint = [\"a:1\", \"b\"]", 20, "\"b\" has no port", endpoint),
+        ("endpoint = [\"a:1\", \"a:1\"]", 20, "\"a:1\" is given twice", "each endpoint once"),
         ("endpoint = []", 12, "[] is empty", endpoint),
         ("endpoint = 51820", 12, "51820 is not a list", endpoint),
         ("allowed_ips = []", 15, "[] is empty", network),
-        (
-            "allowed_ips = \"10.0.0.0/8\"",
-            15,
-            "\"10.0.0.0/8\" is not a list",
-            network,
-        ),
+        ("allowed_ips = \"10.0.0.0/8\"", 15, "\"10.0.0.0/8\" is not a list", network),
         ("allowed_ips = [7]", 16, "7 is not text in quotes", network),
         (
             "allowed_ips = [\"10.0.0.0\"]",
@@ -181,18 +98,8 @@ fn one_value_of_the_peer_at_fault_is_named_likewise() {
             "\"10.0.0.0\" is not a network with a prefix length",
             network,
         ),
-        (
-            "persistent_keepalive = 65536",
-            24,
-            "65536 is out of range",
-            seconds,
-        ),
-        (
-            "persistent_keepalive = \"25\"",
-            24,
-            "\"25\" is not a number",
-            seconds,
-        ),
+        ("persistent_keepalive = 65536", 24, "65536 is out of range", seconds),
+        ("persistent_keepalive = \"25\"", 24, "\"25\" is not a number", seconds),
     ] {
         let key = line.split(' ').next().unwrap();
         assert_eq!(
@@ -210,43 +117,13 @@ fn addresses_are_those_of_a_host() {
     let no_prefix = "is not an address with a prefix length";
     for (list, column, problem, accepted) in [
         ("[]", 13, "[] is empty", like),
-        (
-            "\"10.77.0.1/30\"",
-            13,
-            "\"10.77.0.1/30\" is not a list",
-            like,
-        ),
-        (
-            "[\"10.77.0.1/33\"]",
-            14,
-            &format!("\"10.77.0.1/33\" {no_prefix}"),
-            like,
-        ),
-        (
-            "[\"10.77.0.1\"]",
-            14,
-            &format!("\"10.77.0.1\" {no_prefix}"),
-            like,
-        ),
-        (
-            "[\"10.77.0.256/24\"]",
-            14,
-            &format!("\"10.77.0.256/24\" {no_prefix}"),
-            like,
-        ),
-        (
-            "[\"fd77::1/129\"]",
-            14,
-            &format!("\"fd77::1/129\" {no_prefix}"),
-            like,
-        ),
+        ("\"10.77.0.1/30\"", 13, "\"10.77.0.1/30\" is not a list", like),
+        ("[\"10.77.0.1/33\"]", 14, &format!("\"10.77.0.1/33\" {no_prefix}"), like),
+        ("[\"10.77.0.1\"]", 14, &format!("\"10.77.0.1\" {no_prefix}"), like),
+        ("[\"10.77.0.256/24\"]", 14, &format!("\"10.77.0.256/24\" {no_prefix}"), like),
+        ("[\"fd77::1/129\"]", 14, &format!("\"fd77::1/129\" {no_prefix}"), like),
         ("[\"10.77.0.1/30\", 7]", 30, "7 is not text in quotes", like),
-        (
-            "[\"224.0.0.1/24\"]",
-            14,
-            "\"224.0.0.1/24\" is a multicast address",
-            &of_host,
-        ),
+        ("[\"224.0.0.1/24\"]", 14, "\"224.0.0.1/24\" is a multicast address", &of_host),
         (
             "[\"10.7.0.1/24\", \"10.7.0.1/16\"]",
             29,
@@ -273,18 +150,8 @@ fn allowed_ips_are_networks_apart_of_a_family_that_we_have() {
             "\"10.0.0.5/24\" is not the first address of its network",
             r#""10.0.0.0/24", or "10.0.0.5/32""#,
         ),
-        (
-            r#"["10.0.0.0/8", "10.0.0.0/8"]"#,
-            30,
-            r#""10.0.0.0/8" overlaps "10.0.0.0/8""#,
-            apart,
-        ),
-        (
-            r#"["10.0.0.0/8", "10.1.0.0/16"]"#,
-            30,
-            r#""10.1.0.0/16" overlaps "10.0.0.0/8""#,
-            apart,
-        ),
+        (r#"["10.0.0.0/8", "10.0.0.0/8"]"#, 30, r#""10.0.0.0/8" overlaps "10.0.0.0/8""#, apart),
+        (r#"["10.0.0.0/8", "10.1.0.0/16"]"#, 30, r#""10.1.0.0/16" overlaps "10.0.0.0/8""#, apart),
         (
             r#"["fd77::/64"]"#,
             16,
@@ -367,11 +234,7 @@ fn a_key_file_must_be_there_private_and_hold_a_key() {
         format!("a private file with one line, as made by: (umask 077; tunneld genkey > {path})")
     };
     for (name, problem, accepted) in [
-        (
-            "absent",
-            "cannot be read: No such file or directory (os error 2)",
-            made("absent"),
-        ),
+        ("absent", "cannot be read: No such file or directory (os error 2)", made("absent")),
         (
             "open",
             "is readable by others (mode 0644)",
@@ -467,27 +330,15 @@ fn what_is_unknown_twice_or_missing_is_named() {
         }
     }
     for (key, place, accepted) in [
-        (
-            "addresses",
-            "1:1: [interface] addresses",
-            "a list of addresses like",
-        ),
+        ("addresses", "1:1: [interface] addresses", "a list of addresses like"),
         (
             "private_key_file",
             "1:1: [interface] private_key_file",
             "the name of a file made by: tunneld genkey",
         ),
-        (
-            "public_key",
-            "4:1: [peer] public_key",
-            "the peer's public key",
-        ),
+        ("public_key", "4:1: [peer] public_key", "the peer's public key"),
     ] {
-        let line = good()
-            .lines()
-            .find(|line| line.starts_with(key))
-            .unwrap()
-            .to_owned();
+        let line = good().lines().find(|line| line.starts_with(key)).unwrap().to_owned();
         let text = good().replace(&line, "");
         let found = message(&host, &text);
         let place = if key == "public_key" { place } else { place };
@@ -530,11 +381,7 @@ fn a_file_that_cannot_be_read_is_named() {
     let begin = |name: &str| format!("tunneld: error: {}:", host.path(name).display());
     let accepted = "a configuration that tunneld can read";
     assert_eq!(
-        after(
-            check(&host.path("none.toml")),
-            &begin("none.toml"),
-            "missing"
-        ),
+        after(check(&host.path("none.toml")), &begin("none.toml"), "missing"),
         format!(" cannot be read: No such file or directory (os error 2); accepted: {accepted}")
     );
     fs::create_dir(host.path("dir")).unwrap();
@@ -558,10 +405,7 @@ fn files_that_we_may_not_read_are_named() {
     fs::copy(PROGRAM, host.path("tunneld")).unwrap();
     let check = |name: &str| {
         let mut command = Command::new(host.path("tunneld"));
-        command
-            .args(["check", "-c"])
-            .arg(host.path(name))
-            .env_remove("TUNNELD_LOG");
+        command.args(["check", "-c"]).arg(host.path(name)).env_remove("TUNNELD_LOG");
         if nix::unistd::geteuid().is_root() {
             command.uid(65534).gid(65534);
         }

@@ -11,9 +11,7 @@ use crate::host::{Host, PROGRAM, check, key};
 
 /// An example with its key file replaced by the one of `host`.
 fn example(host: &Host, name: &str) -> Config {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("config")
-        .join(name);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("config").join(name);
     let text = fs::read_to_string(path).unwrap();
     let key_file = r#""/etc/tunneld/private.key""#;
     assert_eq!(text.matches(key_file).count(), 1);
@@ -36,12 +34,7 @@ fn the_examples_are_two_ends_of_one_link() {
     }
     for (here, there) in [(&a, &b), (&b, &a)] {
         for address in &there.interface.addresses {
-            assert!(
-                here.peer
-                    .allowed_ips
-                    .iter()
-                    .any(|net| net.contains(&address.addr()))
-            );
+            assert!(here.peer.allowed_ips.iter().any(|net| net.contains(&address.addr())));
         }
     }
     assert_eq!(b.peer.endpoints[0].port, a.interface.listen_port);
@@ -58,14 +51,7 @@ fn the_unit_is_one_that_systemd_understands() {
     assert_eq!(text.matches(installed).count(), 1);
     let host = Host::new();
     let path = host.write("tunneld.service", &text.replace(installed, PROGRAM), 0o644);
-    let output = Command::new("systemd-analyze")
-        .arg("verify")
-        .arg(&path)
-        .output()
-        .unwrap();
+    let output = Command::new("systemd-analyze").arg("verify").arg(&path).output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
-    assert!(
-        output.status.success() && !said.contains("tunneld.service"),
-        "{said}"
-    );
+    assert!(output.status.success() && !said.contains("tunneld.service"), "{said}");
 }

@@ -17,14 +17,8 @@ pub struct Host {
 impl Host {
     /// With `private.key` and `psk`, both as they should be.
     pub fn new() -> Self {
-        let host = Self {
-            dir: tempfile::tempdir().unwrap(),
-        };
-        host.write(
-            "private.key",
-            &format!("{}\n", key(1).to_base64().as_str()),
-            0o600,
-        );
+        let host = Self { dir: tempfile::tempdir().unwrap() };
+        host.write("private.key", &format!("{}\n", key(1).to_base64().as_str()), 0o600);
         host.write("psk", &format!("{}\n", key(3).to_base64().as_str()), 0o600);
         host
     }
@@ -69,9 +63,7 @@ pub fn answer(command: &mut Command) -> Answer {
 /// The binary, with nothing of our own environment that it heeds.
 pub fn tunneld() -> Command {
     let mut command = Command::new(PROGRAM);
-    command
-        .env_remove("TUNNELD_LOG")
-        .env_remove("JOURNAL_STREAM");
+    command.env_remove("TUNNELD_LOG").env_remove("JOURNAL_STREAM");
     command
 }
 

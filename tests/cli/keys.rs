@@ -52,19 +52,9 @@ fn keys_are_those_of_wg() {
 #[test]
 fn what_is_no_key_is_refused_and_not_shown() {
     let long = "A".repeat(1000);
-    for input in [
-        "",
-        "hush",
-        &format!("{0}{0}", key(1).to_base64().as_str()),
-        &long,
-        "\u{e9}",
-    ] {
+    for input in ["", "hush", &format!("{0}{0}", key(1).to_base64().as_str()), &long, "\u{e9}"] {
         let answer = answer(tunneld().arg("pubkey").write_stdin(input));
-        assert_eq!(
-            (answer.code, answer.stdout.as_str()),
-            (Some(1), ""),
-            "{input}"
-        );
+        assert_eq!((answer.code, answer.stdout.as_str()), (Some(1), ""), "{input}");
         let begin = "tunneld: error: standard input is no private key; accepted: one line as made by tunneld genkey: ";
         assert!(answer.stderr.starts_with(begin), "{}", answer.stderr);
         assert!(!answer.stderr.contains("hush"), "{}", answer.stderr);
@@ -78,11 +68,8 @@ fn a_secret_into_a_file_that_others_can_read_brings_a_warning() {
         let path = host.write("out", "", mode);
         for command in ["genkey", "genpsk"] {
             let out = File::options().write(true).open(&path).unwrap();
-            let output = Process::new(crate::host::PROGRAM)
-                .arg(command)
-                .stdout(out)
-                .output()
-                .unwrap();
+            let output =
+                Process::new(crate::host::PROGRAM).arg(command).stdout(out).output().unwrap();
             assert!(output.status.success());
             let stderr = String::from_utf8(output.stderr).unwrap();
             assert_eq!(

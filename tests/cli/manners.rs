@@ -7,55 +7,26 @@ use crate::host::{Host, PROGRAM, answer, good, key, tunneld};
 
 #[test]
 fn help_and_version_go_to_standard_output() {
-    for arguments in [
-        &["--help"][..],
-        &["--version"],
-        &["run", "--help"],
-        &["help", "demo"],
-    ] {
+    for arguments in [&["--help"][..], &["--version"], &["run", "--help"], &["help", "demo"]] {
         let answer = answer(tunneld().args(arguments));
-        assert_eq!(
-            (answer.code, answer.stderr.as_str()),
-            (Some(0), ""),
-            "{arguments:?}"
-        );
+        assert_eq!((answer.code, answer.stderr.as_str()), (Some(0), ""), "{arguments:?}");
         assert!(!answer.stdout.is_empty());
     }
     let help = answer(tunneld().arg("--help")).stdout;
-    for word in [
-        "run",
-        "check",
-        "genkey",
-        "pubkey",
-        "genpsk",
-        "demo",
-        "Exit codes",
-        "TUNNELD_LOG",
-    ] {
+    for word in ["run", "check", "genkey", "pubkey", "genpsk", "demo", "Exit codes", "TUNNELD_LOG"]
+    {
         assert!(help.contains(word), "{word}\n{help}");
     }
 }
 
 #[test]
 fn a_mistake_in_the_command_line_is_exit_code_2() {
-    for arguments in [
-        &[][..],
-        &["fly"],
-        &["run", "--fast"],
-        &["check", "-c"],
-        &["demo", "--seconds", "x"],
-    ] {
+    for arguments in
+        [&[][..], &["fly"], &["run", "--fast"], &["check", "-c"], &["demo", "--seconds", "x"]]
+    {
         let answer = answer(tunneld().args(arguments));
-        assert_eq!(
-            (answer.code, answer.stdout.as_str()),
-            (Some(2), ""),
-            "{arguments:?}"
-        );
-        assert!(
-            answer.stderr.contains("Usage: tunneld"),
-            "{}",
-            answer.stderr
-        );
+        assert_eq!((answer.code, answer.stdout.as_str()), (Some(2), ""), "{arguments:?}");
+        assert!(answer.stderr.contains("Usage: tunneld"), "{}", answer.stderr);
     }
 }
 
@@ -72,10 +43,8 @@ fn a_level_that_is_none_is_a_mistake_of_the_user() {
 #[test]
 fn check_says_what_the_configuration_means_without_secrets() {
     let host = Host::new();
-    let text = good().replace(
-        "[peer]",
-        "listen_port = 51820\ntable = 7\n[peer]\npreshared_key_file = \"psk\"",
-    );
+    let text = good()
+        .replace("[peer]", "listen_port = 51820\ntable = 7\n[peer]\npreshared_key_file = \"psk\"");
     let answer = host.check(&text);
     assert_eq!((answer.code, answer.stderr.as_str()), (Some(0), ""));
     let (ours, theirs) = (key(1).public_key(), key(2).public_key());
@@ -120,29 +89,14 @@ fn a_reader_that_goes_away_is_no_failure() {
         .spawn()
         .unwrap();
     let mut stderr = String::new();
-    child
-        .stderr
-        .take()
-        .unwrap()
-        .read_to_string(&mut stderr)
-        .unwrap();
-    assert_eq!(
-        (child.wait().unwrap().code(), stderr.as_str()),
-        (Some(0), "")
-    );
+    child.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
+    assert_eq!((child.wait().unwrap().code(), stderr.as_str()), (Some(0), ""));
 }
 
 #[test]
 fn a_full_disk_is_a_failure() {
-    let full = std::fs::File::options()
-        .write(true)
-        .open("/dev/full")
-        .unwrap();
-    let output = Process::new(PROGRAM)
-        .arg("genkey")
-        .stdout(full)
-        .output()
-        .unwrap();
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let output = Process::new(PROGRAM).arg("genkey").stdout(full).output().unwrap();
     assert_eq!(output.status.code(), Some(1));
     assert_eq!(
         String::from_utf8(output.stderr).unwrap(),

@@ -20,10 +20,7 @@ pub fn require(program: &str) -> bool {
 pub fn skip(reason: &str) -> bool {
     let current = thread::current();
     let line = format!("SKIPPED: {}: {reason}", current.name().unwrap_or("test"));
-    assert!(
-        env::var_os("TUNNELD_TEST_REQUIRE").is_none_or(|value| value != "all"),
-        "{line}"
-    );
+    assert!(env::var_os("TUNNELD_TEST_REQUIRE").is_none_or(|value| value != "all"), "{line}");
     // Past the test harness, which keeps what a passing test prints to itself.
     let terminal = Path::new("/dev/stderr");
     let _ = match std::fs::OpenOptions::new().append(true).open(terminal) {

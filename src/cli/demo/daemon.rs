@@ -39,10 +39,7 @@ impl Daemon {
         let stderr = create(&log)?;
         let socket = directory.join("notify");
         let notify = UnixDatagram::bind(&socket).with_context(|| {
-            format!(
-                "cannot make the socket {}: is TMPDIR too long?",
-                socket.display()
-            )
+            format!("cannot make the socket {}: is TMPDIR too long?", socket.display())
         })?;
         notify.set_read_timeout(Some(LOOK))?;
 
@@ -62,15 +59,8 @@ impl Daemon {
             .stderr(stderr)
             .process_group(0);
         leash::tie(&mut command);
-        let child = host
-            .run(move || Ok(command.spawn()?))
-            .context("cannot start the daemon")?;
-        Ok(Self {
-            host: host.name(),
-            child,
-            log,
-            notify,
-        })
+        let child = host.run(move || Ok(command.spawn()?)).context("cannot start the daemon")?;
+        Ok(Self { host: host.name(), child, log, notify })
     }
 
     /// The name of its host.
@@ -154,8 +144,5 @@ fn is_timeout(error: &io::Error) -> bool {
 
 fn last_lines(text: &str) -> String {
     let skipped = text.lines().count().saturating_sub(LINES);
-    text.lines()
-        .skip(skipped)
-        .flat_map(|line| [line, "\n"])
-        .collect()
+    text.lines().skip(skipped).flat_map(|line| [line, "\n"]).collect()
 }

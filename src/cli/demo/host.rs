@@ -30,11 +30,7 @@ impl Host {
             .name(format!("host {name}"))
             .spawn(move || handed.into_iter().for_each(|job| job()))
             .context("cannot make a thread")?;
-        let host = Self {
-            name,
-            jobs: Some(jobs),
-            thread: Some(thread),
-        };
+        let host = Self { name, jobs: Some(jobs), thread: Some(thread) };
         host.run(namespace::enter_new)?;
         Ok(host)
     }

@@ -9,10 +9,7 @@ use nix::sys::signal::Signal;
 use nix::unistd::{Pid, getppid};
 
 /// Puts what `command` will start on a leash held by the thread that spawns it.
-#[expect(
-    unsafe_code,
-    reason = "only the child itself can ask for it, between fork and exec"
-)]
+#[expect(unsafe_code, reason = "only the child itself can ask for it, between fork and exec")]
 pub(super) fn tie(command: &mut Command) {
     let parent = Pid::this();
     let ask = move || {

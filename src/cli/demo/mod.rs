@@ -144,10 +144,7 @@ fn stop(
             Ok(took)
         });
     report.step("stop", outcome, |took| {
-        format!(
-            "both daemons ended in {}, their devices are gone",
-            report::milliseconds(*took)
-        )
+        format!("both daemons ended in {}, their devices are gone", report::milliseconds(*took))
     })?;
     Ok(())
 }

@@ -63,7 +63,5 @@ fn refused(what: &str, errno: Errno) -> Error {
         }
         _ => ADVICE,
     };
-    Error::new(errno)
-        .context(format!("cannot make {what}"))
-        .context(advice)
+    Error::new(errno).context(format!("cannot make {what}")).context(advice)
 }

@@ -79,20 +79,14 @@ impl Pinger {
         socket
             .connect(&SocketAddr::new(destination, 0).into())
             .with_context(|| format!("no way to {destination}"))?;
-        Ok(Self {
-            socket,
-            v4: destination.is_ipv4(),
-            sequence: 0,
-        })
+        Ok(Self { socket, v4: destination.is_ipv4(), sequence: 0 })
     }
 
     /// Sends the next request.
     fn send(&mut self) -> Result<()> {
         self.sequence = self.sequence.wrapping_add(1);
         let request = message(if self.v4 { 8 } else { 128 }, self.sequence, self.v4);
-        self.socket
-            .send(&request)
-            .context("cannot send an echo request")?;
+        self.socket.send(&request).context("cannot send an echo request")?;
         Ok(())
     }
 
@@ -103,11 +97,7 @@ impl Pinger {
             return Ok(None);
         };
         // Of IPv4 a raw socket shows the header of the packet too, of IPv6 it does not.
-        let header = if self.v4 {
-            usize::from(packet[0] & 15) * 4
-        } else {
-            0
-        };
+        let header = if self.v4 { usize::from(packet[0] & 15) * 4 } else { 0 };
         let reply = message(if self.v4 { 0 } else { 129 }, self.sequence, self.v4);
         let seen = packet[..n].get(header..).unwrap_or_default();
         // The kernel writes and checks the checksum of ICMPv6; that of ICMP is in `reply`.
@@ -134,10 +124,8 @@ fn message(kind: u8, sequence: u16, checksummed: bool) -> [u8; MESSAGE] {
 
 /// The internet checksum (RFC 1071) of so few bytes that the sum of their words fits.
 fn checksum(bytes: &[u8; MESSAGE]) -> u16 {
-    let sum: u32 = bytes
-        .chunks_exact(2)
-        .map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]])))
-        .sum();
+    let sum: u32 =
+        bytes.chunks_exact(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]]))).sum();
     let folded = (sum & 0xffff) + (sum >> 16);
     // Two folds of the sum of 32 words leave 16 bits.
     !(((folded & 0xffff) + (folded >> 16)) as u16)

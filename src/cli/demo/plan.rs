@@ -22,10 +22,8 @@ pub(super) const INNER_V4: [Ipv4Addr; 2] =
     [Ipv4Addr::new(10, 77, 0, 1), Ipv4Addr::new(10, 77, 0, 2)];
 
 /// The inner IPv6 addresses of host a and host b.
-pub(super) const INNER_V6: [Ipv6Addr; 2] = [
-    Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, 1),
-    Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, 2),
-];
+pub(super) const INNER_V6: [Ipv6Addr; 2] =
+    [Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, 1), Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, 2)];
 
 /// The UDP port of both daemons.
 const PORT: u16 = 51820;
@@ -40,10 +38,7 @@ impl Plan {
     /// Fresh keys.
     pub(super) fn new() -> Result<Self> {
         Ok(Self {
-            keys: [
-                PrivateKey::clamped(*random()?),
-                PrivateKey::clamped(*random()?),
-            ],
+            keys: [PrivateKey::clamped(*random()?), PrivateKey::clamped(*random()?)],
             preshared: PresharedKey::from(*random()?),
         })
     }

@@ -35,10 +35,7 @@ pub(super) struct Report {
 impl Report {
     /// A report with its heading printed.
     pub(super) fn new(json: bool) -> Result<Self> {
-        let report = Self {
-            json,
-            figures: Figures::default(),
-        };
+        let report = Self { json, figures: Figures::default() };
         report.print(
             "Two hosts, a and b, on this machine; a daemon in each; a tunnel between them.\n",
         )?;
@@ -86,10 +83,7 @@ impl Report {
 
     /// Shows the log of a daemon, for a person who looks for what went wrong.
     pub(super) fn log(&self, host: &str, log: &str) -> Result<()> {
-        writeln!(
-            io::stderr(),
-            "\n--- log of the daemon of host {host}\n{log}---"
-        )?;
+        writeln!(io::stderr(), "\n--- log of the daemon of host {host}\n{log}---")?;
         Ok(())
     }
 

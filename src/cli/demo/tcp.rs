@@ -114,10 +114,7 @@ fn receive(mut stream: TcpStream, watch: &Watch) -> Result<Transfer> {
             }
         }
     }
-    Ok(Transfer {
-        bytes,
-        took: began.elapsed(),
-    })
+    Ok(Transfer { bytes, took: began.elapsed() })
 }
 
 /// Sees that a stream moves: each part of it has [`BOUND`].

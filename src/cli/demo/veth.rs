@@ -24,15 +24,9 @@ pub(super) fn connect(a: &Host, b: &Host) -> Result<()> {
     a.run(move || {
         netlink(async |handle| {
             let pair = LinkVeth::new(CABLE, FAR_END).build();
-            handle
-                .link()
-                .add(pair)
-                .execute()
-                .await
-                .map_err(plain)
-                .context(
-                    "cannot make a veth pair: load its driver with `modprobe veth` (CONFIG_VETH)",
-                )?;
+            handle.link().add(pair).execute().await.map_err(plain).context(
+                "cannot make a veth pair: load its driver with `modprobe veth` (CONFIG_VETH)",
+            )?;
             let far_end = LinkUnspec::new_with_index(if_nametoindex(FAR_END)?)
                 .setns_by_fd(to.as_raw_fd())
                 .name(CABLE)
@@ -86,15 +80,12 @@ async fn bring_up(handle: &Handle, address: IpAddr) -> Result<()> {
 
 /// Does `work` with a netlink socket of this thread's namespace.
 fn netlink<T>(work: impl AsyncFnOnce(Handle) -> Result<T>) -> Result<T> {
-    tokio::runtime::Builder::new_current_thread()
-        .enable_io()
-        .build()?
-        .block_on(async {
-            let (connection, handle, _) =
-                rtnetlink::new_connection().context("cannot open a netlink socket")?;
-            tokio::spawn(connection);
-            work(handle).await
-        })
+    tokio::runtime::Builder::new_current_thread().enable_io().build()?.block_on(async {
+        let (connection, handle, _) =
+            rtnetlink::new_connection().context("cannot open a netlink socket")?;
+        tokio::spawn(connection);
+        work(handle).await
+    })
 }
 
 /// The kernel's own words, where it has any.

@@ -31,11 +31,7 @@ impl Watch {
         held.thread_block().context("cannot hold signals back")?;
         let signals = SignalFd::with_flags(&held, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)
             .context("cannot wait for signals")?;
-        Ok(Self {
-            signals,
-            held,
-            caught: AtomicI32::new(0),
-        })
+        Ok(Self { signals, held, caught: AtomicI32::new(0) })
     }
 
     /// The signal that came, if any did.

@@ -102,11 +102,7 @@ fn what_lacks_a_capability_names_it() {
 #[test]
 fn a_kernel_without_the_family_is_told_apart_from_a_failure() {
     let fatal = |source| {
-        OpenError::Fatal(UnderlayError::Socket {
-            action: "open the socket",
-            port: 1,
-            source,
-        })
+        OpenError::Fatal(UnderlayError::Socket { action: "open the socket", port: 1, source })
     };
     let error = without_family(io::Error::from(Errno::EAFNOSUPPORT), fatal);
     assert!(matches!(error, OpenError::Missing(_)));

@@ -16,12 +16,7 @@ struct Kernel<F> {
 
 impl<F: Fn(&Outgoing<'_>) -> Answer> Kernel<F> {
     fn new(answer: F) -> Self {
-        Self {
-            answer,
-            room: true,
-            waits: Cell::new(0),
-            taken: RefCell::default(),
-        }
+        Self { answer, room: true, waits: Cell::new(0), taken: RefCell::default() }
     }
 }
 
@@ -82,25 +77,14 @@ fn load(counter: &AtomicU64) -> u64 {
     counter.load(Ordering::Relaxed)
 }
 
-const RUN: Run = Run {
-    stride: 100,
-    count: 5,
-    last: 40,
-    ecn: Ecn::NotEct,
-};
+const RUN: Run = Run { stride: 100, count: 5, last: 40, ecn: Ecn::NotEct };
 
 /// The datagrams of a run, each filled with its number.
 fn datagrams(run: Run) -> Vec<Vec<u8>> {
     let size = |index| {
-        if index + 1 == run.count {
-            run.last
-        } else {
-            run.stride
-        }
+        if index + 1 == run.count { run.last } else { run.stride }
     };
-    (0..run.count)
-        .map(|index| vec![index as u8; size(index)])
-        .collect()
+    (0..run.count).map(|index| vec![index as u8; size(index)]).collect()
 }
 
 fn takes_all(outgoing: &Outgoing<'_>) -> Answer {
@@ -247,13 +231,11 @@ fn a_source_is_kept_while_no_route_works() {
 #[test]
 fn gso_and_source_refused_together_lose_nothing() {
     let bench = Bench::new(Some("192.0.2.9"));
-    let kernel = Kernel::new(
-        |outgoing: &Outgoing<'_>| match (outgoing.source, outgoing.segment) {
-            (Some(_), _) => Err(Errno::ENETUNREACH),
-            (_, Some(_)) => Err(Errno::EIO),
-            _ => takes_all(outgoing),
-        },
-    );
+    let kernel = Kernel::new(|outgoing: &Outgoing<'_>| match (outgoing.source, outgoing.segment) {
+        (Some(_), _) => Err(Errno::ENETUNREACH),
+        (_, Some(_)) => Err(Errno::EIO),
+        _ => takes_all(outgoing),
+    });
     let outcome = bench.deliver(&kernel, RUN);
     assert_eq!((outcome.sent, outcome.source_lost), (5, true));
     assert_eq!(kernel.taken.take(), datagrams(RUN));
@@ -360,12 +342,7 @@ fn one_bad_datagram_costs_no_other() {
 fn no_send_exceeds_the_kernels_count_of_segments() {
     // Linux before 6.9: all data and 48 bytes of headers within 64 times the segment size
     for stride in [1, 16, 32, 47, 48, 49, 1000] {
-        let run = Run {
-            stride,
-            count: 64,
-            last: stride,
-            ecn: Ecn::NotEct,
-        };
+        let run = Run { stride, count: 64, last: stride, ecn: Ecn::NotEct };
         let bench = Bench::new(None);
         let kernel = Kernel::new(|outgoing: &Outgoing<'_>| {
             if let Some(segment) = outgoing.segment {
