@@ -3,17 +3,22 @@
 use std::fmt;
 use std::io;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use futures_util::TryStreamExt;
 use ipnet::IpNet;
 use nix::errno::Errno;
 use rtnetlink::packet_route::address::{AddressHeaderFlags, AddressMessage};
 use rtnetlink::packet_route::link::LinkMessage;
-use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteScope};
+use rtnetlink::packet_route::route::{
+    RouteAddress, RouteAttribute, RouteMessage, RouteScope, RouteType,
+};
 use rtnetlink::{LinkUnspec, RouteMessageBuilder};
 
 use super::Tun;
+use super::error::LinkError;
 use super::netlink::{DeviceState, Netlink, io_error, is_one_of};
+use super::underlay::look_up;
 
 /// A device, as netlink sees it. It remembers what it changed.
 pub struct Link {
@@ -37,65 +42,6 @@ pub struct LinkSettings {
     pub routes: Vec<IpNet>,
     /// Number of the table for `routes`; `None` for the main table.
     pub table: Option<u32>,
-}
-
-/// Why the kernel's network settings could not be read or changed.
-#[derive(Debug, thiserror::Error)]
-pub enum LinkError {
-    /// No conversation with the kernel.
-    #[error("cannot talk to the kernel over netlink: {0}")]
-    Netlink(#[source] io::Error),
-    /// A change or question about the device failed.
-    #[error("{device}: {action} failed: {source}{hint}")]
-    Device {
-        /// Name of the device.
-        device: String,
-        /// What was tried, with its value.
-        action: String,
-        /// What the kernel said.
-        source: io::Error,
-        /// What to look at, if that is known.
-        hint: &'static str,
-    },
-    /// IPv6 needs an MTU of 1280 (RFC 8200 §5).
-    #[error("{device}: the address {address} needs an MTU of at least 1280, not {mtu}")]
-    MtuTooSmall {
-        /// Name of the device.
-        device: String,
-        /// The first IPv6 address.
-        address: IpNet,
-        /// The MTU wanted.
-        mtu: u32,
-    },
-    /// The route exists already, and leads elsewhere.
-    #[error(
-        "{device}: there is another route to {network} in table {table} already; remove that route, or have \
-         ours put in a table of its own"
-    )]
-    RouteTaken {
-        /// Name of the device.
-        device: String,
-        /// The network.
-        network: IpNet,
-        /// Number of the table.
-        table: u32,
-    },
-    /// No route leads to the address.
-    #[error("no route to {destination}: {source}")]
-    NoRoute {
-        /// The address.
-        destination: IpAddr,
-        /// What the kernel said.
-        source: io::Error,
-    },
-    /// The route could not be looked up.
-    #[error("looking up the route to {destination} failed: {source}")]
-    RouteLookup {
-        /// The address.
-        destination: IpAddr,
-        /// What the kernel said.
-        source: io::Error,
-    },
 }
 
 impl Link {
@@ -123,7 +69,7 @@ impl Link {
 
     /// Sets the MTU, adds the addresses, sets the device up and adds the routes. What is there already stays, and
     /// stays when this is undone. A network of one of the addresses needs no route in the main table: the kernel
-    /// makes it.
+    /// makes it. When this returns, the addresses answer.
     ///
     /// # Errors
     /// [`LinkError`] names what failed; what went well before is still there, and can be [undone](Self::undo).
@@ -138,6 +84,7 @@ impl Link {
         self.set(LinkUnspec::new_with_index(self.index).up().build())
             .await
             .map_err(|error| self.failed("setting it up", error))?;
+        self.settle(&settings.addresses).await;
         let table = settings.table.unwrap_or(MAIN_TABLE);
         for route in &settings.routes {
             let network = route.trunc();
@@ -267,6 +214,22 @@ impl Link {
         Ok(())
     }
 
+    /// Waits until the addresses answer: the kernel takes IPv6 addresses into use a moment after it has accepted
+    /// them (`addrconf_dad_work`). That it takes long is no reason to give up.
+    async fn settle(&self, addresses: &[IpNet]) {
+        let mut tries = 0;
+        for address in addresses.iter().filter(|address| address.addr().is_ipv6()) {
+            while tries < SETTLE_TRIES {
+                let route = look_up(&self.netlink, address.addr(), 0).await;
+                if route.is_ok_and(|route| route.header.kind == RouteType::Local) {
+                    break;
+                }
+                tries += 1;
+                tokio::time::sleep(SETTLE_PAUSE).await;
+            }
+        }
+    }
+
     /// Whether this route leads to this device already.
     async fn has_route(&self, network: IpNet, table: u32) -> io::Result<bool> {
         let mut all = RouteMessage::default();
@@ -376,6 +339,9 @@ fn hint(error: &io::Error) -> &'static str {
 /// Number of the main routing table.
 const MAIN_TABLE: u32 = 254;
 const IPV6_MIN_MTU: u32 = 1280;
+/// How long to wait for addresses to answer: 200 ms, of which few are ever needed.
+const SETTLE_TRIES: u32 = 100;
+const SETTLE_PAUSE: Duration = Duration::from_millis(2);
 /// What the kernel says of an address, a route or a device that is not there.
 const GONE: [Errno; 3] = [Errno::EADDRNOTAVAIL, Errno::ESRCH, Errno::ENODEV];
 

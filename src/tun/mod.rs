@@ -30,8 +30,8 @@ use nix::errno::Errno;
 use nix::net::if_::if_nametoindex;
 
 pub use coalesce::{Coalescer, Flushed, PacketWriter};
-pub use error::{TunError, TunFault};
-pub use link::{Link, LinkError, LinkSettings};
+pub use error::{LinkError, TunError, TunFault};
+pub use link::{Link, LinkSettings};
 pub use segment::{Malformed, TunPacket};
 pub use underlay::{UnderlayRoute, underlay_route};
 pub use virtio::{VIRTIO_HEADER, VirtioNetHdr};

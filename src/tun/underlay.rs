@@ -8,7 +8,7 @@ use nix::errno::Errno;
 use rtnetlink::RouteMessageBuilder;
 use rtnetlink::packet_route::route::{RouteAttribute, RouteMessage, RouteMetric};
 
-use super::link::LinkError;
+use super::error::LinkError;
 use super::netlink::{Netlink, io_error, is_one_of};
 
 /// The route that outer packets take.
@@ -61,7 +61,12 @@ pub async fn underlay_route(destination: IpAddr, fwmark: u32) -> Result<Underlay
     Ok(UnderlayRoute { mtu, index })
 }
 
-async fn look_up(netlink: &Netlink, destination: IpAddr, fwmark: u32) -> io::Result<RouteMessage> {
+/// The kernel's answer to `ip route get`.
+pub(super) async fn look_up(
+    netlink: &Netlink,
+    destination: IpAddr,
+    fwmark: u32,
+) -> io::Result<RouteMessage> {
     let bits = if destination.is_ipv4() { 32 } else { 128 };
     let mut query = RouteMessageBuilder::<IpAddr>::new()
         .destination_prefix(destination, bits)

@@ -1,6 +1,7 @@
 use super::*;
+use crate::tun::checksum::Sum;
 use crate::tun::tests::packets::{Fields, Recorder, lay_out};
-use crate::tun::virtio::VIRTIO_HEADER;
+use crate::tun::virtio::{GSO_TCPV4, NEEDS_CSUM, VIRTIO_HEADER, VirtioNetHdr};
 
 const ALL: Offloads = Offloads {
     tso: true,

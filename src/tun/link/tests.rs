@@ -1,6 +1,6 @@
 use std::os::fd::AsFd;
 
-use rtnetlink::packet_route::address::{AddressAttribute, AddressFlags};
+use rtnetlink::packet_route::address::AddressAttribute;
 use rtnetlink::packet_route::route::RouteMetric;
 
 use super::*;
@@ -30,17 +30,23 @@ async fn addresses(link: &Link) -> Vec<IpNet> {
     let mut messages = std::pin::pin!(request.execute());
     let mut found = Vec::new();
     while let Some(message) = messages.try_next().await.unwrap() {
-        for attribute in &message.attributes {
-            match attribute {
-                AddressAttribute::Address(address) if !is_link_local(*address) => {
-                    found.push(IpNet::new(*address, message.header.prefix_len).unwrap());
-                }
-                AddressAttribute::Flags(flags) => {
-                    assert!(!flags.contains(AddressFlags::Tentative), "waits for DAD");
-                }
-                _ => {}
-            }
+        let address = message
+            .attributes
+            .iter()
+            .find_map(|attribute| match attribute {
+                AddressAttribute::Address(address) => Some(*address),
+                _ => None,
+            });
+        let address = address.unwrap();
+        if is_link_local(address) {
+            continue;
         }
+        let tentative = AddressHeaderFlags::Tentative;
+        assert!(
+            !message.header.flags.contains(tentative),
+            "{address} waits for others"
+        );
+        found.push(IpNet::new(address, message.header.prefix_len).unwrap());
     }
     found.sort();
     found
@@ -61,6 +67,14 @@ fn a_device_gets_addresses_mtu_state_and_routes() {
                 addresses(&link).await,
                 nets(&["10.77.0.1/30", "fd77::1/64"])
             );
+            for address in settings(None).addresses {
+                let route = look_up(&link.netlink, address.addr(), 0).await.unwrap();
+                assert_eq!(
+                    route.header.kind,
+                    RouteType::Local,
+                    "{address} does not answer"
+                );
+            }
             let state = link.netlink.device(link.index).await.unwrap();
             assert_eq!(
                 state,

@@ -33,7 +33,7 @@ fn set_up(tun: &Tun) {
             .unwrap()
             .configure(&settings)
             .await
-            .unwrap()
+            .unwrap();
     });
 }
 

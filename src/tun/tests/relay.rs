@@ -42,7 +42,7 @@ fn open_end(host: u8, offload: bool) -> Arc<Tun> {
             .unwrap()
             .configure(&settings)
             .await
-            .unwrap()
+            .unwrap();
     });
     Arc::new(tun)
 }
