@@ -9,10 +9,7 @@ use std::ops::Range;
 
 use zerocopy::IntoBytes;
 
-use super::checksum::Sum;
-use super::flow::{Candidate, FlowKey, Verdict};
-use super::layout::{Family, IPV4_CHECKSUM, PSH, TCP_FLAGS, Transport, UDP_LENGTH, put};
-use super::virtio::{GSO_TCPV4, GSO_TCPV6, GSO_UDP_L4, NEEDS_CSUM, VirtioNetHdr};
+use super::flow::{Candidate, FlowKey, MAX_HEADERS, Verdict};
 use super::{Offloads, TunFault};
 use crate::wire::ip::IpHeader;
 
@@ -213,9 +210,11 @@ impl Coalescer {
     ) -> Extended {
         let item = &mut self.items[index];
         let head = self.segments[item.head].range.clone();
-        let (Some(candidate), Some(first), Some(packet)) =
-            (item.candidate.as_ref(), buffer.get(head), buffer.get(range.clone()))
-        else {
+        let (Some(candidate), Some(first), Some(packet)) = (
+            item.candidate.as_ref(),
+            buffer.get(head),
+            buffer.get(range.clone()),
+        ) else {
             return Extended::Refused;
         };
         if !candidate.continued_by(next, [first, packet], item.count, item.payload) {
@@ -230,11 +229,18 @@ impl Coalescer {
         let place = self.segments.len();
         self.segments[item.tail].next = Some(place);
         self.end = self.end.max(range.end);
-        self.segments.push(Segment { range: range.clone(), next: None });
+        self.segments.push(Segment {
+            range: range.clone(),
+            next: None,
+        });
         item.tail = place;
         item.count += 1;
         item.payload += next.payload;
-        if is_last || item.count == MAX_SEGMENTS { Extended::Closed } else { Extended::Open }
+        if is_last || item.count == MAX_SEGMENTS {
+            Extended::Closed
+        } else {
+            Extended::Open
+        }
     }
 
     fn add(&mut self, range: Range<usize>, candidate: Option<Candidate>) -> usize {
@@ -253,7 +259,11 @@ impl Coalescer {
     }
 
     fn find(&mut self, key: &FlowKey) -> Option<usize> {
-        if self.open.get(self.recent).is_some_and(|open| open.key == *key) {
+        if self
+            .open
+            .get(self.recent)
+            .is_some_and(|open| open.key == *key)
+        {
             return Some(self.recent);
         }
         self.recent = self.open.iter().position(|open| open.key == *key)?;
@@ -307,10 +317,10 @@ impl Coalescer {
     ) -> Result<(), TunFault> {
         let [first, last] =
             [item.head, item.tail].map(|place| &buffer[self.segments[place].range.clone()]);
-        let virtio = virtio_header(candidate);
+        let virtio = candidate.virtio_header();
         let mut headers = [0; MAX_HEADERS];
         let headers = &mut headers[..candidate.headers];
-        write_headers(candidate, [first, last], item.payload, headers);
+        candidate.write_headers([first, last], item.payload, headers);
 
         let mut gathered = [IoSlice::new(&[]); MAX_SEGMENTS + 2];
         gathered[0] = IoSlice::new(virtio.as_bytes());
@@ -354,55 +364,10 @@ enum Extended {
     Refused,
 }
 
-fn virtio_header(candidate: &Candidate) -> VirtioNetHdr {
-    let gso_type = match (candidate.transport, candidate.family) {
-        (Transport::Tcp, Family::V4) => GSO_TCPV4,
-        (Transport::Tcp, Family::V6) => GSO_TCPV6,
-        (Transport::Udp, _) => GSO_UDP_L4,
-    };
-    VirtioNetHdr {
-        flags: NEEDS_CSUM,
-        gso_type,
-        // The kernel allocates so many linear bytes (`tun_alloc_skb`): zero would mean all.
-        hdr_len: candidate.headers as u16,
-        gso_size: candidate.payload as u16,
-        csum_start: candidate.transport_at as u16,
-        csum_offset: candidate.transport.checksum() as u16,
-    }
-}
-
-/// The headers of the whole: of the first packet, with the lengths of all and the last one's PSH. The checksum
-/// field is left with the sum of the pseudo-header, as [`NEEDS_CSUM`] says.
-fn write_headers(candidate: &Candidate, [first, last]: [&[u8]; 2], payload: usize, out: &mut [u8]) {
-    out.copy_from_slice(&first[..candidate.headers]);
-    let total = candidate.headers + payload;
-    candidate.family.set_length(out, total);
-    if candidate.family == Family::V4 {
-        put(out, IPV4_CHECKSUM, [0; 2]);
-        let sum = Sum::default().bytes(&out[..candidate.transport_at]);
-        put(out, IPV4_CHECKSUM, sum.checksum());
-    }
-    let partial = candidate.pseudo_header(first, total).fold();
-    let transport = &mut out[candidate.transport_at..];
-    match candidate.transport {
-        Transport::Tcp => {
-            let flags = candidate.transport_at + TCP_FLAGS;
-            transport[TCP_FLAGS] |= last[flags] & PSH;
-        }
-        Transport::Udp => {
-            let len = (total - candidate.transport_at) as u16;
-            put(transport, UDP_LENGTH, len.to_be_bytes());
-        }
-    }
-    put(transport, candidate.transport.checksum(), partial);
-}
-
 /// Most segments of a superpacket: the limit for UDP before Linux 6.9.
 const MAX_SEGMENTS: usize = 64;
 /// Most flows that grow at a time. A batch is a few hundred packets; more flows than this have few each.
 const MAX_OPEN_FLOWS: usize = 64;
-/// Bytes of the largest headers: IPv6 without extensions, TCP with all options.
-const MAX_HEADERS: usize = 40 + 60;
 /// Packets that are pushed without an allocation: several receive buffers of 64 segments.
 const BATCH: usize = 1024;
 

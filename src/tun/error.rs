@@ -1,7 +1,9 @@
-//! What can go wrong with the device: while it is opened, for a person; while it runs, for the caller.
+//! What can go wrong with the device: while it is opened and set up, for a person; while it runs, for the caller.
 
 use std::io;
+use std::net::IpAddr;
 
+use ipnet::IpNet;
 use nix::errno::Errno;
 
 use super::segment::Malformed;
@@ -71,6 +73,65 @@ pub enum TunError {
         name: String,
         /// What was tried.
         action: &'static str,
+        /// What the kernel said.
+        source: io::Error,
+    },
+}
+
+/// Why the kernel's network settings could not be read or changed.
+#[derive(Debug, thiserror::Error)]
+pub enum LinkError {
+    /// No conversation with the kernel.
+    #[error("cannot talk to the kernel over netlink: {0}")]
+    Netlink(#[source] io::Error),
+    /// A change or question about the device failed.
+    #[error("{device}: {action} failed: {source}{hint}")]
+    Device {
+        /// Name of the device.
+        device: String,
+        /// What was tried, with its value.
+        action: String,
+        /// What the kernel said.
+        source: io::Error,
+        /// What to look at, if that is known.
+        hint: &'static str,
+    },
+    /// IPv6 needs an MTU of 1280 (RFC 8200 §5).
+    #[error("{device}: the address {address} needs an MTU of at least 1280, not {mtu}")]
+    MtuTooSmall {
+        /// Name of the device.
+        device: String,
+        /// The first IPv6 address.
+        address: IpNet,
+        /// The MTU wanted.
+        mtu: u32,
+    },
+    /// The route exists already, and leads elsewhere.
+    #[error(
+        "{device}: there is another route to {network} in table {table} already; remove that route, or have \
+         ours put in a table of its own"
+    )]
+    RouteTaken {
+        /// Name of the device.
+        device: String,
+        /// The network.
+        network: IpNet,
+        /// Number of the table.
+        table: u32,
+    },
+    /// No route leads to the address.
+    #[error("no route to {destination}: {source}")]
+    NoRoute {
+        /// The address.
+        destination: IpAddr,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// The route could not be looked up.
+    #[error("looking up the route to {destination} failed: {source}")]
+    RouteLookup {
+        /// The address.
+        destination: IpAddr,
         /// What the kernel said.
         source: io::Error,
     },

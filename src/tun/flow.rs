@@ -5,9 +5,10 @@ use std::net::IpAddr;
 use super::Offloads;
 use super::checksum::Sum;
 use super::layout::{
-    ACK, ECE, Family, IPV4_FRAGMENT, IPV4_ID, PSH, TCP_ACK, TCP_DATA_OFFSET, TCP_FLAGS,
-    TCP_SEQUENCE, TCP_URGENT, TCP_WINDOW, Transport, UDP_LENGTH, long_at, word_at,
+    ACK, ECE, Family, IPV4_CHECKSUM, IPV4_FRAGMENT, IPV4_ID, PSH, TCP_ACK, TCP_DATA_OFFSET,
+    TCP_FLAGS, TCP_SEQUENCE, TCP_URGENT, TCP_WINDOW, Transport, UDP_LENGTH, long_at, put, word_at,
 };
+use super::virtio::{GSO_TCPV4, GSO_TCPV6, GSO_UDP_L4, NEEDS_CSUM, VirtioNetHdr};
 use crate::wire::ip::{IPV4_HEADER, IpHeader};
 
 /// What keeps the order of its packets: one direction of one connection.
@@ -124,7 +125,10 @@ impl Verdict {
                 {
                     return Self::Seals(candidate.key);
                 }
-                Self::Candidate(Candidate { unsummed, ..candidate })
+                Self::Candidate(Candidate {
+                    unsummed,
+                    ..candidate
+                })
             }
         }
     }
@@ -188,7 +192,11 @@ impl Candidate {
             Family::V6 => true,
         };
         ip_fits
-            && (self.unsummed || self.pseudo_header(packet, packet.len()).bytes(transport).verify())
+            && (self.unsummed
+                || self
+                    .pseudo_header(packet, packet.len())
+                    .bytes(transport)
+                    .verify())
     }
 
     /// The sum of the pseudo-header of a packet with the addresses of `packet` and `total` bytes.
@@ -199,6 +207,48 @@ impl Candidate {
             self.transport.protocol(),
             len,
         )
+    }
+
+    /// The virtio header of a superpacket that starts with this packet.
+    pub(crate) fn virtio_header(&self) -> VirtioNetHdr {
+        let gso_type = match (self.transport, self.family) {
+            (Transport::Tcp, Family::V4) => GSO_TCPV4,
+            (Transport::Tcp, Family::V6) => GSO_TCPV6,
+            (Transport::Udp, _) => GSO_UDP_L4,
+        };
+        VirtioNetHdr {
+            flags: NEEDS_CSUM,
+            gso_type,
+            // The kernel allocates so many linear bytes (`tun_alloc_skb`): zero would mean all.
+            hdr_len: self.headers as u16,
+            gso_size: self.payload as u16,
+            csum_start: self.transport_at as u16,
+            csum_offset: self.transport.checksum() as u16,
+        }
+    }
+
+    /// The headers of the whole, with so many bytes of payload: of the first packet, with the lengths of all
+    /// and the last one's PSH. The checksum field is left with the sum of the pseudo-header, as
+    /// [`NEEDS_CSUM`] says.
+    pub(crate) fn write_headers(&self, [first, last]: [&[u8]; 2], payload: usize, out: &mut [u8]) {
+        out.copy_from_slice(&first[..self.headers]);
+        let total = self.headers + payload;
+        self.family.set_length(out, total);
+        if self.family == Family::V4 {
+            put(out, IPV4_CHECKSUM, [0; 2]);
+            let sum = Sum::default().bytes(&out[..self.transport_at]);
+            put(out, IPV4_CHECKSUM, sum.checksum());
+        }
+        let partial = self.pseudo_header(first, total).fold();
+        let transport = &mut out[self.transport_at..];
+        match self.transport {
+            Transport::Tcp => transport[TCP_FLAGS] |= last[self.transport_at + TCP_FLAGS] & PSH,
+            Transport::Udp => {
+                let len = (total - self.transport_at) as u16;
+                put(transport, UDP_LENGTH, len.to_be_bytes());
+            }
+        }
+        put(transport, self.transport.checksum(), partial);
     }
 }
 
@@ -214,10 +264,12 @@ impl FlowKey {
 }
 
 fn is_whole_and_without_options(packet: &[u8]) -> bool {
-    packet[0] == (0x40 | IPV4_HEADER as u8 / 4)
+    packet[0] == (0x40 | (IPV4_HEADER as u8 / 4))
         && word_at(packet, IPV4_FRAGMENT).is_some_and(|fragment| fragment & !IPV4_DF == 0)
 }
 
+/// Bytes of the largest headers: IPv6 without extensions, TCP with all options.
+pub(crate) const MAX_HEADERS: usize = 40 + 60;
 /// Most bytes of a superpacket: what the IPv4 length field can say.
 const MAX_PACKET: usize = 65_535;
 /// "Don't fragment", in the word with the fragment offset.

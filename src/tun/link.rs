@@ -3,17 +3,22 @@
 use std::fmt;
 use std::io;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use futures_util::TryStreamExt;
 use ipnet::IpNet;
 use nix::errno::Errno;
 use rtnetlink::packet_route::address::{AddressHeaderFlags, AddressMessage};
 use rtnetlink::packet_route::link::LinkMessage;
-use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteScope};
+use rtnetlink::packet_route::route::{
+    RouteAddress, RouteAttribute, RouteMessage, RouteScope, RouteType,
+};
 use rtnetlink::{LinkUnspec, RouteMessageBuilder};
 
 use super::Tun;
+use super::error::LinkError;
 use super::netlink::{DeviceState, Netlink, io_error, is_one_of};
+use super::underlay::look_up;
 
 /// A device, as netlink sees it. It remembers what it changed.
 pub struct Link {
@@ -37,65 +42,6 @@ pub struct LinkSettings {
     pub routes: Vec<IpNet>,
     /// Number of the table for `routes`; `None` for the main table.
     pub table: Option<u32>,
-}
-
-/// Why the kernel's network settings could not be read or changed.
-#[derive(Debug, thiserror::Error)]
-pub enum LinkError {
-    /// No conversation with the kernel.
-    #[error("cannot talk to the kernel over netlink: {0}")]
-    Netlink(#[source] io::Error),
-    /// A change or question about the device failed.
-    #[error("{device}: {action} failed: {source}{hint}")]
-    Device {
-        /// Name of the device.
-        device: String,
-        /// What was tried, with its value.
-        action: String,
-        /// What the kernel said.
-        source: io::Error,
-        /// What to look at, if that is known.
-        hint: &'static str,
-    },
-    /// IPv6 needs an MTU of 1280 (RFC 8200 §5).
-    #[error("{device}: the address {address} needs an MTU of at least 1280, not {mtu}")]
-    MtuTooSmall {
-        /// Name of the device.
-        device: String,
-        /// The first IPv6 address.
-        address: IpNet,
-        /// The MTU wanted.
-        mtu: u32,
-    },
-    /// The route exists already, and leads elsewhere.
-    #[error(
-        "{device}: there is another route to {network} in table {table} already; remove that route, or have \
-         ours put in a table of its own"
-    )]
-    RouteTaken {
-        /// Name of the device.
-        device: String,
-        /// The network.
-        network: IpNet,
-        /// Number of the table.
-        table: u32,
-    },
-    /// No route leads to the address.
-    #[error("no route to {destination}: {source}")]
-    NoRoute {
-        /// The address.
-        destination: IpAddr,
-        /// What the kernel said.
-        source: io::Error,
-    },
-    /// The route could not be looked up.
-    #[error("looking up the route to {destination} failed: {source}")]
-    RouteLookup {
-        /// The address.
-        destination: IpAddr,
-        /// What the kernel said.
-        source: io::Error,
-    },
 }
 
 impl Link {
@@ -123,7 +69,7 @@ impl Link {
 
     /// Sets the MTU, adds the addresses, sets the device up and adds the routes. What is there already stays, and
     /// stays when this is undone. A network of one of the addresses needs no route in the main table: the kernel
-    /// makes it.
+    /// makes it. When this returns, the addresses answer.
     ///
     /// # Errors
     /// [`LinkError`] names what failed; what went well before is still there, and can be [undone](Self::undo).
@@ -138,10 +84,14 @@ impl Link {
         self.set(LinkUnspec::new_with_index(self.index).up().build())
             .await
             .map_err(|error| self.failed("setting it up", error))?;
+        self.settle(&settings.addresses).await;
         let table = settings.table.unwrap_or(MAIN_TABLE);
         for route in &settings.routes {
             let network = route.trunc();
-            let connected = settings.addresses.iter().any(|address| address.trunc() == network);
+            let connected = settings
+                .addresses
+                .iter()
+                .any(|address| address.trunc() == network);
             if !(connected && table == MAIN_TABLE) {
                 self.add_route(network, table).await?;
             }
@@ -171,36 +121,59 @@ impl Link {
         let mut results = Vec::new();
         for (network, table) in std::mem::take(&mut self.routes).into_iter().rev() {
             let result = match self.route_message(network, table) {
-                Ok(message) => self.netlink.route().del(message).execute().await.map_err(io_error),
+                Ok(message) => self
+                    .netlink
+                    .route()
+                    .del(message)
+                    .execute()
+                    .await
+                    .map_err(io_error),
                 Err(error) => Err(error),
             };
             results.push(self.undone(format_args!("removing the route to {network}"), result));
         }
         for address in std::mem::take(&mut self.addresses).into_iter().rev() {
             let message = self.address_message(address);
-            let result = self.netlink.address().del(message).execute().await.map_err(io_error);
+            let result = self
+                .netlink
+                .address()
+                .del(message)
+                .execute()
+                .await
+                .map_err(io_error);
             results.push(self.undone(format_args!("removing the address {address}"), result));
         }
         let message = LinkUnspec::new_with_index(self.index).mtu(found.mtu);
-        let message = if found.up { message.up() } else { message.down() };
+        let message = if found.up {
+            message.up()
+        } else {
+            message.down()
+        };
         let result = self.set(message.build()).await;
         results.push(self.undone("restoring MTU and state", result));
         results.into_iter().collect()
     }
 
     fn check(&self, settings: &LinkSettings) -> Result<(), LinkError> {
-        let v6 = settings.addresses.iter().find(|address| address.addr().is_ipv6());
+        let v6 = settings
+            .addresses
+            .iter()
+            .find(|address| address.addr().is_ipv6());
         match (settings.mtu, v6) {
-            (Some(mtu), Some(address)) if mtu < IPV6_MIN_MTU => {
-                Err(LinkError::MtuTooSmall { device: self.device.clone(), address: *address, mtu })
-            }
+            (Some(mtu), Some(address)) if mtu < IPV6_MIN_MTU => Err(LinkError::MtuTooSmall {
+                device: self.device.clone(),
+                address: *address,
+                mtu,
+            }),
             _ => Ok(()),
         }
     }
 
     async fn add_address(&mut self, address: IpNet) -> Result<(), LinkError> {
         let mut request =
-            self.netlink.address().add(self.index, address.addr(), address.prefix_len());
+            self.netlink
+                .address()
+                .add(self.index, address.addr(), address.prefix_len());
         *request.message_mut() = self.address_message(address);
         match request.execute().await.map_err(io_error) {
             Ok(()) => self.addresses.push(address),
@@ -214,9 +187,17 @@ impl Link {
 
     async fn add_route(&mut self, network: IpNet, table: u32) -> Result<(), LinkError> {
         let action = format_args!("adding the route to {network} in table {table}");
-        let message =
-            self.route_message(network, table).map_err(|error| self.failed(action, error))?;
-        match self.netlink.route().add(message).execute().await.map_err(io_error) {
+        let message = self
+            .route_message(network, table)
+            .map_err(|error| self.failed(action, error))?;
+        match self
+            .netlink
+            .route()
+            .add(message)
+            .execute()
+            .await
+            .map_err(io_error)
+        {
             Ok(()) => self.routes.push((network, table)),
             Err(error) if is_one_of(&error, &[Errno::EEXIST]) => {
                 let ours = self.has_route(network, table).await;
@@ -233,6 +214,22 @@ impl Link {
         Ok(())
     }
 
+    /// Waits until the addresses answer: the kernel takes IPv6 addresses into use a moment after it has accepted
+    /// them (`addrconf_dad_work`). That it takes long is no reason to give up.
+    async fn settle(&self, addresses: &[IpNet]) {
+        let mut tries = 0;
+        for address in addresses.iter().filter(|address| address.addr().is_ipv6()) {
+            while tries < SETTLE_TRIES {
+                let route = look_up(&self.netlink, address.addr(), 0).await;
+                if route.is_ok_and(|route| route.header.kind == RouteType::Local) {
+                    break;
+                }
+                tries += 1;
+                tokio::time::sleep(SETTLE_PAUSE).await;
+            }
+        }
+    }
+
     /// Whether this route leads to this device already.
     async fn has_route(&self, network: IpNet, table: u32) -> io::Result<bool> {
         let mut all = RouteMessage::default();
@@ -247,12 +244,19 @@ impl Link {
     }
 
     async fn set(&self, message: LinkMessage) -> io::Result<()> {
-        self.netlink.link().set(message).execute().await.map_err(io_error)
+        self.netlink
+            .link()
+            .set(message)
+            .execute()
+            .await
+            .map_err(io_error)
     }
 
     fn address_message(&self, address: IpNet) -> AddressMessage {
         let mut request =
-            self.netlink.address().add(self.index, address.addr(), address.prefix_len());
+            self.netlink
+                .address()
+                .add(self.index, address.addr(), address.prefix_len());
         let message = request.message_mut();
         if address.addr().is_ipv6() {
             // On a link with one other end nobody else can have the address: no waiting for an answer.
@@ -265,7 +269,11 @@ impl Link {
         let builder = RouteMessageBuilder::<IpAddr>::new()
             .destination_prefix(network.addr(), network.prefix_len())
             .map_err(io::Error::other)?;
-        Ok(builder.output_interface(self.index).scope(RouteScope::Link).table_id(table).build())
+        Ok(builder
+            .output_interface(self.index)
+            .scope(RouteScope::Link)
+            .table_id(table)
+            .build())
     }
 
     fn failed(&self, action: impl fmt::Display, source: io::Error) -> LinkError {
@@ -331,6 +339,9 @@ fn hint(error: &io::Error) -> &'static str {
 /// Number of the main routing table.
 const MAIN_TABLE: u32 = 254;
 const IPV6_MIN_MTU: u32 = 1280;
+/// How long to wait for addresses to answer: 200 ms, of which few are ever needed.
+const SETTLE_TRIES: u32 = 100;
+const SETTLE_PAUSE: Duration = Duration::from_millis(2);
 /// What the kernel says of an address, a route or a device that is not there.
 const GONE: [Errno; 3] = [Errno::EADDRNOTAVAIL, Errno::ESRCH, Errno::ENODEV];
 

@@ -30,8 +30,8 @@ use nix::errno::Errno;
 use nix::net::if_::if_nametoindex;
 
 pub use coalesce::{Coalescer, Flushed, PacketWriter};
-pub use error::{TunError, TunFault};
-pub use link::{Link, LinkError, LinkSettings};
+pub use error::{LinkError, TunError, TunFault};
+pub use link::{Link, LinkSettings};
 pub use segment::{Malformed, TunPacket};
 pub use underlay::{UnderlayRoute, underlay_route};
 pub use virtio::{VIRTIO_HEADER, VirtioNetHdr};
@@ -138,8 +138,9 @@ impl Tun {
                 Err(error) => return Err(error.into()),
             }
         };
-        let (header, packet) =
-            buffer.bytes[..len].split_at_mut_checked(VIRTIO_HEADER).ok_or(Malformed::Short)?;
+        let (header, packet) = buffer.bytes[..len]
+            .split_at_mut_checked(VIRTIO_HEADER)
+            .ok_or(Malformed::Short)?;
         let header = VirtioNetHdr::parse(header).ok_or(Malformed::Short)?;
         Ok(Some(TunPacket::parse(&header, packet)?))
     }
@@ -149,7 +150,8 @@ impl Tun {
     /// # Errors
     /// [`TunFault`]; the packet is lost.
     pub fn write(&self, packet: &[u8]) -> Result<(), TunFault> {
-        self.write_slices(&[IoSlice::new(&PLAIN), IoSlice::new(packet)]).map_err(TunFault::from)
+        self.write_slices(&[IoSlice::new(&PLAIN), IoSlice::new(packet)])
+            .map_err(TunFault::from)
     }
 
     /// Writes one superpacket in a single call: its virtio header, the headers of all segments, the payloads.
@@ -212,7 +214,10 @@ impl PacketWriter for &Tun {
 
 impl Offloads {
     /// Packets one by one.
-    pub const NONE: Self = Self { tso: false, uso: false };
+    pub const NONE: Self = Self {
+        tso: false,
+        uso: false,
+    };
 
     fn cover(self, transport: Transport) -> bool {
         match transport {
@@ -226,7 +231,9 @@ impl ReadBuffer {
     /// A buffer that any packet fits in.
     #[must_use]
     pub fn new() -> Self {
-        Self { bytes: vec![0; READ_BUFFER].into_boxed_slice() }
+        Self {
+            bytes: vec![0; READ_BUFFER].into_boxed_slice(),
+        }
     }
 }
 

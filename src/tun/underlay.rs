@@ -8,7 +8,7 @@ use nix::errno::Errno;
 use rtnetlink::RouteMessageBuilder;
 use rtnetlink::packet_route::route::{RouteAttribute, RouteMessage, RouteMetric};
 
-use super::link::LinkError;
+use super::error::LinkError;
 use super::netlink::{Netlink, io_error, is_one_of};
 
 /// The route that outer packets take.
@@ -29,13 +29,21 @@ pub async fn underlay_route(destination: IpAddr, fwmark: u32) -> Result<Underlay
     let destination = destination.to_canonical();
     let failed = |source: io::Error| {
         if is_one_of(&source, &NO_WAY) {
-            LinkError::NoRoute { destination, source }
+            LinkError::NoRoute {
+                destination,
+                source,
+            }
         } else {
-            LinkError::RouteLookup { destination, source }
+            LinkError::RouteLookup {
+                destination,
+                source,
+            }
         }
     };
     let netlink = Netlink::connect().map_err(LinkError::Netlink)?;
-    let route = look_up(&netlink, destination, fwmark).await.map_err(failed)?;
+    let route = look_up(&netlink, destination, fwmark)
+        .await
+        .map_err(failed)?;
     let index = find(&route, |attribute| match attribute {
         RouteAttribute::Oif(index) => Some(*index),
         _ => None,
@@ -53,7 +61,12 @@ pub async fn underlay_route(destination: IpAddr, fwmark: u32) -> Result<Underlay
     Ok(UnderlayRoute { mtu, index })
 }
 
-async fn look_up(netlink: &Netlink, destination: IpAddr, fwmark: u32) -> io::Result<RouteMessage> {
+/// The kernel's answer to `ip route get`.
+pub(super) async fn look_up(
+    netlink: &Netlink,
+    destination: IpAddr,
+    fwmark: u32,
+) -> io::Result<RouteMessage> {
     let bits = if destination.is_ipv4() { 32 } else { 128 };
     let mut query = RouteMessageBuilder::<IpAddr>::new()
         .destination_prefix(destination, bits)
@@ -78,4 +91,9 @@ fn mtu_among(metrics: &[RouteMetric]) -> Option<u32> {
 }
 
 /// What the kernel says when no route leads there.
-const NO_WAY: [Errno; 4] = [Errno::ENETUNREACH, Errno::EHOSTUNREACH, Errno::EACCES, Errno::EINVAL];
+const NO_WAY: [Errno; 4] = [
+    Errno::ENETUNREACH,
+    Errno::EHOSTUNREACH,
+    Errno::EACCES,
+    Errno::EINVAL,
+];

@@ -8,9 +8,9 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 )]
 #[repr(C)]
 pub struct VirtioNetHdr {
-    /// [`NEEDS_CSUM`] or nothing.
+    /// `NEEDS_CSUM` or nothing.
     pub flags: u8,
-    /// One of the `GSO_` constants, perhaps with [`GSO_ECN`].
+    /// One of the `GSO_` constants, perhaps with `GSO_ECN`.
     pub gso_type: u8,
     /// Bytes of all headers, as far as the writer knows: a hint, wrong for forwarded packets.
     pub hdr_len: u16,
