@@ -100,8 +100,8 @@ impl Underlay {
         &self.counters
     }
 
-    /// Sends one datagram with `tos` as the whole outer TOS or traffic class byte. Waits at most 100 ms
-    /// for room in the send buffer.
+    /// Sends one datagram with `tos` as the whole outer TOS or traffic class byte. Waits for room
+    /// in a full send buffer, 100 ms at a time, and gives up if there is still none.
     pub fn send(&self, endpoint: &Endpoint, datagram: &[u8], tos: u8) -> SendOutcome {
         let run = Run::single(datagram.len(), Ecn::from_tos(tos));
         self.dispatch(*endpoint, run, datagram, tos)
