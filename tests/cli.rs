@@ -2,8 +2,6 @@
 
 mod common;
 
-#[path = "cli/config_errors.rs"]
-mod config_errors;
 #[path = "cli/files.rs"]
 mod files;
 #[path = "cli/host.rs"]
@@ -12,3 +10,9 @@ mod host;
 mod keys;
 #[path = "cli/manners.rs"]
 mod manners;
+#[path = "cli/secrets.rs"]
+mod secrets;
+#[path = "cli/values.rs"]
+mod values;
+#[path = "cli/whole_file.rs"]
+mod whole_file;

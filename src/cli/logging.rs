@@ -4,7 +4,7 @@
 //! level as a word, and colours if it is a terminal.
 
 use std::env;
-use std::fmt::{self, Write};
+use std::fmt;
 use std::io::{self, IsTerminal};
 
 use nix::sys::stat::fstat;

@@ -52,7 +52,7 @@ fn a_mistake_in_the_command_line_is_exit_code_2() {
             "{arguments:?}"
         );
         assert!(
-            answer.stderr.contains("Usage: tunneld"),
+            answer.stderr.contains("--help") || answer.stderr.contains("Usage: tunneld"),
             "{}",
             answer.stderr
         );
