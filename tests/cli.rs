@@ -1,5 +1,10 @@
 //! The real binary: its exit codes, its messages, its keys, and the files that go with it.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "also in what the tests share, a panic is a failed test"
+)]
+
 mod common;
 
 #[path = "cli/files.rs"]

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 pub struct ConfigError {
     file: PathBuf,
     place: Option<Place>,
-    fault: Fault,
+    fault: Box<Fault>,
 }
 
 /// A line and a column, both counted from 1; columns count characters.
@@ -38,7 +38,7 @@ impl ConfigError {
         Self {
             file: file.to_owned(),
             place: fault.at.map(|at| Place::of(text, at)),
-            fault,
+            fault: Box::new(fault),
         }
     }
 
