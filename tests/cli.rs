@@ -1,9 +1,9 @@
 //! The real binary: its exit codes, its messages, its keys, and the files that go with it.
 
+#![allow(clippy::unwrap_used, reason = "also in what the tests share, a panic is a failed test")]
+
 mod common;
 
-#[path = "cli/config_errors.rs"]
-mod config_errors;
 #[path = "cli/files.rs"]
 mod files;
 #[path = "cli/host.rs"]
@@ -12,3 +12,9 @@ mod host;
 mod keys;
 #[path = "cli/manners.rs"]
 mod manners;
+#[path = "cli/secrets.rs"]
+mod secrets;
+#[path = "cli/values.rs"]
+mod values;
+#[path = "cli/whole_file.rs"]
+mod whole_file;

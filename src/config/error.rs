@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 pub struct ConfigError {
     file: PathBuf,
     place: Option<Place>,
-    fault: Fault,
+    fault: Box<Fault>,
 }
 
 /// A line and a column, both counted from 1; columns count characters.
@@ -35,7 +35,11 @@ pub(super) struct Fault {
 
 impl ConfigError {
     pub(super) fn new(file: &Path, text: &str, fault: Fault) -> Self {
-        Self { file: file.to_owned(), place: fault.at.map(|at| Place::of(text, at)), fault }
+        Self {
+            file: file.to_owned(),
+            place: fault.at.map(|at| Place::of(text, at)),
+            fault: Box::new(fault),
+        }
     }
 
     /// Where in the file; `None` if the whole file is meant.

@@ -135,7 +135,7 @@ fn take_section<'i>(
         toml::de::DeValue::Table(table) => Ok((at, table)),
         _ => Err(Fault {
             at: Some(at),
-            key: Some(section.to_owned()),
+            key: Some(format!("[{section}]")),
             problem: "is not a section".to_owned(),
             accepted: format!("[{section}] once, on its own line"),
         }),
@@ -173,17 +173,18 @@ fn refuse_unknown(
     let word = unknown.get_ref();
     let elsewhere = SECTIONS
         .into_iter()
-        .find(|(other, others)| *other != section && suggest::closest(word, others).is_some());
-    let accepted = match (suggest::closest(word, keys), elsewhere) {
-        (Some(key), _) => format!("did you mean {key}?"),
-        (None, Some((other, _))) => format!("a key like this only under [{other}]"),
-        (None, None) => keys.join(", "),
+        .filter(|(other, _)| *other != section)
+        .find_map(|(other, keys)| Some((suggest::closest(word, keys)?, other)));
+    let problem = match (suggest::closest(word, keys), elsewhere) {
+        (Some(key), _) => format!("is not a key; perhaps {key} is meant"),
+        (None, Some((key, other))) => format!("is not a key; {key} belongs under [{other}]"),
+        (None, None) => "is not a key".to_owned(),
     };
     Err(Fault {
         at: Some(unknown.span().start),
         key: Some(format!("[{section}] {}", suggest::quoted(word))),
-        problem: "is not a key".to_owned(),
-        accepted,
+        problem,
+        accepted: keys.join(", "),
     })
 }
 

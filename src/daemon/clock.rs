@@ -28,7 +28,8 @@ pub(crate) fn now() -> Now {
 fn read(clock: ClockId) -> Duration {
     let time = clock_gettime(clock).expect("Linux has had this clock since 2.6.39");
     // Before 1970 is 1970: timestamps grow from there all the same.
-    Duration::try_from(time).unwrap_or_default()
+    let seconds = u64::try_from(time.tv_sec()).unwrap_or(0);
+    Duration::new(seconds, u32::try_from(time.tv_nsec()).unwrap_or(0))
 }
 
 /// Wakes at a moment of the boot clock.

@@ -101,7 +101,7 @@ impl InboundThread<'_> {
                     }
                 }
                 Err(reason) => {
-                    tracing::trace!(from = %batch.endpoint, reason = reason.name(), "discarded")
+                    tracing::trace!(from = %batch.endpoint, reason = reason.name(), "discarded");
                 }
             }
             start = end;

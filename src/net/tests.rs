@@ -117,10 +117,7 @@ fn in_own_network(test: &str, check: fn()) {
 
 /// Sets the loopback interface up, with an MTU, perhaps with one more address.
 fn raise_loopback(mtu: u32, address: Option<&str>) {
-    let runtime = { tokio::runtime::Builder::new_current_thread() }
-        .enable_all()
-        .build()
-        .unwrap();
+    let runtime = { tokio::runtime::Builder::new_current_thread() }.enable_all().build().unwrap();
     runtime.block_on(async {
         let (connection, handle, _) = rtnetlink::new_connection().unwrap();
         tokio::spawn(connection);

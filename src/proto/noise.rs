@@ -95,7 +95,7 @@ impl Identity {
         // s
         let static_key = state.seal(&key, self.public_key.as_bytes());
         // ss
-        let key = state.mix_key(&**self.static_static.as_ref()?);
+        let key = state.mix_key(self.static_static.as_ref()?);
         // {t}
         let timestamp = state.seal(&key, timestamp);
         let message = Initiation {
@@ -129,7 +129,7 @@ impl Identity {
         }
         // ss
         let product = self.static_static.as_ref().ok_or(Discard::LowOrderKey)?;
-        let key = state.mix_key(&**product);
+        let key = state.mix_key(product);
         // {t}
         let timestamp =
             state.open(&key, message.timestamp).ok_or(Discard::InitiationNotAuthentic)?;

@@ -210,11 +210,9 @@ impl Coalescer {
     ) -> Extended {
         let item = &mut self.items[index];
         let head = self.segments[item.head].range.clone();
-        let (Some(candidate), Some(first), Some(packet)) = (
-            item.candidate.as_ref(),
-            buffer.get(head),
-            buffer.get(range.clone()),
-        ) else {
+        let (Some(candidate), Some(first), Some(packet)) =
+            (item.candidate.as_ref(), buffer.get(head), buffer.get(range.clone()))
+        else {
             return Extended::Refused;
         };
         if !candidate.continued_by(next, [first, packet], item.count, item.payload) {
@@ -229,18 +227,11 @@ impl Coalescer {
         let place = self.segments.len();
         self.segments[item.tail].next = Some(place);
         self.end = self.end.max(range.end);
-        self.segments.push(Segment {
-            range: range.clone(),
-            next: None,
-        });
+        self.segments.push(Segment { range: range.clone(), next: None });
         item.tail = place;
         item.count += 1;
         item.payload += next.payload;
-        if is_last || item.count == MAX_SEGMENTS {
-            Extended::Closed
-        } else {
-            Extended::Open
-        }
+        if is_last || item.count == MAX_SEGMENTS { Extended::Closed } else { Extended::Open }
     }
 
     fn add(&mut self, range: Range<usize>, candidate: Option<Candidate>) -> usize {
@@ -259,11 +250,7 @@ impl Coalescer {
     }
 
     fn find(&mut self, key: &FlowKey) -> Option<usize> {
-        if self
-            .open
-            .get(self.recent)
-            .is_some_and(|open| open.key == *key)
-        {
+        if self.open.get(self.recent).is_some_and(|open| open.key == *key) {
             return Some(self.recent);
         }
         self.recent = self.open.iter().position(|open| open.key == *key)?;

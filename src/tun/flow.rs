@@ -125,10 +125,7 @@ impl Verdict {
                 {
                     return Self::Seals(candidate.key);
                 }
-                Self::Candidate(Candidate {
-                    unsummed,
-                    ..candidate
-                })
+                Self::Candidate(Candidate { unsummed, ..candidate })
             }
         }
     }
@@ -192,11 +189,7 @@ impl Candidate {
             Family::V6 => true,
         };
         ip_fits
-            && (self.unsummed
-                || self
-                    .pseudo_header(packet, packet.len())
-                    .bytes(transport)
-                    .verify())
+            && (self.unsummed || self.pseudo_header(packet, packet.len()).bytes(transport).verify())
     }
 
     /// The sum of the pseudo-header of a packet with the addresses of `packet` and `total` bytes.

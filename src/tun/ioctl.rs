@@ -12,16 +12,10 @@ use nix::libc::{c_int, c_short, c_ulong};
 /// Makes the descriptor a queue of the device `name`, which is created if there is none; returns the name that
 /// the kernel gave it.
 pub(super) fn attach(device: BorrowedFd<'_>, name: &str, flags: c_int) -> nix::Result<String> {
-    let mut request = IfReq {
-        name: [0; IFNAMSIZ],
-        flags: flags as c_short,
-        unused: [0; 22],
-    };
+    let mut request = IfReq { name: [0; IFNAMSIZ], flags: flags as c_short, unused: [0; 22] };
     let bytes = name.as_bytes();
     let place = request.name[..IFNAMSIZ - 1].get_mut(..bytes.len());
-    place
-        .ok_or(nix::Error::ENAMETOOLONG)?
-        .copy_from_slice(bytes);
+    place.ok_or(nix::Error::ENAMETOOLONG)?.copy_from_slice(bytes);
     // SAFETY: the descriptor is borrowed, thus open. `request` has the size and layout of `struct ifreq`,
     // which is what TUNSETIFF reads and writes.
     unsafe { raw::set_iff(device.as_raw_fd(), &raw mut request) }?;

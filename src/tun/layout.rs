@@ -120,18 +120,12 @@ pub(crate) fn put<const N: usize>(bytes: &mut [u8], at: usize, field: [u8; N]) {
 
 /// The 16-bit field at offset `at`.
 pub(crate) fn word_at(bytes: &[u8], at: usize) -> Option<u16> {
-    bytes
-        .get(at..)?
-        .first_chunk()
-        .map(|field| u16::from_be_bytes(*field))
+    bytes.get(at..)?.first_chunk().map(|field| u16::from_be_bytes(*field))
 }
 
 /// The 32-bit field at offset `at`.
 pub(crate) fn long_at(bytes: &[u8], at: usize) -> Option<u32> {
-    bytes
-        .get(at..)?
-        .first_chunk()
-        .map(|field| u32::from_be_bytes(*field))
+    bytes.get(at..)?.first_chunk().map(|field| u32::from_be_bytes(*field))
 }
 
 /// IPv4: bytes of the whole packet.

@@ -88,10 +88,7 @@ impl Link {
         let table = settings.table.unwrap_or(MAIN_TABLE);
         for route in &settings.routes {
             let network = route.trunc();
-            let connected = settings
-                .addresses
-                .iter()
-                .any(|address| address.trunc() == network);
+            let connected = settings.addresses.iter().any(|address| address.trunc() == network);
             if !(connected && table == MAIN_TABLE) {
                 self.add_route(network, table).await?;
             }
@@ -121,59 +118,36 @@ impl Link {
         let mut results = Vec::new();
         for (network, table) in std::mem::take(&mut self.routes).into_iter().rev() {
             let result = match self.route_message(network, table) {
-                Ok(message) => self
-                    .netlink
-                    .route()
-                    .del(message)
-                    .execute()
-                    .await
-                    .map_err(io_error),
+                Ok(message) => self.netlink.route().del(message).execute().await.map_err(io_error),
                 Err(error) => Err(error),
             };
             results.push(self.undone(format_args!("removing the route to {network}"), result));
         }
         for address in std::mem::take(&mut self.addresses).into_iter().rev() {
             let message = self.address_message(address);
-            let result = self
-                .netlink
-                .address()
-                .del(message)
-                .execute()
-                .await
-                .map_err(io_error);
+            let result = self.netlink.address().del(message).execute().await.map_err(io_error);
             results.push(self.undone(format_args!("removing the address {address}"), result));
         }
         let message = LinkUnspec::new_with_index(self.index).mtu(found.mtu);
-        let message = if found.up {
-            message.up()
-        } else {
-            message.down()
-        };
+        let message = if found.up { message.up() } else { message.down() };
         let result = self.set(message.build()).await;
         results.push(self.undone("restoring MTU and state", result));
         results.into_iter().collect()
     }
 
     fn check(&self, settings: &LinkSettings) -> Result<(), LinkError> {
-        let v6 = settings
-            .addresses
-            .iter()
-            .find(|address| address.addr().is_ipv6());
+        let v6 = settings.addresses.iter().find(|address| address.addr().is_ipv6());
         match (settings.mtu, v6) {
-            (Some(mtu), Some(address)) if mtu < IPV6_MIN_MTU => Err(LinkError::MtuTooSmall {
-                device: self.device.clone(),
-                address: *address,
-                mtu,
-            }),
+            (Some(mtu), Some(address)) if mtu < IPV6_MIN_MTU => {
+                Err(LinkError::MtuTooSmall { device: self.device.clone(), address: *address, mtu })
+            }
             _ => Ok(()),
         }
     }
 
     async fn add_address(&mut self, address: IpNet) -> Result<(), LinkError> {
         let mut request =
-            self.netlink
-                .address()
-                .add(self.index, address.addr(), address.prefix_len());
+            self.netlink.address().add(self.index, address.addr(), address.prefix_len());
         *request.message_mut() = self.address_message(address);
         match request.execute().await.map_err(io_error) {
             Ok(()) => self.addresses.push(address),
@@ -187,17 +161,9 @@ impl Link {
 
     async fn add_route(&mut self, network: IpNet, table: u32) -> Result<(), LinkError> {
         let action = format_args!("adding the route to {network} in table {table}");
-        let message = self
-            .route_message(network, table)
-            .map_err(|error| self.failed(action, error))?;
-        match self
-            .netlink
-            .route()
-            .add(message)
-            .execute()
-            .await
-            .map_err(io_error)
-        {
+        let message =
+            self.route_message(network, table).map_err(|error| self.failed(action, error))?;
+        match self.netlink.route().add(message).execute().await.map_err(io_error) {
             Ok(()) => self.routes.push((network, table)),
             Err(error) if is_one_of(&error, &[Errno::EEXIST]) => {
                 let ours = self.has_route(network, table).await;
@@ -244,19 +210,12 @@ impl Link {
     }
 
     async fn set(&self, message: LinkMessage) -> io::Result<()> {
-        self.netlink
-            .link()
-            .set(message)
-            .execute()
-            .await
-            .map_err(io_error)
+        self.netlink.link().set(message).execute().await.map_err(io_error)
     }
 
     fn address_message(&self, address: IpNet) -> AddressMessage {
         let mut request =
-            self.netlink
-                .address()
-                .add(self.index, address.addr(), address.prefix_len());
+            self.netlink.address().add(self.index, address.addr(), address.prefix_len());
         let message = request.message_mut();
         if address.addr().is_ipv6() {
             // On a link with one other end nobody else can have the address: no waiting for an answer.
@@ -269,11 +228,7 @@ impl Link {
         let builder = RouteMessageBuilder::<IpAddr>::new()
             .destination_prefix(network.addr(), network.prefix_len())
             .map_err(io::Error::other)?;
-        Ok(builder
-            .output_interface(self.index)
-            .scope(RouteScope::Link)
-            .table_id(table)
-            .build())
+        Ok(builder.output_interface(self.index).scope(RouteScope::Link).table_id(table).build())
     }
 
     fn failed(&self, action: impl fmt::Display, source: io::Error) -> LinkError {

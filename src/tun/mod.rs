@@ -138,9 +138,8 @@ impl Tun {
                 Err(error) => return Err(error.into()),
             }
         };
-        let (header, packet) = buffer.bytes[..len]
-            .split_at_mut_checked(VIRTIO_HEADER)
-            .ok_or(Malformed::Short)?;
+        let (header, packet) =
+            buffer.bytes[..len].split_at_mut_checked(VIRTIO_HEADER).ok_or(Malformed::Short)?;
         let header = VirtioNetHdr::parse(header).ok_or(Malformed::Short)?;
         Ok(Some(TunPacket::parse(&header, packet)?))
     }
@@ -150,8 +149,7 @@ impl Tun {
     /// # Errors
     /// [`TunFault`]; the packet is lost.
     pub fn write(&self, packet: &[u8]) -> Result<(), TunFault> {
-        self.write_slices(&[IoSlice::new(&PLAIN), IoSlice::new(packet)])
-            .map_err(TunFault::from)
+        self.write_slices(&[IoSlice::new(&PLAIN), IoSlice::new(packet)]).map_err(TunFault::from)
     }
 
     /// Writes one superpacket in a single call: its virtio header, the headers of all segments, the payloads.
@@ -214,10 +212,7 @@ impl PacketWriter for &Tun {
 
 impl Offloads {
     /// Packets one by one.
-    pub const NONE: Self = Self {
-        tso: false,
-        uso: false,
-    };
+    pub const NONE: Self = Self { tso: false, uso: false };
 
     fn cover(self, transport: Transport) -> bool {
         match transport {
@@ -231,9 +226,7 @@ impl ReadBuffer {
     /// A buffer that any packet fits in.
     #[must_use]
     pub fn new() -> Self {
-        Self {
-            bytes: vec![0; READ_BUFFER].into_boxed_slice(),
-        }
+        Self { bytes: vec![0; READ_BUFFER].into_boxed_slice() }
     }
 }
 

@@ -21,10 +21,7 @@ impl Netlink {
     pub(super) fn connect() -> io::Result<Self> {
         let (connection, handle, _) = rtnetlink::new_connection()?;
         let conversation = tokio::spawn(connection);
-        Ok(Self {
-            handle,
-            conversation,
-        })
+        Ok(Self { handle, conversation })
     }
 
     /// MTU and state of a device.
@@ -62,13 +59,10 @@ pub(super) struct DeviceState {
 
 impl DeviceState {
     fn of(message: &LinkMessage) -> Option<Self> {
-        let mtu = message
-            .attributes
-            .iter()
-            .find_map(|attribute| match attribute {
-                LinkAttribute::Mtu(mtu) => Some(*mtu),
-                _ => None,
-            })?;
+        let mtu = message.attributes.iter().find_map(|attribute| match attribute {
+            LinkAttribute::Mtu(mtu) => Some(*mtu),
+            _ => None,
+        })?;
         let up = message.header.flags.contains(LinkFlags::Up);
         Some(Self { mtu, up })
     }
@@ -84,7 +78,5 @@ pub(super) fn io_error(error: rtnetlink::Error) -> io::Error {
 
 /// Whether the kernel said one of these.
 pub(super) fn is_one_of(error: &io::Error, errnos: &[Errno]) -> bool {
-    error
-        .raw_os_error()
-        .is_some_and(|errno| errnos.contains(&Errno::from_raw(errno)))
+    error.raw_os_error().is_some_and(|errno| errnos.contains(&Errno::from_raw(errno)))
 }

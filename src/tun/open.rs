@@ -26,10 +26,7 @@ pub(super) fn check_name(name: &str) -> Result<(), TunError> {
         }
         _ => return Ok(()),
     };
-    Err(TunError::Name {
-        name: name.to_owned(),
-        reason,
-    })
+    Err(TunError::Name { name: name.to_owned(), reason })
 }
 
 /// Opens the driver, which is loaded if need be.
@@ -49,10 +46,7 @@ pub(super) fn open_driver(name: &str) -> Result<File, TunError> {
         Err(error) if is_missing(&error) => format!("{NODE}: {first}; {modprobe}"),
         result => return result.map_err(|error| open_error(name, error)),
     };
-    Err(TunError::NoDriver {
-        name: name.to_owned(),
-        detail,
-    })
+    Err(TunError::NoDriver { name: name.to_owned(), detail })
 }
 
 /// Makes the descriptor that of the device; returns the device's name.
@@ -76,11 +70,7 @@ pub(super) fn attach(device: BorrowedFd<'_>, name: &str) -> Result<String, TunEr
 pub(super) fn negotiate(device: &File, name: &str, wanted: bool) -> Result<Offloads, TunError> {
     let device = device.as_fd();
     let failed = |action| {
-        move |errno: Errno| TunError::System {
-            name: name.to_owned(),
-            action,
-            source: errno.into(),
-        }
+        move |errno: Errno| TunError::System { name: name.to_owned(), action, source: errno.into() }
     };
     ioctl::set_virtio_header_size(device, VIRTIO_HEADER as libc::c_int)
         .map_err(failed("setting the virtio header (TUNSETVNETHDRSZ)"))?;
@@ -88,20 +78,8 @@ pub(super) fn negotiate(device: &File, name: &str, wanted: bool) -> Result<Offlo
     let tso = csum | libc::TUN_F_TSO4 | libc::TUN_F_TSO6 | libc::TUN_F_TSO_ECN;
     let uso = tso | libc::TUN_F_USO4 | libc::TUN_F_USO6;
     let steps = [
-        (
-            uso,
-            Offloads {
-                tso: true,
-                uso: true,
-            },
-        ),
-        (
-            tso,
-            Offloads {
-                tso: true,
-                uso: false,
-            },
-        ),
+        (uso, Offloads { tso: true, uso: true }),
+        (tso, Offloads { tso: true, uso: false }),
         (csum, Offloads::NONE),
     ];
     for (offload, granted) in steps {
@@ -125,30 +103,20 @@ fn open_node() -> io::Result<File> {
 /// Whether the node or the driver behind it is not there.
 fn is_missing(error: &io::Error) -> bool {
     let errno = error.raw_os_error().map(Errno::from_raw);
-    matches!(
-        errno,
-        Some(Errno::ENOENT | Errno::ENOTDIR | Errno::ENODEV | Errno::ENXIO)
-    )
+    matches!(errno, Some(Errno::ENOENT | Errno::ENOTDIR | Errno::ENODEV | Errno::ENXIO))
 }
 
 fn open_error(name: &str, source: io::Error) -> TunError {
     let name = name.to_owned();
     match source.kind() {
         io::ErrorKind::PermissionDenied => TunError::OpenDenied { name },
-        _ => TunError::System {
-            name,
-            action: "opening /dev/net/tun",
-            source,
-        },
+        _ => TunError::System { name, action: "opening /dev/net/tun", source },
     }
 }
 
 /// Runs `modprobe tun`; tells how it went.
 fn load_module() -> String {
-    let output = Command::new("modprobe")
-        .arg("tun")
-        .stdin(Stdio::null())
-        .output();
+    let output = Command::new("modprobe").arg("tun").stdin(Stdio::null()).output();
     match output {
         Ok(output) if output.status.success() => "modprobe tun: done".to_owned(),
         Ok(output) => {
@@ -166,10 +134,7 @@ fn driver_is_registered() -> bool {
 
 /// Whether `/proc/misc`, with lines of minor number and name, has the TUN driver.
 fn lists_driver(misc: &str) -> bool {
-    misc.lines().any(|line| {
-        line.split_whitespace()
-            .eq([TUN_MINOR.to_string().as_str(), "tun"])
-    })
+    misc.lines().any(|line| line.split_whitespace().eq([TUN_MINOR.to_string().as_str(), "tun"]))
 }
 
 fn make_node() -> io::Result<()> {
@@ -195,23 +160,10 @@ mod tests {
 
     #[test]
     fn names_that_no_device_can_have_are_refused() {
-        for name in [
-            "",
-            ".",
-            "..",
-            "sixteen-bytes-16",
-            "a b",
-            "a/b",
-            "tun%d",
-            "a:b",
-            "a\0",
-        ] {
+        for name in ["", ".", "..", "sixteen-bytes-16", "a b", "a/b", "tun%d", "a:b", "a\0"] {
             let error = check_name(name).unwrap_err();
             assert!(matches!(&error, TunError::Name { name: given, .. } if given == name));
-            assert!(
-                error.to_string().contains("no name for a network device"),
-                "{error}"
-            );
+            assert!(error.to_string().contains("no name for a network device"), "{error}");
         }
         for name in ["tun0", "fifteen-bytes-1", "a.b"] {
             check_name(name).unwrap();
@@ -233,9 +185,6 @@ mod tests {
         assert!(!is_missing(&Errno::EACCES.into()));
         let error = open_error("tun7", Errno::EACCES.into());
         assert!(matches!(error, TunError::OpenDenied { .. }));
-        assert!(
-            error.to_string().starts_with("tun7: no permission"),
-            "{error}"
-        );
+        assert!(error.to_string().starts_with("tun7: no permission"), "{error}");
     }
 }

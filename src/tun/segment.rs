@@ -53,9 +53,7 @@ impl<'a> TunPacket<'a> {
     /// [`Malformed`], if what was read makes no sense.
     pub fn parse(header: &VirtioNetHdr, packet: &'a mut [u8]) -> Result<Self, Malformed> {
         let ip = IpHeader::parse(packet).map_err(Malformed::NotIp)?;
-        let bytes = packet
-            .get_mut(..ip.total_len)
-            .ok_or(Malformed::NotIp(NotIp::Length))?;
+        let bytes = packet.get_mut(..ip.total_len).ok_or(Malformed::NotIp(NotIp::Length))?;
         if header.gso_kind() != GSO_NONE {
             let split = Some(Split::new(header, bytes)?);
             return Ok(Self { bytes, split });
@@ -166,19 +164,13 @@ impl Split {
                 sum.word(len)
             }
         };
-        put(
-            transport,
-            self.transport.checksum(),
-            self.transport.finish(sum),
-        );
+        put(transport, self.transport.checksum(), self.transport.finish(sum));
     }
 
     fn write_ip(&self, ip: &mut [u8], index: usize, total: usize) {
         self.family.set_length(ip, total);
         if self.family == Family::V4 {
-            let id = word_at(ip, IPV4_ID)
-                .unwrap_or_default()
-                .wrapping_add(index as u16);
+            let id = word_at(ip, IPV4_ID).unwrap_or_default().wrapping_add(index as u16);
             put(ip, IPV4_ID, id.to_be_bytes());
             let sum = self.ip_sum.word(total as u16).word(id);
             put(ip, IPV4_CHECKSUM, sum.checksum());
@@ -188,10 +180,8 @@ impl Split {
     /// Sets sequence number and flags of the segment that starts `start` bytes into the payload; returns them
     /// for the sum.
     fn write_tcp(&self, tcp: &mut [u8], index: usize, start: usize) -> [u8; 6] {
-        let sequence = long_at(tcp, TCP_SEQUENCE)
-            .unwrap_or_default()
-            .wrapping_add(start as u32)
-            .to_be_bytes();
+        let sequence =
+            long_at(tcp, TCP_SEQUENCE).unwrap_or_default().wrapping_add(start as u32).to_be_bytes();
         put(tcp, TCP_SEQUENCE, sequence);
         let mut flags = tcp.get(TCP_FLAGS).copied().unwrap_or_default();
         if index > 0 {
@@ -226,11 +216,7 @@ fn transport_offset(
     let protocol_fits =
         behind_extensions || bytes.get(family.protocol()) == Some(&transport.protocol());
     let offset_fits = behind_extensions || (at == end_of_ip && end_of_ip >= family.fixed_header());
-    if protocol_fits && offset_fits && at <= bytes.len() {
-        Ok(at)
-    } else {
-        Err(Malformed::Headers)
-    }
+    if protocol_fits && offset_fits && at <= bytes.len() { Ok(at) } else { Err(Malformed::Headers) }
 }
 
 /// Of the pseudo-header without its length.

@@ -29,21 +29,13 @@ pub async fn underlay_route(destination: IpAddr, fwmark: u32) -> Result<Underlay
     let destination = destination.to_canonical();
     let failed = |source: io::Error| {
         if is_one_of(&source, &NO_WAY) {
-            LinkError::NoRoute {
-                destination,
-                source,
-            }
+            LinkError::NoRoute { destination, source }
         } else {
-            LinkError::RouteLookup {
-                destination,
-                source,
-            }
+            LinkError::RouteLookup { destination, source }
         }
     };
     let netlink = Netlink::connect().map_err(LinkError::Netlink)?;
-    let route = look_up(&netlink, destination, fwmark)
-        .await
-        .map_err(failed)?;
+    let route = look_up(&netlink, destination, fwmark).await.map_err(failed)?;
     let index = find(&route, |attribute| match attribute {
         RouteAttribute::Oif(index) => Some(*index),
         _ => None,
@@ -91,9 +83,4 @@ fn mtu_among(metrics: &[RouteMetric]) -> Option<u32> {
 }
 
 /// What the kernel says when no route leads there.
-const NO_WAY: [Errno; 4] = [
-    Errno::ENETUNREACH,
-    Errno::EHOSTUNREACH,
-    Errno::EACCES,
-    Errno::EINVAL,
-];
+const NO_WAY: [Errno; 4] = [Errno::ENETUNREACH, Errno::EHOSTUNREACH, Errno::EACCES, Errno::EINVAL];

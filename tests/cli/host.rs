@@ -8,26 +8,26 @@ use assert_cmd::Command;
 use tempfile::TempDir;
 use tunneld::crypto::PrivateKey;
 
-pub const PROGRAM: &str = env!("CARGO_BIN_EXE_tunneld");
+pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_tunneld");
 
-pub struct Host {
+pub(crate) struct Host {
     dir: TempDir,
 }
 
 impl Host {
     /// With `private.key` and `psk`, both as they should be.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let host = Self { dir: tempfile::tempdir().unwrap() };
         host.write("private.key", &format!("{}\n", key(1).to_base64().as_str()), 0o600);
         host.write("psk", &format!("{}\n", key(3).to_base64().as_str()), 0o600);
         host
     }
 
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
-    pub fn write(&self, name: &str, text: &str, mode: u32) -> PathBuf {
+    pub(crate) fn write(&self, name: &str, text: &str, mode: u32) -> PathBuf {
         let path = self.path(name);
         fs::write(&path, text).unwrap();
         fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
@@ -35,23 +35,23 @@ impl Host {
     }
 
     /// What `tunneld check` says about this text: the exit code, standard output and standard error.
-    pub fn check(&self, text: &str) -> Answer {
+    pub(crate) fn check(&self, text: &str) -> Answer {
         check(&self.write("tunneld.toml", text, 0o644))
     }
 }
 
 #[derive(Debug)]
-pub struct Answer {
-    pub code: Option<i32>,
-    pub stdout: String,
-    pub stderr: String,
+pub(crate) struct Answer {
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
 }
 
-pub fn check(path: &Path) -> Answer {
+pub(crate) fn check(path: &Path) -> Answer {
     answer(tunneld().args(["check", "-c"]).arg(path))
 }
 
-pub fn answer(command: &mut Command) -> Answer {
+pub(crate) fn answer(command: &mut Command) -> Answer {
     let output = command.output().unwrap();
     Answer {
         code: output.status.code(),
@@ -61,18 +61,18 @@ pub fn answer(command: &mut Command) -> Answer {
 }
 
 /// The binary, with nothing of our own environment that it heeds.
-pub fn tunneld() -> Command {
+pub(crate) fn tunneld() -> Command {
     let mut command = Command::new(PROGRAM);
     command.env_remove("TUNNELD_LOG").env_remove("JOURNAL_STREAM");
     command
 }
 
-pub fn key(byte: u8) -> PrivateKey {
+pub(crate) fn key(byte: u8) -> PrivateKey {
     PrivateKey::clamped([byte; 32])
 }
 
 /// A configuration that is right, and in which each test breaks one thing. Key files are beside it.
-pub fn good() -> String {
+pub(crate) fn good() -> String {
     format!(
         r#"[interface]
 addresses = ["10.77.0.1/30", "fd77::1/64"]
@@ -82,4 +82,30 @@ public_key = "{}"
 "#,
         key(2).public_key()
     )
+}
+
+/// The message of one mistake: everything after the file name, which it must begin with.
+pub(crate) fn message(host: &Host, text: &str) -> String {
+    after(host.check(text), &host.path("tunneld.toml"))
+}
+
+/// What `answer` says about `path`, in one line and with exit code 2.
+pub(crate) fn after(answer: Answer, path: &Path) -> String {
+    assert_eq!(answer.code, Some(2), "{answer:?}");
+    assert_eq!(answer.stdout, "", "{answer:?}");
+    answer
+        .stderr
+        .strip_prefix(&format!("tunneld: error: {}:", path.display()))
+        .and_then(|message| message.strip_suffix('\n'))
+        .filter(|message| !message.contains('\n'))
+        .unwrap_or_else(|| panic!("{answer:?}"))
+        .to_owned()
+}
+
+/// `good()` with `line` added at the end of `[interface]` (line 4) or of `[peer]` (line 6).
+pub(crate) fn with(section: &str, line: &str) -> String {
+    match section {
+        "interface" => good().replace("[peer]", &format!("{line}\n[peer]")),
+        _ => good() + line + "\n",
+    }
 }

@@ -29,10 +29,7 @@ fn a_run_leaves_from_its_sticky_source() {
     };
     let source = IpAddr::from([127, 0, 0, 9]);
     let mut batch = SendBatch::new(Arc::clone(&sender));
-    batch.set_endpoint(Some(Endpoint {
-        source: Some(source),
-        ..endpoint
-    }));
+    batch.set_endpoint(Some(Endpoint { source: Some(source), ..endpoint }));
     fill(&mut batch, run(500, 4, 100, Ecn::NotEct), &mut 0);
     batch.flush();
     let mut buffer = RecvBuffer::new();
@@ -49,10 +46,7 @@ fn a_source_that_this_host_has_no_more_is_reported_and_nothing_lost() {
         let Some(endpoint) = endpoint_at(&receiver, address) else {
             continue;
         };
-        let gone = Endpoint {
-            source: Some(gone.parse().unwrap()),
-            ..endpoint
-        };
+        let gone = Endpoint { source: Some(gone.parse().unwrap()), ..endpoint };
         assert!(sender.send(&gone, b"one", 0).source_lost);
         let mut batch = SendBatch::new(Arc::clone(&sender));
         batch.set_endpoint(Some(gone));
@@ -125,10 +119,7 @@ fn a_link_local_endpoint_keeps_its_interface() {
         let mut buffer = RecvBuffer::new();
         let asked = receive(&there, Family::V6, &mut buffer);
         let from = SocketAddrV6::new(*to.ip(), here.port(), 0, 1);
-        let expected = Endpoint {
-            remote: from.into(),
-            source: Some((*to.ip()).into()),
-        };
+        let expected = Endpoint { remote: from.into(), source: Some((*to.ip()).into()) };
         assert_eq!(asked.endpoint, expected);
         let outcome = there.send(&asked.endpoint, b"answer", 0);
         assert_eq!((outcome.sent, outcome.source_lost), (1, false));

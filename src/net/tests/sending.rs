@@ -31,18 +31,9 @@ fn runs_arrive_whole_and_in_order() {
 #[test]
 fn udp_gso_takes_many_datagrams_with_one_call() {
     let (sender, receiver) = (bind(true), bind(true));
-    for endpoint in LOOPBACKS
-        .iter()
-        .filter_map(|address| endpoint_at(&receiver, address))
-    {
+    for endpoint in LOOPBACKS.iter().filter_map(|address| endpoint_at(&receiver, address)) {
         let family = Family::of(&endpoint.remote);
-        if !sender
-            .sockets
-            .of(family)
-            .unwrap()
-            .gso()
-            .load(Ordering::Relaxed)
-        {
+        if !sender.sockets.of(family).unwrap().gso().load(Ordering::Relaxed) {
             return skip("udp_gso_takes_many_datagrams_with_one_call", "UDP GSO");
         }
         let send = &sender.counters().send;
@@ -71,10 +62,7 @@ fn udp_gso_takes_many_datagrams_with_one_call() {
 #[test]
 fn the_plain_path_takes_one_datagram_with_each_call() {
     let (sender, receiver) = (bind(false), bind(false));
-    for endpoint in LOOPBACKS
-        .iter()
-        .filter_map(|address| endpoint_at(&receiver, address))
-    {
+    for endpoint in LOOPBACKS.iter().filter_map(|address| endpoint_at(&receiver, address)) {
         let calls = load(&sender.counters().send.calls);
         let mut batch = SendBatch::new(Arc::clone(&sender));
         batch.set_endpoint(Some(endpoint));
@@ -181,10 +169,7 @@ fn a_datagram_larger_than_udp_allows_is_discarded_by_name() {
         assert_eq!(discarded() - before, 2);
         // And the next one goes
         assert_eq!(sender.send(&endpoint, b"next", 0).sent, 1);
-        assert_eq!(
-            collect(receiver, Family::of(&endpoint.remote), 1),
-            [b"next"]
-        );
+        assert_eq!(collect(receiver, Family::of(&endpoint.remote), 1), [b"next"]);
     });
 }
 
@@ -202,9 +187,7 @@ fn without_an_endpoint_a_batch_is_discarded_by_name() {
 #[test]
 fn what_is_held_goes_to_the_endpoint_it_was_reserved_for() {
     let (sender, first, second) = (bind(true), bind(true), bind(true));
-    let address = LOOPBACKS
-        .iter()
-        .find(|address| endpoint_at(&first, address).is_some());
+    let address = LOOPBACKS.iter().find(|address| endpoint_at(&first, address).is_some());
     let address = address.unwrap();
     let mut batch = SendBatch::new(Arc::clone(&sender));
     let mut number = 0;

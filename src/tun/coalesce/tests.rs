@@ -3,10 +3,7 @@ use crate::tun::checksum::Sum;
 use crate::tun::tests::packets::{Fields, Recorder, lay_out};
 use crate::tun::virtio::{GSO_TCPV4, NEEDS_CSUM, VIRTIO_HEADER, VirtioNetHdr};
 
-const ALL: Offloads = Offloads {
-    tso: true,
-    uso: true,
-};
+const ALL: Offloads = Offloads { tso: true, uso: true };
 
 /// Coalesces the packets as one batch.
 fn coalesce(packets: &[Vec<u8>], recorder: &mut Recorder) -> Flushed {
@@ -25,19 +22,14 @@ fn runs(packets: &[Vec<u8>]) -> Vec<usize> {
     assert_eq!(flushed.packets, packets.len());
     let mut counts = Vec::new();
     for write in &recorder.writes {
-        let one = Recorder {
-            writes: vec![write.clone()],
-            ..Recorder::default()
-        };
+        let one = Recorder { writes: vec![write.clone()], ..Recorder::default() };
         counts.push(one.packets().len());
     }
     counts
 }
 
 fn run_of(first: &Fields, count: usize) -> Vec<Fields> {
-    std::iter::successors(Some(first.clone()), |fields| Some(fields.next()))
-        .take(count)
-        .collect()
+    std::iter::successors(Some(first.clone()), |fields| Some(fields.next())).take(count).collect()
 }
 
 fn bytes(fields: &[Fields]) -> Vec<Vec<u8>> {
@@ -114,10 +106,7 @@ fn a_longer_packet_starts_a_run_of_its_own() {
     for kind in Fields::kinds() {
         let first = kind.with_payload(50);
         let second = first.next().with_payload(51);
-        assert_eq!(
-            runs(&bytes(&[first, second.clone(), second.next()])),
-            [1, 2]
-        );
+        assert_eq!(runs(&bytes(&[first, second.clone(), second.next()])), [1, 2]);
     }
 }
 
@@ -160,11 +149,7 @@ fn a_packet_that_differs_in_a_field_is_not_merged() {
     ];
     for v6 in [false, true] {
         for (name, change) in tcp {
-            let first = Fields {
-                v6,
-                options: vec![1; 12],
-                ..Fields::default()
-            };
+            let first = Fields { v6, options: vec![1; 12], ..Fields::default() };
             let mut fields = run_of(&first, 2);
             change(&mut fields[1]);
             assert_eq!(runs(&bytes(&fields)), [1, 1], "{name}");
@@ -175,26 +160,11 @@ fn a_packet_that_differs_in_a_field_is_not_merged() {
 #[test]
 fn ipv4_ids_count_unless_the_packet_is_never_fragmented() {
     for (df, expected) in [(true, vec![2]), (false, vec![1, 1])] {
-        let mut fields = run_of(
-            &Fields {
-                df,
-                ..Fields::default()
-            },
-            2,
-        );
+        let mut fields = run_of(&Fields { df, ..Fields::default() }, 2);
         fields[1].id += 1;
         assert_eq!(runs(&bytes(&fields)), expected);
     }
-    assert_eq!(
-        runs(&bytes(&run_of(
-            &Fields {
-                df: false,
-                ..Fields::default()
-            },
-            3
-        ))),
-        [3]
-    );
+    assert_eq!(runs(&bytes(&run_of(&Fields { df: false, ..Fields::default() }, 3))), [3]);
 }
 
 #[test]
@@ -235,62 +205,30 @@ fn syn_fin_rst_urg_and_cwr_are_written_alone_and_end_a_run() {
 
 #[test]
 fn udp_without_a_checksum_is_merged_with_its_like_only() {
-    let unsummed = Fields {
-        udp: true,
-        unsummed: true,
-        ..Fields::default()
-    };
+    let unsummed = Fields { udp: true, unsummed: true, ..Fields::default() };
     let mut fields = run_of(&unsummed, 4);
     assert_eq!(runs(&bytes(&fields)), [4]);
     fields[2].unsummed = false;
     fields[3].unsummed = false;
     assert_eq!(runs(&bytes(&fields)), [2, 2]);
-    let v6 = run_of(
-        &Fields {
-            v6: true,
-            ..unsummed
-        },
-        2,
-    );
+    let v6 = run_of(&Fields { v6: true, ..unsummed }, 2);
     assert_eq!(runs(&bytes(&v6)), [1, 1]);
 }
 
 #[test]
 fn flows_are_told_apart_and_each_keeps_its_order() {
     let a = run_of(&Fields::default(), 3);
-    let b = run_of(
-        &Fields {
-            ports: [4001, 5001],
-            ..Fields::default()
-        },
-        3,
-    );
-    let mixed: Vec<_> = a
-        .iter()
-        .zip(&b)
-        .flat_map(|(a, b)| [a.packet(), b.packet()])
-        .collect();
+    let b = run_of(&Fields { ports: [4001, 5001], ..Fields::default() }, 3);
+    let mixed: Vec<_> = a.iter().zip(&b).flat_map(|(a, b)| [a.packet(), b.packet()]).collect();
     assert_eq!(runs(&mixed), [3, 3]);
 }
 
 #[test]
 fn a_fragment_ends_the_runs_between_its_addresses() {
-    let mut packets = bytes(&run_of(
-        &Fields {
-            udp: true,
-            ..Fields::default()
-        },
-        4,
-    ));
+    let mut packets = bytes(&run_of(&Fields { udp: true, ..Fields::default() }, 4));
     packets[2][6] = 0x20;
     assert_eq!(runs(&packets), [2, 1, 1]);
-    let mut packets = bytes(&run_of(
-        &Fields {
-            v6: true,
-            ..Fields::default()
-        },
-        4,
-    ));
+    let mut packets = bytes(&run_of(&Fields { v6: true, ..Fields::default() }, 4));
     packets[2][6] = 44;
     assert_eq!(runs(&packets), [2, 1, 1]);
 }
@@ -299,10 +237,7 @@ fn a_fragment_ends_the_runs_between_its_addresses() {
 fn more_flows_than_the_table_holds_lose_nothing() {
     let mut packets = Vec::new();
     for port in 0..200 {
-        let first = Fields {
-            ports: [port, 1],
-            ..Fields::default()
-        };
+        let first = Fields { ports: [port, 1], ..Fields::default() };
         packets.extend(bytes(&run_of(&first, 2)));
     }
     assert_eq!(runs(&packets), [2; 200]);
@@ -331,10 +266,7 @@ fn a_refused_superpacket_is_written_singly_and_none_is_tried_again() {
     let packets = bytes(&run_of(&Fields::default(), 3));
     let (buffer, ranges) = lay_out(&packets);
     let mut coalescer = Coalescer::new(ALL);
-    let mut recorder = Recorder {
-        refuses: true,
-        ..Recorder::default()
-    };
+    let mut recorder = Recorder { refuses: true, ..Recorder::default() };
     for _ in 0..2 {
         for range in &ranges {
             coalescer.push(&buffer, range.clone());
@@ -355,10 +287,7 @@ fn a_device_that_is_down_costs_the_batch_and_one_that_is_gone_is_an_error() {
         for range in &ranges {
             coalescer.push(&buffer, range.clone());
         }
-        let mut recorder = Recorder {
-            fault: Some(fault),
-            ..Recorder::default()
-        };
+        let mut recorder = Recorder { fault: Some(fault), ..Recorder::default() };
         match coalescer.flush(&buffer, &mut recorder) {
             Ok(flushed) => assert_eq!((flushed.packets, flushed.down), (0, 3)),
             Err(fault) => assert!(fault.is_fatal()),
@@ -376,9 +305,7 @@ fn ranges_and_buffers_that_do_not_fit_lose_packets_but_do_no_harm() {
     for range in ranges {
         coalescer.push(&buffer, range);
     }
-    let flushed = coalescer
-        .flush(&buffer[..10], &mut Recorder::default())
-        .unwrap();
+    let flushed = coalescer.flush(&buffer[..10], &mut Recorder::default()).unwrap();
     assert_eq!((flushed.packets, flushed.refused), (0, 2));
     assert!(coalescer.is_empty());
 }

@@ -22,30 +22,20 @@ fn settings(table: Option<u32>) -> LinkSettings {
 
 /// The addresses of the device, but for what the kernel gives itself.
 async fn addresses(link: &Link) -> Vec<IpNet> {
-    let request = link
-        .netlink
-        .address()
-        .get()
-        .set_link_index_filter(link.index);
+    let request = link.netlink.address().get().set_link_index_filter(link.index);
     let mut messages = std::pin::pin!(request.execute());
     let mut found = Vec::new();
     while let Some(message) = messages.try_next().await.unwrap() {
-        let address = message
-            .attributes
-            .iter()
-            .find_map(|attribute| match attribute {
-                AddressAttribute::Address(address) => Some(*address),
-                _ => None,
-            });
+        let address = message.attributes.iter().find_map(|attribute| match attribute {
+            AddressAttribute::Address(address) => Some(*address),
+            _ => None,
+        });
         let address = address.unwrap();
         if is_link_local(address) {
             continue;
         }
         let tentative = AddressHeaderFlags::Tentative;
-        assert!(
-            !message.header.flags.contains(tentative),
-            "{address} waits for others"
-        );
+        assert!(!message.header.flags.contains(tentative), "{address} waits for others");
         found.push(IpNet::new(address, message.header.prefix_len).unwrap());
     }
     found.sort();
@@ -63,31 +53,15 @@ fn a_device_gets_addresses_mtu_state_and_routes() {
         block_on(async {
             let mut link = Link::open(&tun).await.unwrap();
             link.configure(&settings(None)).await.unwrap();
-            assert_eq!(
-                addresses(&link).await,
-                nets(&["10.77.0.1/30", "fd77::1/64"])
-            );
+            assert_eq!(addresses(&link).await, nets(&["10.77.0.1/30", "fd77::1/64"]));
             for address in settings(None).addresses {
                 let route = look_up(&link.netlink, address.addr(), 0).await.unwrap();
-                assert_eq!(
-                    route.header.kind,
-                    RouteType::Local,
-                    "{address} does not answer"
-                );
+                assert_eq!(route.header.kind, RouteType::Local, "{address} does not answer");
             }
             let state = link.netlink.device(link.index).await.unwrap();
-            assert_eq!(
-                state,
-                DeviceState {
-                    mtu: 1400,
-                    up: true
-                }
-            );
+            assert_eq!(state, DeviceState { mtu: 1400, up: true });
             for network in settings(None).routes {
-                assert!(
-                    link.has_route(network, MAIN_TABLE).await.unwrap(),
-                    "{network}"
-                );
+                assert!(link.has_route(network, MAIN_TABLE).await.unwrap(), "{network}");
             }
             // The network of an address is the kernel's own route.
             let added: Vec<_> = link.routes.iter().map(|(network, _)| *network).collect();
@@ -120,52 +94,34 @@ fn routes_go_to_the_table_that_was_asked_for() {
 
 #[test]
 fn undoing_leaves_a_device_that_existed_before_as_it_was_found() {
-    in_namespace(
-        "undoing_leaves_a_device_that_existed_before_as_it_was_found",
-        || {
-            let tun = Tun::open("tun9", true).unwrap();
-            ioctl::set_persistent(tun.as_fd()).unwrap();
-            block_on(async {
-                let before = LinkSettings {
-                    addresses: nets(&["10.77.0.1/30", "10.1.1.1/24"]),
-                    routes: nets(&["192.168.7.0/24"]),
-                    ..LinkSettings::default()
-                };
-                Link::open(&tun)
-                    .await
-                    .unwrap()
-                    .configure(&before)
-                    .await
-                    .unwrap();
-            });
-            drop(tun);
-            let tun = Tun::open("tun9", true).unwrap();
-            assert!(!tun.created());
-            block_on(async {
-                let mut link = Link::open(&tun).await.unwrap();
-                link.set_mtu(1500).await.unwrap();
-                link.configure(&settings(None)).await.unwrap();
-                assert_eq!(link.addresses, nets(&["fd77::1/64"]));
-                link.undo().await.unwrap();
-                assert_eq!(
-                    addresses(&link).await,
-                    nets(&["10.1.1.1/24", "10.77.0.1/30"])
-                );
-                let state = link.netlink.device(link.index).await.unwrap();
-                assert_eq!(
-                    state,
-                    DeviceState {
-                        mtu: 1500,
-                        up: true
-                    }
-                );
-                let [kept, removed] =
-                    ["192.168.7.0/24", "fd78::/48"].map(|net| net.parse().unwrap());
-                assert!(link.has_route(kept, MAIN_TABLE).await.unwrap());
-                assert!(!link.has_route(removed, MAIN_TABLE).await.unwrap());
-            });
-        },
-    );
+    in_namespace("undoing_leaves_a_device_that_existed_before_as_it_was_found", || {
+        let tun = Tun::open("tun9", true).unwrap();
+        ioctl::set_persistent(tun.as_fd()).unwrap();
+        block_on(async {
+            let before = LinkSettings {
+                addresses: nets(&["10.77.0.1/30", "10.1.1.1/24"]),
+                routes: nets(&["192.168.7.0/24"]),
+                ..LinkSettings::default()
+            };
+            Link::open(&tun).await.unwrap().configure(&before).await.unwrap();
+        });
+        drop(tun);
+        let tun = Tun::open("tun9", true).unwrap();
+        assert!(!tun.created());
+        block_on(async {
+            let mut link = Link::open(&tun).await.unwrap();
+            link.set_mtu(1500).await.unwrap();
+            link.configure(&settings(None)).await.unwrap();
+            assert_eq!(link.addresses, nets(&["fd77::1/64"]));
+            link.undo().await.unwrap();
+            assert_eq!(addresses(&link).await, nets(&["10.1.1.1/24", "10.77.0.1/30"]));
+            let state = link.netlink.device(link.index).await.unwrap();
+            assert_eq!(state, DeviceState { mtu: 1500, up: true });
+            let [kept, removed] = ["192.168.7.0/24", "fd78::/48"].map(|net| net.parse().unwrap());
+            assert!(link.has_route(kept, MAIN_TABLE).await.unwrap());
+            assert!(!link.has_route(removed, MAIN_TABLE).await.unwrap());
+        });
+    });
 }
 
 #[test]
@@ -195,72 +151,49 @@ fn errors_name_device_value_and_reason() {
             let mut other = Link::open(&first).await.unwrap();
             other.configure(&settings(None)).await.unwrap();
             let mut link = Link::open(&second).await.unwrap();
-            let taken = LinkSettings {
-                routes: nets(&["192.168.7.0/24"]),
-                ..LinkSettings::default()
-            };
+            let taken =
+                LinkSettings { routes: nets(&["192.168.7.0/24"]), ..LinkSettings::default() };
             let error = link.configure(&taken).await.unwrap_err().to_string();
             let start = "tun9: there is another route to 192.168.7.0/24 in table 254";
             assert!(error.starts_with(start), "{error}");
             let error = link.set_mtu(70_000).await.unwrap_err().to_string();
-            assert!(
-                error.starts_with("tun9: setting the MTU to 70000 failed:"),
-                "{error}"
-            );
-            let small = LinkSettings {
-                mtu: Some(1279),
-                ..settings(None)
-            };
+            assert!(error.starts_with("tun9: setting the MTU to 70000 failed:"), "{error}");
+            let small = LinkSettings { mtu: Some(1279), ..settings(None) };
             let error = link.configure(&small).await.unwrap_err().to_string();
-            assert!(
-                error.contains("fd77::1/64 needs an MTU of at least 1280"),
-                "{error}"
-            );
+            assert!(error.contains("fd77::1/64 needs an MTU of at least 1280"), "{error}");
             let multicast = LinkSettings {
                 addresses: nets(&["fd99::1/64", "::/128"]),
                 ..LinkSettings::default()
             };
             let error = link.configure(&multicast).await.unwrap_err().to_string();
-            assert!(
-                error.starts_with("tun9: adding the address ::/128 failed:"),
-                "{error}"
-            );
+            assert!(error.starts_with("tun9: adding the address ::/128 failed:"), "{error}");
         });
     });
 }
 
 #[test]
 fn the_underlays_mtu_is_that_of_the_route_or_else_of_the_device() {
-    in_namespace(
-        "the_underlays_mtu_is_that_of_the_route_or_else_of_the_device",
-        || {
-            let tun = Tun::open("tun9", true).unwrap();
-            let index = tun.index();
-            block_on(async {
-                let mut link = Link::open(&tun).await.unwrap();
-                link.configure(&settings(None)).await.unwrap();
-                for destination in ["10.77.0.2", "fd77::2", "192.168.7.9", "::ffff:10.77.0.2"] {
-                    let route = underlay_route(destination.parse().unwrap(), 5)
-                        .await
-                        .unwrap();
-                    assert_eq!(route, UnderlayRoute { mtu: 1400, index }, "{destination}");
-                }
-                let network = "198.51.100.0/24".parse().unwrap();
-                let mut message = link.route_message(network, MAIN_TABLE).unwrap();
-                let metrics = vec![RouteMetric::Mtu(1333)];
-                message.attributes.push(RouteAttribute::Metrics(metrics));
-                link.netlink.route().add(message).execute().await.unwrap();
-                let route = underlay_route("198.51.100.7".parse().unwrap(), 0)
-                    .await
-                    .unwrap();
-                assert_eq!(route, UnderlayRoute { mtu: 1333, index });
-                for destination in ["203.0.113.1", "2001:db8::1"] {
-                    let error = underlay_route(destination.parse().unwrap(), 0)
-                        .await
-                        .unwrap_err();
-                    assert!(matches!(error, LinkError::NoRoute { .. }), "{error}");
-                }
-            });
-        },
-    );
+    in_namespace("the_underlays_mtu_is_that_of_the_route_or_else_of_the_device", || {
+        let tun = Tun::open("tun9", true).unwrap();
+        let index = tun.index();
+        block_on(async {
+            let mut link = Link::open(&tun).await.unwrap();
+            link.configure(&settings(None)).await.unwrap();
+            for destination in ["10.77.0.2", "fd77::2", "192.168.7.9", "::ffff:10.77.0.2"] {
+                let route = underlay_route(destination.parse().unwrap(), 5).await.unwrap();
+                assert_eq!(route, UnderlayRoute { mtu: 1400, index }, "{destination}");
+            }
+            let network = "198.51.100.0/24".parse().unwrap();
+            let mut message = link.route_message(network, MAIN_TABLE).unwrap();
+            let metrics = vec![RouteMetric::Mtu(1333)];
+            message.attributes.push(RouteAttribute::Metrics(metrics));
+            link.netlink.route().add(message).execute().await.unwrap();
+            let route = underlay_route("198.51.100.7".parse().unwrap(), 0).await.unwrap();
+            assert_eq!(route, UnderlayRoute { mtu: 1333, index });
+            for destination in ["203.0.113.1", "2001:db8::1"] {
+                let error = underlay_route(destination.parse().unwrap(), 0).await.unwrap_err();
+                assert!(matches!(error, LinkError::NoRoute { .. }), "{error}");
+            }
+        });
+    });
 }

@@ -59,13 +59,7 @@ fn the_segments_of_a_superpacket_are_the_packets_the_sender_would_have_sent() {
             options: vec![1, 1, 8, 10, 0, 0, 0, 1, 0, 0, 0, 2],
             ..kind
         };
-        for (len, size) in [
-            (3000, 1368),
-            (2736, 1368),
-            (1369, 1368),
-            (300, 1),
-            (20_000, 97),
-        ] {
+        for (len, size) in [(3000, 1368), (2736, 1368), (1369, 1368), (300, 1), (20_000, 97)] {
             let fields = fields.with_payload(len);
             let mut bytes = superpacket(&fields);
             let packet = TunPacket::parse(&virtio(&fields, size), &mut bytes).unwrap();
@@ -77,11 +71,8 @@ fn the_segments_of_a_superpacket_are_the_packets_the_sender_would_have_sent() {
 
 #[test]
 fn fin_and_psh_are_on_the_last_segment_only_and_cwr_on_the_first() {
-    let fields = Fields {
-        flags: 0x10 | 0x80 | 0x40 | 0x08 | 0x01,
-        ..Fields::default()
-    }
-    .with_payload(300);
+    let fields =
+        Fields { flags: 0x10 | 0x80 | 0x40 | 0x08 | 0x01, ..Fields::default() }.with_payload(300);
     let mut header = virtio(&fields, 100);
     header.gso_type |= GSO_ECN;
     let mut bytes = superpacket(&fields);
@@ -100,10 +91,7 @@ fn a_superpacket_with_one_segment_is_completed() {
             let at = fields.header_len() - if fields.udp { 2 } else { 4 };
             bytes[at..at + 2].copy_from_slice(&[0x12, 0x34]);
             let packet = TunPacket::parse(&virtio(&fields, size), &mut bytes).unwrap();
-            assert_eq!(
-                (packet.count(), packet.segment_size()),
-                (1, packet.last_size())
-            );
+            assert_eq!((packet.count(), packet.segment_size()), (1, packet.last_size()));
             assert_eq!(split(&packet), [fields.packet()]);
         }
     }
@@ -111,11 +99,7 @@ fn a_superpacket_with_one_segment_is_completed() {
 
 #[test]
 fn behind_extension_headers_the_kernels_partial_sum_counts() {
-    let plain = Fields {
-        v6: true,
-        ..Fields::default()
-    }
-    .with_payload(250);
+    let plain = Fields { v6: true, ..Fields::default() }.with_payload(250);
     let with_extension = |packet: &[u8]| {
         let mut bytes = packet[..40].to_vec();
         let len = u16::from_be_bytes([bytes[4], bytes[5]]) + 8;
@@ -127,19 +111,11 @@ fn behind_extension_headers_the_kernels_partial_sum_counts() {
     };
     let mut bytes = with_extension(&plain.packet());
     let transport_len = (bytes.len() - 48) as u16;
-    let partial = Sum::default()
-        .pseudo_header(&bytes[8..40], 6, transport_len)
-        .fold();
+    let partial = Sum::default().pseudo_header(&bytes[8..40], 6, transport_len).fold();
     bytes[64..66].copy_from_slice(&partial);
-    let header = VirtioNetHdr {
-        csum_start: 48,
-        ..virtio(&plain, 100)
-    };
+    let header = VirtioNetHdr { csum_start: 48, ..virtio(&plain, 100) };
     let packet = TunPacket::parse(&header, &mut bytes).unwrap();
-    let expected: Vec<_> = expected(&plain, 100)
-        .iter()
-        .map(|p| with_extension(p))
-        .collect();
+    let expected: Vec<_> = expected(&plain, 100).iter().map(|p| with_extension(p)).collect();
     assert_eq!(split(&packet), expected);
 }
 
@@ -148,10 +124,7 @@ fn the_checksum_of_a_single_packet_is_completed_in_place() {
     for kind in Fields::kinds() {
         let fields = kind.with_payload(33);
         let right = fields.packet();
-        let (start, offset) = (
-            if fields.v6 { 40 } else { 20 },
-            if fields.udp { 6 } else { 16 },
-        );
+        let (start, offset) = (if fields.v6 { 40 } else { 20 }, if fields.udp { 6 } else { 16 });
         let family = Family::of(&right).unwrap();
         let partial = Sum::default().pseudo_header(
             &right[family.addresses()],
@@ -173,17 +146,10 @@ fn the_checksum_of_a_single_packet_is_completed_in_place() {
 
 #[test]
 fn a_computed_udp_checksum_of_zero_becomes_ffff() {
-    let fields = Fields {
-        udp: true,
-        payload: vec![0; 2],
-        ..Fields::default()
-    };
+    let fields = Fields { udp: true, payload: vec![0; 2], ..Fields::default() };
     // The payload that makes the sum come out as all ones: the checksum of the rest.
     let checksum = fields.packet()[26..28].to_vec();
-    let fields = Fields {
-        payload: checksum,
-        ..fields
-    };
+    let fields = Fields { payload: checksum, ..fields };
     let mut bytes = superpacket(&fields);
     let packet = TunPacket::parse(&virtio(&fields, 2), &mut bytes).unwrap();
     assert_eq!(split(&packet)[0][26..28], [0xff, 0xff]);
@@ -194,64 +160,14 @@ fn what_contradicts_itself_is_refused_with_its_reason() {
     let fields = Fields::default().with_payload(300);
     let right = virtio(&fields, 100);
     let cases = [
-        (
-            VirtioNetHdr {
-                gso_size: 0,
-                ..right
-            },
-            Malformed::GsoSize,
-        ),
-        (
-            VirtioNetHdr {
-                gso_type: 3,
-                ..right
-            },
-            Malformed::GsoType(3),
-        ),
-        (
-            VirtioNetHdr {
-                gso_type: GSO_TCPV6,
-                ..right
-            },
-            Malformed::Headers,
-        ),
-        (
-            VirtioNetHdr {
-                gso_type: GSO_UDP_L4,
-                ..right
-            },
-            Malformed::Headers,
-        ),
-        (
-            VirtioNetHdr {
-                csum_start: 24,
-                ..right
-            },
-            Malformed::Headers,
-        ),
-        (
-            VirtioNetHdr {
-                csum_start: 0,
-                ..right
-            },
-            Malformed::Headers,
-        ),
-        (
-            VirtioNetHdr {
-                gso_type: GSO_NONE,
-                csum_start: 339,
-                ..right
-            },
-            Malformed::Checksum,
-        ),
-        (
-            VirtioNetHdr {
-                gso_type: GSO_NONE,
-                csum_start: 4,
-                ..right
-            },
-            Malformed::Checksum,
-        ),
+        (VirtioNetHdr { gso_size: 0, ..right }, Malformed::GsoSize),
+        (VirtioNetHdr { gso_type: 3, ..right }, Malformed::GsoType(3)),
+        (VirtioNetHdr { gso_type: GSO_TCPV6, ..right }, Malformed::Headers),
+        (VirtioNetHdr { gso_type: GSO_UDP_L4, ..right }, Malformed::Headers),
+        (VirtioNetHdr { csum_start: 24, ..right }, Malformed::Headers),
+        (VirtioNetHdr { csum_start: 0, ..right }, Malformed::Headers),
+        (VirtioNetHdr { gso_type: GSO_NONE, csum_start: 339, ..right }, Malformed::Checksum),
+        (VirtioNetHdr { gso_type: GSO_NONE, csum_start: 4, ..right }, Malformed::Checksum),
     ];
     for (header, reason) in cases {
         let refused = TunPacket::parse(&header, &mut superpacket(&fields)).unwrap_err();
@@ -259,10 +175,7 @@ fn what_contradicts_itself_is_refused_with_its_reason() {
     }
     let mut bytes = superpacket(&fields);
     bytes[32] = 0x40;
-    assert_eq!(
-        TunPacket::parse(&right, &mut bytes).unwrap_err(),
-        Malformed::Headers
-    );
+    assert_eq!(TunPacket::parse(&right, &mut bytes).unwrap_err(), Malformed::Headers);
     let refused = TunPacket::parse(&right, &mut [0x45; 8]).unwrap_err();
     assert_eq!(refused, Malformed::NotIp(NotIp::Version));
 }

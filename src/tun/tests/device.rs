@@ -13,44 +13,30 @@ use crate::tun::{
 };
 use crate::wire::Superpacket;
 
-const ALL: Offloads = Offloads {
-    tso: true,
-    uso: true,
-};
+const ALL: Offloads = Offloads { tso: true, uso: true };
 
 fn set_up(tun: &Tun) {
     let settings = LinkSettings {
-        addresses: vec![
-            "10.77.0.2/24".parse().unwrap(),
-            "fd77::2/64".parse().unwrap(),
-        ],
+        addresses: vec!["10.77.0.2/24".parse().unwrap(), "fd77::2/64".parse().unwrap()],
         mtu: Some(1420),
         ..LinkSettings::default()
     };
     block_on(async {
-        Link::open(tun)
-            .await
-            .unwrap()
-            .configure(&settings)
-            .await
-            .unwrap();
+        Link::open(tun).await.unwrap().configure(&settings).await.unwrap();
     });
 }
 
 #[test]
 fn a_device_is_created_with_the_offloads_of_this_kernel() {
-    in_namespace(
-        "a_device_is_created_with_the_offloads_of_this_kernel",
-        || {
-            let tun = Tun::open("tun9", true).unwrap();
-            assert_eq!((tun.name(), tun.created()), ("tun9", true));
-            assert_eq!(nix::net::if_::if_nametoindex("tun9").unwrap(), tun.index());
-            assert_eq!(tun.offloads(), ALL);
-            assert!(tun.read(&mut ReadBuffer::new()).unwrap().is_none());
-            drop(tun);
-            assert!(nix::net::if_::if_nametoindex("tun9").is_err());
-        },
-    );
+    in_namespace("a_device_is_created_with_the_offloads_of_this_kernel", || {
+        let tun = Tun::open("tun9", true).unwrap();
+        assert_eq!((tun.name(), tun.created()), ("tun9", true));
+        assert_eq!(nix::net::if_::if_nametoindex("tun9").unwrap(), tun.index());
+        assert_eq!(tun.offloads(), ALL);
+        assert!(tun.read(&mut ReadBuffer::new()).unwrap().is_none());
+        drop(tun);
+        assert!(nix::net::if_::if_nametoindex("tun9").is_err());
+    });
 }
 
 #[test]
@@ -61,11 +47,7 @@ fn the_plain_path_has_no_offloads_and_passes_packets() {
         set_up(&tun);
         let socket = std::net::UdpSocket::bind("10.77.0.2:0").unwrap();
         let port = socket.local_addr().unwrap().port();
-        let fields = Fields {
-            udp: true,
-            ports: [9, port],
-            ..Fields::default()
-        };
+        let fields = Fields { udp: true, ports: [9, port], ..Fields::default() };
         tun.write(&fields.packet()).unwrap();
         let mut received = [0; 200];
         let (len, from) = socket.recv_from(&mut received).unwrap();
@@ -89,17 +71,10 @@ fn the_plain_path_has_no_offloads_and_passes_packets() {
 fn a_name_that_another_kind_of_device_has_is_taken() {
     in_namespace("a_name_that_another_kind_of_device_has_is_taken", || {
         let error = Tun::open("lo", true).unwrap_err();
-        assert!(
-            matches!(&error, TunError::Taken { name } if name == "lo"),
-            "{error}"
-        );
+        assert!(matches!(&error, TunError::Taken { name } if name == "lo"), "{error}");
         let dummy = block_on(async {
             let netlink = Netlink::connect().unwrap();
-            netlink
-                .link()
-                .add(LinkDummy::new("tun9").build())
-                .execute()
-                .await
+            netlink.link().add(LinkDummy::new("tun9").build()).execute().await
         });
         // Not every kernel has dummy devices; there is `lo` for all.
         if dummy.is_ok() {
@@ -126,18 +101,15 @@ fn a_name_of_sixteen_bytes_is_refused() {
 
 #[test]
 fn a_persistent_device_is_found_and_not_called_created() {
-    in_namespace(
-        "a_persistent_device_is_found_and_not_called_created",
-        || {
-            let tun = Tun::open("tun9", true).unwrap();
-            ioctl::set_persistent(tun.as_fd()).unwrap();
-            let index = tun.index();
-            drop(tun);
-            let tun = Tun::open("tun9", false).unwrap();
-            assert_eq!((tun.created(), tun.index()), (false, index));
-            assert_eq!(tun.offloads(), Offloads::NONE);
-        },
-    );
+    in_namespace("a_persistent_device_is_found_and_not_called_created", || {
+        let tun = Tun::open("tun9", true).unwrap();
+        ioctl::set_persistent(tun.as_fd()).unwrap();
+        let index = tun.index();
+        drop(tun);
+        let tun = Tun::open("tun9", false).unwrap();
+        assert_eq!((tun.created(), tun.index()), (false, index));
+        assert_eq!(tun.offloads(), Offloads::NONE);
+    });
 }
 
 #[test]
@@ -154,22 +126,15 @@ fn a_device_that_is_down_loses_packets_until_it_is_up() {
 
 #[test]
 fn a_device_that_was_deleted_is_gone_for_reader_and_writer() {
-    in_namespace(
-        "a_device_that_was_deleted_is_gone_for_reader_and_writer",
-        || {
-            let tun = Tun::open("tun9", true).unwrap();
-            block_on(async {
-                let netlink = Netlink::connect().unwrap();
-                netlink.link().del(tun.index()).execute().await.unwrap();
-            });
-            assert!(
-                tun.write(&Fields::default().packet())
-                    .unwrap_err()
-                    .is_fatal()
-            );
-            assert!(tun.read(&mut ReadBuffer::new()).unwrap_err().is_fatal());
-        },
-    );
+    in_namespace("a_device_that_was_deleted_is_gone_for_reader_and_writer", || {
+        let tun = Tun::open("tun9", true).unwrap();
+        block_on(async {
+            let netlink = Netlink::connect().unwrap();
+            netlink.link().del(tun.index()).execute().await.unwrap();
+        });
+        assert!(tun.write(&Fields::default().packet()).unwrap_err().is_fatal());
+        assert!(tun.read(&mut ReadBuffer::new()).unwrap_err().is_fatal());
+    });
 }
 
 #[test]
@@ -196,51 +161,42 @@ fn the_kernel_takes_superpackets_of_all_kinds() {
 
 #[test]
 fn one_refused_superpacket_ends_them_and_no_packet_is_lost() {
-    in_namespace(
-        "one_refused_superpacket_ends_them_and_no_packet_is_lost",
-        || {
-            let tun = Tun::open("tun9", true).unwrap();
-            set_up(&tun);
-            let packet = Fields::default().packet();
-            let broken = [1, 0x7f, 0, 0, 0, 0, 0, 0, 0, 0];
-            let gathered = [IoSlice::new(&broken), IoSlice::new(&packet)];
-            for _ in 0..2 {
-                assert!(matches!(
-                    tun.write_gathered(&gathered),
-                    Err(TunFault::Refused)
-                ));
-            }
-            assert_eq!(tun.refused_superpackets(), 1);
-            let run = [Fields::default(), Fields::default().next()].map(|fields| fields.packet());
-            let (buffer, ranges) = lay_out(&run);
-            let mut coalescer = Coalescer::new(tun.offloads());
-            for range in ranges {
-                coalescer.push(&buffer, range);
-            }
-            let flushed = coalescer.flush(&buffer, &mut &tun).unwrap();
-            assert_eq!((flushed.packets, flushed.superpackets), (2, 0));
-        },
-    );
+    in_namespace("one_refused_superpacket_ends_them_and_no_packet_is_lost", || {
+        let tun = Tun::open("tun9", true).unwrap();
+        set_up(&tun);
+        let packet = Fields::default().packet();
+        let broken = [1, 0x7f, 0, 0, 0, 0, 0, 0, 0, 0];
+        let gathered = [IoSlice::new(&broken), IoSlice::new(&packet)];
+        for _ in 0..2 {
+            assert!(matches!(tun.write_gathered(&gathered), Err(TunFault::Refused)));
+        }
+        assert_eq!(tun.refused_superpackets(), 1);
+        let run = [Fields::default(), Fields::default().next()].map(|fields| fields.packet());
+        let (buffer, ranges) = lay_out(&run);
+        let mut coalescer = Coalescer::new(tun.offloads());
+        for range in ranges {
+            coalescer.push(&buffer, range);
+        }
+        let flushed = coalescer.flush(&buffer, &mut &tun).unwrap();
+        assert_eq!((flushed.packets, flushed.superpackets), (2, 0));
+    });
 }
 
 #[test]
 fn a_device_set_down_while_it_runs_can_be_set_up_again() {
-    in_namespace(
-        "a_device_set_down_while_it_runs_can_be_set_up_again",
-        || {
-            let tun = Tun::open("tun9", true).unwrap();
-            set_up(&tun);
-            let packet = Fields::default().packet();
-            let set = |message| {
-                block_on(async {
-                    let netlink = Netlink::connect().unwrap();
-                    netlink.link().set(message).execute().await.unwrap();
-                });
-            };
-            set(LinkUnspec::new_with_index(tun.index()).down().build());
-            assert!(matches!(tun.write(&packet), Err(TunFault::Down)));
-            set(LinkUnspec::new_with_index(tun.index()).up().build());
-            tun.write(&packet).unwrap();
-        },
-    );
+    in_namespace("a_device_set_down_while_it_runs_can_be_set_up_again", || {
+        let tun = Tun::open("tun9", true).unwrap();
+        set_up(&tun);
+        let packet = Fields::default().packet();
+        let set = |message| {
+            block_on(async {
+                let netlink = Netlink::connect().unwrap();
+                netlink.link().set(message).execute().await.unwrap();
+            });
+        };
+        set(LinkUnspec::new_with_index(tun.index()).down().build());
+        assert!(matches!(tun.write(&packet), Err(TunFault::Down)));
+        set(LinkUnspec::new_with_index(tun.index()).up().build());
+        tun.write(&packet).unwrap();
+    });
 }

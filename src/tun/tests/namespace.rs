@@ -21,10 +21,7 @@ pub(in crate::tun) fn in_namespace<T: Send>(
     match std::thread::scope(|scope| scope.spawn(run).join()) {
         Ok(Ok(value)) => Some(value),
         Ok(Err(errno)) => {
-            skipped(
-                test,
-                &format!("a network namespace cannot be made: {errno}"),
-            );
+            skipped(test, &format!("a network namespace cannot be made: {errno}"));
             None
         }
         Err(panic) => std::panic::resume_unwind(panic),
@@ -33,11 +30,7 @@ pub(in crate::tun) fn in_namespace<T: Send>(
 
 /// Runs a future on the calling thread, whose namespace its netlink sockets belong to.
 pub(in crate::tun) fn block_on<F: Future>(future: F) -> F::Output {
-    tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap()
-        .block_on(future)
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
 }
 
 #[expect(clippy::print_stderr, reason = "a skipped test must be seen")]

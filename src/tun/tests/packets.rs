@@ -61,10 +61,7 @@ impl Fields {
 
     /// The same fields for a payload of `len` bytes.
     pub(in crate::tun) fn with_payload(&self, len: usize) -> Self {
-        Self {
-            payload: (0..len).map(|at| (at * 7 + 3) as u8).collect(),
-            ..self.clone()
-        }
+        Self { payload: (0..len).map(|at| (at * 7 + 3) as u8).collect(), ..self.clone() }
     }
 
     /// The fields of the packet that follows in its flow.
@@ -162,11 +159,7 @@ pub(in crate::tun) fn split(packet: &impl Superpacket) -> Vec<Vec<u8>> {
     (0..packet.count())
         .map(|index| {
             let is_last = index + 1 == packet.count();
-            let size = if is_last {
-                packet.last_size()
-            } else {
-                packet.segment_size()
-            };
+            let size = if is_last { packet.last_size() } else { packet.segment_size() };
             let mut out = vec![0xcc; size];
             packet.write_segment(index, &mut out);
             out
@@ -214,10 +207,7 @@ impl PacketWriter for Recorder {
             return Err(TunFault::Refused);
         }
         assert!(gathered.iter().all(|slice| !slice.is_empty()));
-        let write: Vec<_> = gathered
-            .iter()
-            .flat_map(|slice| slice.iter().copied())
-            .collect();
+        let write: Vec<_> = gathered.iter().flat_map(|slice| slice.iter().copied()).collect();
         assert!(write.len() <= VIRTIO_HEADER + 65_535);
         self.writes.push(write);
         Ok(())

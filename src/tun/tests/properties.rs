@@ -5,10 +5,7 @@ use zerocopy::FromBytes;
 use super::packets::{Fields, Recorder, lay_out, split};
 use crate::tun::{Coalescer, Offloads, TunPacket, VIRTIO_HEADER, VirtioNetHdr};
 
-const ALL: Offloads = Offloads {
-    tso: true,
-    uso: true,
-};
+const ALL: Offloads = Offloads { tso: true, uso: true };
 
 fn written(packets: &[Vec<u8>]) -> Recorder {
     let (buffer, ranges) = lay_out(packets);
@@ -63,13 +60,8 @@ fn first() -> impl Strategy<Value = Fields> {
 
 /// A run as one sender would send it, with a shorter last packet, perhaps pushed.
 fn run() -> impl Strategy<Value = Vec<Fields>> {
-    (
-        first(),
-        2_usize..80,
-        any::<prop::sample::Index>(),
-        any::<bool>(),
-    )
-        .prop_map(|(first, count, last, push)| {
+    (first(), 2_usize..80, any::<prop::sample::Index>(), any::<bool>()).prop_map(
+        |(first, count, last, push)| {
             let mut run: Vec<_> = std::iter::successors(Some(first), |fields| Some(fields.next()))
                 .take(count)
                 .collect();
@@ -80,17 +72,15 @@ fn run() -> impl Strategy<Value = Vec<Fields>> {
                 fields.flags |= 0x08;
             }
             run
-        })
+        },
+    )
 }
 
 /// Packets of a few flows, in which anything may differ from one to the next.
 fn disorder() -> impl Strategy<Value = Vec<Fields>> {
     let change = (0_u8..16, 0_u16..3, 0_usize..300);
     (first(), vec(change, 1..60)).prop_map(|(first, changes)| {
-        let mut fields = Fields {
-            ports: [0, 443],
-            ..first
-        };
+        let mut fields = Fields { ports: [0, 443], ..first };
         let mut all = vec![fields.clone()];
         for (kind, port, len) in changes {
             fields = fields.next();

@@ -29,20 +29,12 @@ fn open_end(host: u8, offload: bool) -> Arc<Tun> {
     let tun = Tun::open("tun9", offload).unwrap();
     let addresses = [format!("10.77.0.{host}/24"), format!("fd77::{host}/64")];
     let settings = LinkSettings {
-        addresses: addresses
-            .iter()
-            .map(|address| address.parse().unwrap())
-            .collect(),
+        addresses: addresses.iter().map(|address| address.parse().unwrap()).collect(),
         mtu: Some(1420),
         ..LinkSettings::default()
     };
     block_on(async {
-        Link::open(&tun)
-            .await
-            .unwrap()
-            .configure(&settings)
-            .await
-            .unwrap();
+        Link::open(&tun).await.unwrap().configure(&settings).await.unwrap();
     });
     Arc::new(tun)
 }
@@ -138,12 +130,7 @@ fn tcp(test: &str, address: &str, offload: bool) -> Option<Seen> {
             let mut received = Vec::new();
             stream.read_to_end(&mut received).unwrap();
             assert_eq!(received.len(), TCP_BYTES);
-            assert!(
-                received
-                    .iter()
-                    .enumerate()
-                    .all(|(at, byte)| *byte == data(at))
-            );
+            assert!(received.iter().enumerate().all(|(at, byte)| *byte == data(at)));
             stream.write_all(b"all of it").unwrap();
         },
         || {
@@ -173,11 +160,7 @@ fn udp(test: &str, address: &str, local: &str) -> Option<Seen> {
             socket.set_read_timeout(PATIENCE).unwrap();
             let mut datagram = [0; 2000];
             for number in 0..DATAGRAMS {
-                let size = if number + 1 == DATAGRAMS {
-                    SIZE / 2
-                } else {
-                    SIZE
-                };
+                let size = if number + 1 == DATAGRAMS { SIZE / 2 } else { SIZE };
                 let len = socket.recv(&mut datagram).unwrap();
                 assert_eq!(datagram[..len], vec![number as u8; size]);
             }
@@ -215,10 +198,7 @@ fn tcp_passes_without_offloads() {
 #[test]
 fn udp_passes_in_superpackets_over_both_families() {
     let test = "udp_passes_in_superpackets_over_both_families";
-    let ends = [
-        ("10.77.0.1:5001", "10.77.0.2:0"),
-        ("[fd77::1]:5001", "[fd77::2]:0"),
-    ];
+    let ends = [("10.77.0.1:5001", "10.77.0.2:0"), ("[fd77::1]:5001", "[fd77::2]:0")];
     for (address, local) in ends {
         let Some(seen) = udp(test, address, local) else {
             return;

@@ -1,0 +1,199 @@
+//! A value that means nothing is refused with exit code 2, and the message names the file, the place, the key, the
+//! value and what would be accepted.
+
+use crate::host::{Host, good, message, with};
+
+/// Each row: a line, the column of its value, what is wrong with it; `accepted` is the end of each message.
+fn refused(section: &str, accepted: &str, rows: &[(&str, usize, &str)]) {
+    let host = Host::new();
+    let number = if section == "interface" { 4 } else { 6 };
+    for (line, column, problem) in rows {
+        let key = line.split(' ').next().unwrap();
+        assert_eq!(
+            message(&host, &with(section, line)),
+            format!("{number}:{column}: [{section}] {key}: {problem}; accepted: {accepted}")
+        );
+    }
+}
+
+#[test]
+fn a_number_has_its_range() {
+    refused(
+        "interface",
+        "a number from 0 to 65535",
+        &[
+            ("listen_port = \"x\"", 15, "\"x\" is not a number"),
+            ("listen_port = -1", 15, "-1 is out of range"),
+            ("listen_port = 65536", 15, "65536 is out of range"),
+            ("listen_port = 1.5", 15, "1.5 is not a number"),
+            ("listen_port = true", 15, "true is not a number"),
+        ],
+    );
+    refused(
+        "interface",
+        "a number from 0 to 4294967295",
+        &[
+            ("fwmark = -1", 10, "-1 is out of range"),
+            ("fwmark = 0x1_0000_0000", 10, "0x100000000 is out of range"),
+            ("fwmark = \"0x1\"", 10, "\"0x1\" is not a number"),
+        ],
+    );
+    refused(
+        "peer",
+        "a number from 0 to 65535",
+        &[
+            ("persistent_keepalive = 65536", 24, "65536 is out of range"),
+            ("persistent_keepalive = -1", 24, "-1 is out of range"),
+            ("persistent_keepalive = \"25\"", 24, "\"25\" is not a number"),
+        ],
+    );
+}
+
+#[test]
+fn an_mtu_carries_what_its_family_must_carry() {
+    refused(
+        "interface",
+        "a number from 576 to 65535",
+        &[
+            ("mtu = 575", 7, "575 is out of range"),
+            ("mtu = 65536", 7, "65536 is out of range"),
+            ("mtu = \"auto\"", 7, "\"auto\" is not a number"),
+        ],
+    );
+    let problem = "1279 is too small for the IPv6 address";
+    refused("interface", "a number from 1280 to 65535", &[("mtu = 1279", 7, problem)]);
+}
+
+#[test]
+fn a_device_name_is_one_that_the_kernel_takes() {
+    refused(
+        "interface",
+        r#"1 to 15 letters, digits and signs, without "/", ":", "%" and spaces, like "tun0""#,
+        &[
+            ("name = \"\"", 8, "\"\" is not a name for a network card"),
+            ("name = \"a/b\"", 8, "\"a/b\" is not a name for a network card"),
+            ("name = \"a b\"", 8, "\"a b\" is not a name for a network card"),
+            ("name = \"tun%d\"", 8, "\"tun%d\" is not a name for a network card"),
+            ("name = \"sixteen-letters-\"", 8, "\"sixteen-letters-\" has 16 bytes"),
+            ("name = \"..\"", 8, "\"..\" is a name with another meaning"),
+            ("name = \"lo\"", 8, "\"lo\" is a name with another meaning"),
+            ("name = 7", 8, "7 is not text in quotes"),
+        ],
+    );
+}
+
+#[test]
+fn a_routing_table_is_a_word_or_a_number() {
+    refused(
+        "interface",
+        r#""auto", "off" or a number from 1 to 4294967295"#,
+        &[
+            ("table = \"main\"", 9, "\"main\" is not a routing table"),
+            ("table = 0", 9, "0 is out of range"),
+            ("table = 4294967296", 9, "4294967296 is out of range"),
+            ("table = []", 9, "[] is not a number"),
+        ],
+    );
+}
+
+#[test]
+fn an_endpoint_has_a_host_and_a_port() {
+    let port = "\"h:0\" has no port from 1 to 65535 after its last colon";
+    refused(
+        "peer",
+        r#"like "host-b.example.net:51820", "192.0.2.1:51820" or "[2001:db8::1]:51820""#,
+        &[
+            ("endpoint = \"host-b\"", 12, "\"host-b\" has no port"),
+            ("endpoint = \"h:0\"", 12, port),
+            ("endpoint = \"::1:1\"", 12, "\"::1:1\" has an IPv6 address without brackets"),
+            ("endpoint = [\"a:1\", \"b\"]", 20, "\"b\" has no port"),
+            ("endpoint = []", 12, "[] is empty"),
+            ("endpoint = 51820", 12, "51820 is not a list"),
+        ],
+    );
+    let twice = "\"a:1\" is given twice";
+    refused("peer", "each endpoint once", &[("endpoint = [\"a:1\", \"a:1\"]", 20, twice)]);
+}
+
+#[test]
+fn allowed_ips_are_a_list_of_networks() {
+    refused(
+        "peer",
+        r#"like "10.77.0.0/30" or "fd77::/64""#,
+        &[
+            ("allowed_ips = []", 15, "[] is empty"),
+            ("allowed_ips = \"10.0.0.0/8\"", 15, "\"10.0.0.0/8\" is not a list"),
+            ("allowed_ips = [7]", 16, "7 is not text in quotes"),
+            (
+                "allowed_ips = [\"10.0.0.0\"]",
+                16,
+                "\"10.0.0.0\" is not a network with a prefix length",
+            ),
+        ],
+    );
+}
+
+#[test]
+fn addresses_are_those_of_a_host() {
+    let host = Host::new();
+    let like = r#"like "10.77.0.1/30" or "fd77::1/64""#;
+    let of_host = format!("a host's address {like}");
+    let no_prefix = "is not an address with a prefix length";
+    for (list, column, problem, accepted) in [
+        ("[]", 13, "[] is empty", like),
+        ("\"10.77.0.1/30\"", 13, "\"10.77.0.1/30\" is not a list", like),
+        ("[\"10.77.0.1/33\"]", 14, &format!("\"10.77.0.1/33\" {no_prefix}"), like),
+        ("[\"10.77.0.1\"]", 14, &format!("\"10.77.0.1\" {no_prefix}"), like),
+        ("[\"10.77.0.256/24\"]", 14, &format!("\"10.77.0.256/24\" {no_prefix}"), like),
+        ("[\"fd77::1/129\"]", 14, &format!("\"fd77::1/129\" {no_prefix}"), like),
+        ("[\"10.77.0.1/30\", 7]", 30, "7 is not text in quotes", like),
+        ("[\"224.0.0.1/24\"]", 14, "\"224.0.0.1/24\" is a multicast address", &of_host),
+        (
+            "[\"10.7.0.1/24\", \"10.7.0.1/16\"]",
+            29,
+            "\"10.7.0.1/16\" is given twice",
+            "each address once",
+        ),
+    ] {
+        let text = good().replace(r#"["10.77.0.1/30", "fd77::1/64"]"#, list);
+        assert_eq!(
+            message(&host, &text),
+            format!("2:{column}: [interface] addresses: {problem}; accepted: {accepted}")
+        );
+    }
+}
+
+#[test]
+fn allowed_ips_are_networks_apart_of_a_family_that_we_have() {
+    let host = Host::new();
+    let apart = "networks that have no address in common";
+    for (list, column, problem, accepted) in [
+        (
+            r#"["10.0.0.5/24"]"#,
+            16,
+            "\"10.0.0.5/24\" is not the first address of its network",
+            r#""10.0.0.0/24", or "10.0.0.5/32""#,
+        ),
+        (r#"["10.0.0.0/8", "10.0.0.0/8"]"#, 30, r#""10.0.0.0/8" overlaps "10.0.0.0/8""#, apart),
+        (r#"["10.0.0.0/8", "10.1.0.0/16"]"#, 30, r#""10.1.0.0/16" overlaps "10.0.0.0/8""#, apart),
+        (
+            r#"["fd77::/64"]"#,
+            16,
+            "\"fd77::/64\" is IPv6, but [interface] addresses has no IPv6 address",
+            "networks of the families that addresses has",
+        ),
+        (
+            r#"["0.0.0.0/0"]"#,
+            16,
+            "\"0.0.0.0/0\" would route the tunnel's own packets into the tunnel: \
+             this version cannot yet take the default route",
+            "[interface] table = \"off\" or the number of another table, with routing rules of your own",
+        ),
+    ] {
+        let text = with("peer", &format!("allowed_ips = {list}")).replace(r#", "fd77::1/64""#, "");
+        assert_eq!(
+            message(&host, &text),
+            format!("6:{column}: [peer] allowed_ips: {problem}; accepted: {accepted}")
+        );
+    }
+}
