@@ -197,7 +197,7 @@ mod tests {
     #[test]
     fn lines_beyond_the_quota_are_counted_and_told_later() {
         let mut quota = Quota::default();
-        let at = |seconds| Instant::from_nanos(1_000_000_000 * (1 + seconds));
+        let at = |seconds: u64| Instant::from_nanos(1_000_000_000 * (1 + seconds));
         for _ in 0..10 {
             assert_eq!(quota.allow(at(0)), Some(0));
         }
