@@ -2,5 +2,9 @@
 
 #![allow(unreachable_pub, dead_code, reason = "a test's own rooms")]
 
+mod boringtun;
 mod handshakes;
 mod link;
+mod paper;
+mod snow;
+mod vectors;
