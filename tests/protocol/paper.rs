@@ -1,5 +1,5 @@
-//! The formulas of the WireGuard paper (§5.4) once more, written apart from `src` and on other libraries where there are
-//! others (HMAC and the key derivation are spelled out): what the core's bytes are measured against.
+//! The formulas of the WireGuard paper (§5.4) once more, sharing no code with `src`; HMAC and the key derivation are
+//! spelled out. What the core's bytes are measured against.
 
 use std::time::Duration;
 
