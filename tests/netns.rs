@@ -1,0 +1,18 @@
+//! The daemon among real kernels: real namespaces, real devices, the real binary, and what people do to networks.
+//!
+//! These tests need root and the programs each of them names; what is missing is said, and the test skipped.
+//! With `TUNNELD_TEST_REQUIRE=all` a missing thing is a failure.
+
+mod netns {
+    mod config;
+    mod device;
+    mod faults;
+    mod keys;
+    mod lab;
+    mod process;
+    mod refusal;
+    mod restart;
+    mod roaming;
+    mod traffic;
+    mod transfer;
+}

@@ -1,0 +1,72 @@
+//! The configurations of the two ends of a tunnel, to be changed by a test before they are used.
+
+use tunneld::crypto::PrivateKey;
+
+use super::lab::{Host, PORT};
+
+/// The configuration of one end; `None` leaves its key out.
+#[derive(Clone)]
+pub(crate) struct End {
+    pub(crate) name: String,
+    pub(crate) addresses: Vec<&'static str>,
+    pub(crate) private_key: [u8; 32],
+    pub(crate) listen_port: Option<u16>,
+    pub(crate) public_key: String,
+    pub(crate) preshared_key: Option<String>,
+    pub(crate) endpoint: Option<String>,
+    pub(crate) allowed_ips: Option<Vec<&'static str>>,
+    pub(crate) persistent_keepalive: Option<u16>,
+}
+
+/// Any text for one key and another, for tests that want two to differ.
+pub(crate) const SOME_KEY: &str = "c29tZSBvdGhlciBrZXkgb2YgZXhhY3RseSAzMiBieXQ=";
+
+/// Both ends of one tunnel that works, `a` first; each knows where the other is.
+pub(crate) fn ends(endpoint_of: impl Fn(Host) -> String) -> [End; 2] {
+    [Host::A, Host::B].map(|host| {
+        let (addresses, own, theirs, other) = match host {
+            Host::A => (["10.77.0.1/30", "fd77::1/64"], 1, 2, Host::B),
+            _ => (["10.77.0.2/30", "fd77::2/64"], 2, 1, Host::A),
+        };
+        End {
+            name: "tun0".to_owned(),
+            addresses: addresses.into(),
+            private_key: [own; 32],
+            listen_port: Some(PORT),
+            public_key: PrivateKey::clamped([theirs; 32]).public_key().to_string(),
+            preshared_key: None,
+            endpoint: Some(endpoint_of(other)),
+            allowed_ips: None,
+            persistent_keepalive: None,
+        }
+    })
+}
+
+impl End {
+    /// As it is written in a file.
+    pub(crate) fn to_toml(&self) -> String {
+        let mut interface = format!(
+            "[interface]\nname = {:?}\naddresses = {:?}\nprivate_key = {:?}\n",
+            self.name,
+            self.addresses,
+            PrivateKey::clamped(self.private_key).to_base64().as_str()
+        );
+        if let Some(port) = self.listen_port {
+            interface += &format!("listen_port = {port}\n");
+        }
+        let mut peer = format!("\n[peer]\npublic_key = {:?}\n", self.public_key);
+        if let Some(key) = &self.preshared_key {
+            peer += &format!("preshared_key = {key:?}\n");
+        }
+        if let Some(endpoint) = &self.endpoint {
+            peer += &format!("endpoint = {endpoint:?}\n");
+        }
+        if let Some(networks) = &self.allowed_ips {
+            peer += &format!("allowed_ips = {networks:?}\n");
+        }
+        if let Some(seconds) = self.persistent_keepalive {
+            peer += &format!("persistent_keepalive = {seconds}\n");
+        }
+        interface + &peer
+    }
+}

@@ -1,0 +1,156 @@
+//! A program that runs beside the test: its lines as they come, and its end.
+
+use std::io::{BufRead as _, BufReader, Read, Write as _};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+/// How long a condition may take to come true, where nothing says otherwise.
+pub(crate) const BOUND: Duration = Duration::from_secs(20);
+
+/// Looks until `condition` is true, and gives whether it ever was within `bound`. The only place that pauses.
+pub(crate) fn wait_until(bound: Duration, mut condition: impl FnMut() -> bool) -> bool {
+    let deadline = now() + bound;
+    loop {
+        if condition() {
+            return true;
+        }
+        if now() > deadline {
+            return false;
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "real kernels run in real time")]
+pub(crate) fn now() -> Instant {
+    Instant::now()
+}
+
+/// A running program; killed when dropped, and its lines shown if the test failed.
+pub(crate) struct Process {
+    name: String,
+    child: Child,
+    lines: Arc<Lines>,
+}
+
+/// The lines so far.
+#[derive(Default)]
+struct Lines {
+    seen: Mutex<Vec<String>>,
+    more: Condvar,
+}
+
+impl Lines {
+    fn lock(&self) -> MutexGuard<'_, Vec<String>> {
+        self.seen.lock().expect("no thread panics with the lines")
+    }
+
+    /// Reads to the end in a thread of its own.
+    fn collect(self: &Arc<Self>, stream: impl Read + Send + 'static) {
+        let lines = Arc::clone(self);
+        thread::spawn(move || {
+            for line in BufReader::new(stream).split(b'\n').map_while(Result::ok) {
+                lines
+                    .lock()
+                    .push(String::from_utf8_lossy(&line).into_owned());
+                lines.more.notify_all();
+            }
+        });
+    }
+}
+
+impl Process {
+    /// Starts it.
+    pub(crate) fn start(name: &str, mut command: Command) -> Self {
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|e| panic!("{name} starts: {e}"));
+        let lines = Arc::<Lines>::default();
+        lines.collect(child.stdout.take().expect("it was asked for"));
+        lines.collect(child.stderr.take().expect("it was asked for"));
+        Self {
+            name: name.to_owned(),
+            child,
+            lines,
+        }
+    }
+
+    /// Waits for a line that contains `text`, and gives it.
+    pub(crate) fn wait_for(&self, text: &str) -> String {
+        self.wait_for_nth(1, text)
+    }
+
+    /// Waits until as many as `n` lines contain `text`, and gives the n-th.
+    pub(crate) fn wait_for_nth(&self, n: usize, text: &str) -> String {
+        let deadline = now() + BOUND;
+        let mut seen = self.lines.lock();
+        loop {
+            if let Some(line) = seen.iter().filter(|line| line.contains(text)).nth(n - 1) {
+                return line.clone();
+            }
+            let left = deadline.saturating_duration_since(now());
+            assert!(
+                !left.is_zero(),
+                "{}: no line number {n} with {text:?} within {BOUND:?}",
+                self.name
+            );
+            (seen, _) = self
+                .lines
+                .more
+                .wait_timeout(seen, left)
+                .expect("no thread panics with the lines");
+        }
+    }
+
+    /// How many lines so far contain `text`.
+    pub(crate) fn count(&self, text: &str) -> usize {
+        let seen = self.lines.lock();
+        seen.iter().filter(|line| line.contains(text)).count()
+    }
+
+    /// Everything it said so far.
+    pub(crate) fn said(&self) -> String {
+        self.lines.lock().join("\n")
+    }
+
+    /// Whether it still runs.
+    pub(crate) fn runs(&mut self) -> bool {
+        self.child.try_wait().expect("it is our child").is_none()
+    }
+
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, signal: Signal) {
+        let pid = Pid::from_raw(self.child.id().try_into().expect("pids are small"));
+        kill(pid, signal).unwrap_or_else(|e| panic!("{}: {e}", self.name));
+    }
+
+    /// Waits for its end.
+    pub(crate) fn end(&mut self, bound: Duration) -> ExitStatus {
+        let ended = wait_until(bound, || !self.runs());
+        assert!(ended, "{} did not end within {bound:?}", self.name);
+        self.child.wait().expect("it is our child")
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let status = self.child.wait();
+        if thread::panicking() {
+            let _ = writeln!(
+                std::io::stderr(),
+                "--- {} ({status:?}) said:\n{}\n---",
+                self.name,
+                self.said()
+            );
+        }
+    }
+}
