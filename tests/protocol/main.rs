@@ -2,5 +2,17 @@
 
 #![allow(unreachable_pub, dead_code, reason = "a test's own rooms")]
 
+mod clocks;
+mod cookies;
+mod data;
+mod faults;
 mod handshakes;
+mod hostile;
 mod link;
+mod paper;
+mod replay;
+mod roaming;
+mod sessions;
+mod timers;
+mod wakes;
+mod weather;
