@@ -150,9 +150,18 @@ impl Timers {
         self.persistent_from = Some(now);
     }
 
+    /// The sessions are erased.
+    pub(crate) fn erase_due(&mut self) {
+        self.erase = None;
+    }
+
     /// Everything is erased.
     pub(crate) fn erased(&mut self) {
-        *self = Self { persistent_from: self.persistent_from, ..Self::new(self.persistent) };
+        *self = Self {
+            last_handshake: self.last_handshake,
+            persistent_from: self.persistent_from,
+            ..Self::new(self.persistent)
+        };
     }
 }
 

@@ -198,9 +198,14 @@ impl Tunnel {
 
     /// Erases every key of every session and handshake.
     pub fn erase(&mut self) {
-        self.slots = SessionSlots::default();
+        self.erase_sessions();
         self.outstanding.clear();
         self.timers.erased();
+        self.shared.facts.handshake_dealt_with();
+    }
+
+    fn erase_sessions(&mut self) {
+        self.slots = SessionSlots::default();
         self.install(None);
     }
 
@@ -367,7 +372,12 @@ impl Tunnel {
             Timer::PersistentKeepalive => self.keep_alive(now),
             Timer::Erase => {
                 let had_sessions = self.slots.indices().next().is_some();
-                self.erase();
+                self.erase_sessions();
+                // A handshake under way is young, and ends by itself.
+                if !self.timers.handshake_under_way() {
+                    self.outstanding.clear();
+                }
+                self.timers.erase_due();
                 if had_sessions {
                     self.events.push_back(Event::KeysErased);
                 }

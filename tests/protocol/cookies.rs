@@ -176,9 +176,10 @@ fn a_cookie_reply_is_bound_to_the_message_that_provoked_it() {
 
 #[test]
 fn a_cookie_reply_out_of_the_blue_is_refused() {
-    let reply = with_cookie().messages("198.51.100.2:51820".parse().unwrap(), COOKIE_REPLY);
-    let mut link = Link::established();
-    assert_eq!(link.inject(&reply[0].1), Some(Discard::NothingOutstanding));
+    let mut link = with_cookie();
+    let (_, reply) = link.messages(link.b.address, COOKIE_REPLY).remove(0);
+    link.restart_a();
+    assert_eq!(link.inject(&reply), Some(Discard::NothingOutstanding));
 }
 
 #[test]

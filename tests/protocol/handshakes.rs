@@ -132,7 +132,7 @@ fn a_delayed_response_to_a_superseded_initiation_is_accepted() {
     link.a_sends(&packet(1, 2, b"data"));
     link.run(secs(9));
     assert_eq!(link.moments(link.a.address, INITIATION).len(), 2, "one was sent before it came");
-    assert_eq!(link.a.completed(), 1);
+    assert_eq!(link.a.completed(), 1, "{:?}", (Discard::ALL.iter().filter(|d| link.a.discards(**d)+link.b.discards(**d)>0).collect::<Vec<_>>(), &link.seen.iter().map(|(a,d)|(a,d.from,d.bytes[0])).collect::<Vec<_>>()));
     link.run(secs(60));
     assert_eq!(link.b.delivered.len(), 1);
 }
@@ -194,7 +194,7 @@ fn an_ephemeral_key_of_low_order_begins_nothing() {
         assert_eq!(link.sent(link.b.address, RESPONSE), 0);
 
         link.lose = |datagram| datagram.bytes[0] == RESPONSE;
-        link.run(secs(5));
+        link.run(secs(6));
         let (_, mut response) = link.messages(link.b.address, RESPONSE).remove(0);
         response.bytes[12..44].copy_from_slice(&point);
         sign(&mut response.bytes, &key(1).public_key());
