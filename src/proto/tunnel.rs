@@ -365,8 +365,9 @@ impl Tunnel {
             Timer::Retransmit => self.retransmit(now),
             Timer::PostponedHandshake => self.initiate(now),
             Timer::PassiveKeepalive => {
-                self.timers.passive_keepalive_due(now.boot, &self.shared.facts);
-                self.shared.outbound_orders.give(Orders::KEEPALIVE);
+                if self.timers.passive_keepalive_due(now.boot, &self.shared.facts) {
+                    self.shared.outbound_orders.give(Orders::KEEPALIVE);
+                }
             }
             Timer::Silence => self.peer_is_silent(now),
             Timer::PersistentKeepalive => self.keep_alive(now),
@@ -399,7 +400,9 @@ impl Tunnel {
     }
 
     fn peer_is_silent(&mut self, now: Now) {
-        self.timers.silence_due(&self.shared.facts, &mut self.random);
+        if !self.timers.silence_due(now.boot, &self.shared.facts, &mut self.random) {
+            return;
+        }
         self.shared.forget_source();
         let heard = self.shared.facts.last_received();
         if self.silence_told.is_none_or(|told| heard > Some(told)) {
