@@ -172,7 +172,7 @@ impl Outbound {
         }
     }
 
-    fn send_keepalive(&self, now: Instant, sink: &mut impl DatagramSink) {
+    fn send_keepalive(&mut self, now: Instant, sink: &mut impl DatagramSink) {
         let sealing = self.shared.sealing.load();
         let Some(sealing) = sealing.as_deref() else {
             return;
@@ -183,5 +183,8 @@ impl Outbound {
         let slot = sink.reserve(Run::single(OVERHEAD, Ecn::NotEct));
         sealing.seal_run(counter, slot, OVERHEAD);
         self.shared.facts.sent(now);
+        if sealing.wants_rekey(now) {
+            self.wake_control |= self.shared.facts.want_handshake();
+        }
     }
 }

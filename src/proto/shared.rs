@@ -96,16 +96,17 @@ impl Since {
         }
     }
 
-    /// Begins anew, on behalf of control, which looks again before it sleeps.
-    pub(crate) fn restart(&self, now: Instant) {
-        self.nanos.store(now.as_nanos(), Ordering::Relaxed);
+    /// When it began. If it has not, the next start wakes control, unless control `looks_again` anyway.
+    pub(crate) fn watch(&self, looks_again: bool) -> Option<Instant> {
+        self.watched.store(looks_again, Ordering::SeqCst);
+        let nanos = self.nanos.load(Ordering::SeqCst);
+        self.watched.store(looks_again || nanos != 0, Ordering::SeqCst);
+        (nanos != 0).then(|| Instant::from_nanos(nanos))
     }
 
-    /// When it began. If it has not, the next start wakes control.
-    pub(crate) fn watch(&self) -> Option<Instant> {
-        self.watched.store(false, Ordering::SeqCst);
+    /// When it began, as [`Since::watch`] says, but without watching.
+    pub(crate) fn began(&self) -> Option<Instant> {
         let nanos = self.nanos.load(Ordering::SeqCst);
-        self.watched.store(nanos != 0, Ordering::SeqCst);
         (nanos != 0).then(|| Instant::from_nanos(nanos))
     }
 }
@@ -118,7 +119,6 @@ pub(crate) struct Facts {
     pub(crate) awaiting_reply: Since,
     /// Data was received and nothing authentic was sent since.
     pub(crate) owing_reply: Since,
-    last_data_received: Moment,
     last_sent: Moment,
     last_received: Moment,
     handshake_wanted: AtomicBool,
@@ -151,12 +151,7 @@ impl Facts {
 
     /// Data was received.
     pub(crate) fn data_received(&self, now: Instant) -> bool {
-        self.last_data_received.set(now);
         self.owing_reply.start(now)
-    }
-
-    pub(crate) fn last_data_received(&self) -> Option<Instant> {
-        self.last_data_received.get()
     }
 
     pub(crate) fn last_received(&self) -> Option<Instant> {

@@ -14,7 +14,7 @@ use super::constants::{
     ERASE_AFTER_TIME, KEEPALIVE_TIMEOUT, MAX_INITIATIONS, MAX_JITTER, REKEY_TIMEOUT,
     SILENCE_TIMEOUT,
 };
-use super::shared::Facts;
+use super::shared::{Facts, Since};
 use super::time::Instant;
 use crate::crypto::random::Random;
 
@@ -43,6 +43,33 @@ pub(crate) struct Timers {
     /// From when the persistent interval counts if nothing went either way since.
     persistent_from: Option<Instant>,
     silence_jitter: Duration,
+    passive_keepalive: Look,
+    silence: Look,
+}
+
+/// When to look after something owed. It stays though the debt ends, as in a flow it begins again at once: the
+/// data threads need not wake control for a debt that it looks after in time anyway.
+#[derive(Default)]
+struct Look(Option<Instant>);
+
+impl Look {
+    /// The next look: exact while something is owed, maybe in vain otherwise.
+    fn next(&mut self, since: &Since, time: Duration) -> Option<Instant> {
+        if let Some(began) = since.watch(self.0.is_some()) {
+            self.0 = Some(began + time);
+        }
+        self.0
+    }
+
+    /// Whether it is owed for `time`; the debt is then dealt with.
+    fn due(&mut self, now: Instant, since: &Since, time: Duration) -> bool {
+        self.0 = None;
+        let due = since.began().is_some_and(|began| began + time <= now);
+        if due {
+            since.clear();
+        }
+        due
+    }
 }
 
 impl Timers {
@@ -56,19 +83,23 @@ impl Timers {
             persistent,
             persistent_from: None,
             silence_jitter: Duration::ZERO,
+            passive_keepalive: Look::default(),
+            silence: Look::default(),
         }
     }
 
     /// The next deadline and its name. Where it follows from a fact, the fact is watched from now on.
-    pub(crate) fn next(&self, facts: &Facts) -> Option<(Instant, Timer)> {
+    pub(crate) fn next(&mut self, facts: &Facts) -> Option<(Instant, Timer)> {
         let after = |since: Option<Instant>, time, timer| since.map(|since| (since + time, timer));
+        let owing = self.passive_keepalive.next(&facts.owing_reply, KEEPALIVE_TIMEOUT);
         let silence = SILENCE_TIMEOUT + self.silence_jitter;
+        let silence = self.silence.next(&facts.awaiting_reply, silence);
         let postponed = self.last_handshake.filter(|_| self.postponed);
         [
             self.retransmit.map(|at| (at, Timer::Retransmit)),
             after(postponed, REKEY_TIMEOUT, Timer::PostponedHandshake),
-            after(facts.owing_reply.watch(), KEEPALIVE_TIMEOUT, Timer::PassiveKeepalive),
-            after(facts.awaiting_reply.watch(), silence, Timer::Silence),
+            owing.map(|at| (at, Timer::PassiveKeepalive)),
+            silence.map(|at| (at, Timer::Silence)),
             self.persistent.and_then(|interval| {
                 let from = self.persistent_from.max(facts.last_traversal());
                 after(from, interval, Timer::PersistentKeepalive)
@@ -130,19 +161,19 @@ impl Timers {
         None
     }
 
-    /// A passive keepalive goes out; if more data came than the packet it answers, one more follows.
-    pub(crate) fn passive_keepalive_due(&self, now: Instant, facts: &Facts) {
-        let since = facts.owing_reply.watch();
-        facts.owing_reply.clear();
-        if facts.last_data_received() > since {
-            facts.owing_reply.restart(now);
-        }
+    /// Whether received data has waited long enough for an answer; a keepalive answers all that came so far.
+    pub(crate) fn passive_keepalive_due(&mut self, now: Instant, facts: &Facts) -> bool {
+        self.passive_keepalive.due(now, &facts.owing_reply, KEEPALIVE_TIMEOUT)
     }
 
-    /// The peer was silent too long.
-    pub(crate) fn silence_due(&mut self, facts: &Facts, random: &mut Random) {
-        facts.awaiting_reply.clear();
-        self.silence_jitter = jitter(random);
+    /// Whether the peer was silent too long.
+    pub(crate) fn silence_due(&mut self, now: Instant, facts: &Facts, random: &mut Random) -> bool {
+        let timeout = SILENCE_TIMEOUT + self.silence_jitter;
+        let due = self.silence.due(now, &facts.awaiting_reply, timeout);
+        if due {
+            self.silence_jitter = jitter(random);
+        }
+        due
     }
 
     /// The persistent interval begins anew.
@@ -150,9 +181,18 @@ impl Timers {
         self.persistent_from = Some(now);
     }
 
+    /// The sessions are erased.
+    pub(crate) fn erase_due(&mut self) {
+        self.erase = None;
+    }
+
     /// Everything is erased.
     pub(crate) fn erased(&mut self) {
-        *self = Self { persistent_from: self.persistent_from, ..Self::new(self.persistent) };
+        *self = Self {
+            last_handshake: self.last_handshake,
+            persistent_from: self.persistent_from,
+            ..Self::new(self.persistent)
+        };
     }
 }
 

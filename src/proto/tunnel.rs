@@ -204,9 +204,14 @@ impl Tunnel {
 
     /// Erases every key of every session and handshake.
     pub fn erase(&mut self) {
-        self.slots = SessionSlots::default();
+        self.erase_sessions();
         self.outstanding.clear();
         self.timers.erased();
+        self.shared.facts.handshake_dealt_with();
+    }
+
+    fn erase_sessions(&mut self) {
+        self.slots = SessionSlots::default();
         self.install(None);
     }
 
@@ -366,14 +371,20 @@ impl Tunnel {
             Timer::Retransmit => self.retransmit(now),
             Timer::PostponedHandshake => self.initiate(now),
             Timer::PassiveKeepalive => {
-                self.timers.passive_keepalive_due(now.boot, &self.shared.facts);
-                self.shared.outbound_orders.give(Orders::KEEPALIVE);
+                if self.timers.passive_keepalive_due(now.boot, &self.shared.facts) {
+                    self.shared.outbound_orders.give(Orders::KEEPALIVE);
+                }
             }
             Timer::Silence => self.peer_is_silent(now),
             Timer::PersistentKeepalive => self.keep_alive(now),
             Timer::Erase => {
                 let had_sessions = self.slots.indices().next().is_some();
-                self.erase();
+                self.erase_sessions();
+                // A handshake under way is young, and ends by itself.
+                if !self.timers.handshake_under_way() {
+                    self.outstanding.clear();
+                }
+                self.timers.erase_due();
                 if had_sessions {
                     self.events.push_back(Event::KeysErased);
                 }
@@ -395,7 +406,9 @@ impl Tunnel {
     }
 
     fn peer_is_silent(&mut self, now: Now) {
-        self.timers.silence_due(&self.shared.facts, &mut self.random);
+        if !self.timers.silence_due(now.boot, &self.shared.facts, &mut self.random) {
+            return;
+        }
         self.shared.forget_source();
         let heard = self.shared.facts.last_received();
         if self.silence_told.is_none_or(|told| heard > Some(told)) {

@@ -50,11 +50,7 @@ fn a_device_that_is_deleted_comes_back_or_ends_the_daemon_with_the_reason() {
     lab.ip(Host::A, "link delete tun0");
     // Design: re-created, or the daemon ends with the reason; systemd would start it again.
     let answered = super::process::wait_until(super::process::BOUND, || {
-        !a.runs()
-            || lab
-                .ping(Host::A, &format!("-c 1 -W 1 {}", INNER_B[0]))
-                .status
-                .success()
+        !a.runs() || lab.ping(Host::A, &format!("-c 1 -W 1 {}", INNER_B[0])).status.success()
     });
     assert!(answered);
     if !a.runs() {

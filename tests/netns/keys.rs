@@ -11,9 +11,7 @@ use super::process::{BOUND, wait_until};
 fn names_the_key(ends: &[End; 2], key: &str) {
     let lab = Lab::direct();
     let mut daemons = [lab.start(Host::A, &ends[0]), lab.start(Host::B, &ends[1])];
-    daemons
-        .iter()
-        .for_each(|daemon| drop(daemon.wait_for(STARTED)));
+    daemons.iter().for_each(|daemon| drop(daemon.wait_for(STARTED)));
     let named = wait_until(BOUND, || {
         let answered = lab.ping(Host::A, &format!("-c 1 -W 1 {}", INNER_B[0]));
         assert!(!answered.status.success(), "nothing passes");
@@ -59,9 +57,7 @@ fn an_inner_source_outside_allowed_ips_is_discarded_and_counted() {
 
     let server = lab.inside(Host::A, || UdpSocket::bind((INNER_A[0], 9999)).unwrap());
     let server = server.join().unwrap();
-    server
-        .set_read_timeout(Some(Duration::from_millis(200)))
-        .unwrap();
+    server.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
     let clients = lab.inside(Host::B, || {
         ["10.99.0.1", INNER_B[0]].map(|source| UdpSocket::bind((source, 0)).unwrap())
     });

@@ -90,12 +90,7 @@ fn missing(programs: &[&str]) -> Option<String> {
     if let Some(program) = ["ip"].iter().chain(programs).find(|name| !on_path(name)) {
         return Some(format!("the program {program}"));
     }
-    if File::options()
-        .read(true)
-        .write(true)
-        .open("/dev/net/tun")
-        .is_err()
-    {
+    if File::options().read(true).write(true).open("/dev/net/tun").is_err() {
         return Some("/dev/net/tun".to_owned());
     }
     let own = thread::spawn(|| nix::sched::unshare(CloneFlags::CLONE_NEWNET));
@@ -130,10 +125,7 @@ impl Lab {
             (Host::A, "to-a", ["198.51.100.254", "2001:db8:a::ff"]),
             (Host::B, "to-b", ["203.0.113.254", "2001:db8:b::ff"]),
         ] {
-            lab.ip(
-                host,
-                &format!("link add {CABLE} type veth peer name {port} netns {router}"),
-            );
+            lab.ip(host, &format!("link add {CABLE} type veth peer name {port} netns {router}"));
             lab.bring_up(host, CABLE, routed_underlay(host));
             lab.bring_up(Host::Router, port, gateway);
             for address in gateway {
@@ -141,12 +133,10 @@ impl Lab {
             }
         }
         for key in ["ipv4/ip_forward", "ipv6/conf/all/forwarding"] {
-            lab.inside(Host::Router, move || {
-                fs::write(Path::new("/proc/sys/net").join(key), "1")
-            })
-            .join()
-            .expect("it does not panic")
-            .unwrap_or_else(|e| panic!("{key}: {e}"));
+            lab.inside(Host::Router, move || fs::write(Path::new("/proc/sys/net").join(key), "1"))
+                .join()
+                .expect("it does not panic")
+                .unwrap_or_else(|e| panic!("{key}: {e}"));
         }
         lab
     }
@@ -163,11 +153,7 @@ impl Lab {
         };
         for &host in hosts {
             fs::create_dir(lab.directory_of(host)).expect("the directory is new");
-            expect_success(&run(Command::new("ip").args([
-                "netns",
-                "add",
-                &lab.namespace(host),
-            ])));
+            expect_success(&run(Command::new("ip").args(["netns", "add", &lab.namespace(host)])));
             lab.ip(host, "link set lo up");
         }
         lab
@@ -194,21 +180,14 @@ impl Lab {
 
     /// Adds an address of either family, usable at once.
     pub(crate) fn add_address(&self, host: Host, device: &str, address: &str) {
-        let tail = if address.contains(':') {
-            "/64 nodad"
-        } else {
-            "/24"
-        };
+        let tail = if address.contains(':') { "/64 nodad" } else { "/24" };
         self.ip(host, &format!("address add dev {device} {address}{tail}"));
     }
 
     /// `ip` with these words on a host; what it says.
     pub(crate) fn ip(&self, host: Host, words: &str) -> String {
         let mut command = Command::new("ip");
-        command
-            .arg("-n")
-            .arg(self.namespace(host))
-            .args(words.split_whitespace());
+        command.arg("-n").arg(self.namespace(host)).args(words.split_whitespace());
         let output = run(&mut command);
         expect_success(&output);
         String::from_utf8_lossy(&output.stdout).into_owned()
@@ -217,9 +196,7 @@ impl Lab {
     /// A program with these words, to be run on a host.
     pub(crate) fn command(&self, host: Host, words: &str) -> Command {
         let mut command = Command::new("ip");
-        command
-            .args(["netns", "exec", &self.namespace(host)])
-            .args(words.split_whitespace());
+        command.args(["netns", "exec", &self.namespace(host)]).args(words.split_whitespace());
         command
     }
 
@@ -244,24 +221,14 @@ impl Lab {
 
     /// Everything `ip` knows of a host: devices, addresses, routes, rules.
     pub(crate) fn network(&self, host: Host) -> String {
-        [
-            "-o address",
-            "-4 route show table all",
-            "-6 route show table all",
-            "-4 rule",
-            "-6 rule",
-        ]
-        .map(|words| self.ip(host, words))
-        .join("\n")
+        ["-o address", "-4 route show table all", "-6 route show table all", "-4 rule", "-6 rule"]
+            .map(|words| self.ip(host, words))
+            .join("\n")
     }
 
     /// Whether a ping is answered, sooner or later.
     pub(crate) fn pings(&self, host: Host, address: &str) -> bool {
-        wait_until(BOUND, || {
-            self.ping(host, &format!("-c 1 -W 1 {address}"))
-                .status
-                .success()
-        })
+        wait_until(BOUND, || self.ping(host, &format!("-c 1 -W 1 {address}")).status.success())
     }
 
     /// `ping` with these words.
@@ -333,11 +300,7 @@ pub(crate) fn routed_underlay(host: Host) -> [&'static str; 2] {
 
 /// The endpoint at an address.
 pub(crate) fn endpoint(address: &str) -> String {
-    if address.contains(':') {
-        format!("[{address}]:{PORT}")
-    } else {
-        format!("{address}:{PORT}")
-    }
+    if address.contains(':') { format!("[{address}]:{PORT}") } else { format!("{address}:{PORT}") }
 }
 
 /// The endpoint of a host in a direct lab, over IPv4.
@@ -354,9 +317,7 @@ pub(crate) fn routed_v4(host: Host) -> String {
 fn sweep() {
     let entries = fs::read_dir("/run/netns").into_iter().flatten().flatten();
     for name in entries.filter_map(|entry| entry.file_name().into_string().ok()) {
-        let process = name
-            .strip_prefix("tunneld-")
-            .and_then(|rest| rest.split('-').next());
+        let process = name.strip_prefix("tunneld-").and_then(|rest| rest.split('-').next());
         if process.is_some_and(|id| !Path::new("/proc").join(id).exists()) {
             remove(&name);
         }
@@ -365,10 +326,7 @@ fn sweep() {
 
 /// Removes a namespace and kills what runs in it.
 fn remove(namespace: &str) {
-    if let Ok(output) = Command::new("ip")
-        .args(["netns", "pids", namespace])
-        .output()
-    {
+    if let Ok(output) = Command::new("ip").args(["netns", "pids", namespace]).output() {
         for pid in String::from_utf8_lossy(&output.stdout).lines() {
             if let Ok(pid) = pid.parse::<i32>().map(nix::unistd::Pid::from_raw)
                 && pid != nix::unistd::Pid::this()
@@ -377,16 +335,12 @@ fn remove(namespace: &str) {
             }
         }
     }
-    let _ = Command::new("ip")
-        .args(["netns", "delete", namespace])
-        .output();
+    let _ = Command::new("ip").args(["netns", "delete", namespace]).output();
     let _ = fs::remove_dir_all(Path::new("/etc/netns").join(namespace));
 }
 
 fn run(command: &mut Command) -> Output {
-    command
-        .output()
-        .unwrap_or_else(|e| panic!("{command:?}: {e}"))
+    command.output().unwrap_or_else(|e| panic!("{command:?}: {e}"))
 }
 
 /// Fails with what a program said, unless it went well.

@@ -55,9 +55,7 @@ impl Lines {
         let lines = Arc::clone(self);
         thread::spawn(move || {
             for line in BufReader::new(stream).split(b'\n').map_while(Result::ok) {
-                lines
-                    .lock()
-                    .push(String::from_utf8_lossy(&line).into_owned());
+                lines.lock().push(String::from_utf8_lossy(&line).into_owned());
                 lines.more.notify_all();
             }
         });
@@ -76,11 +74,7 @@ impl Process {
         let lines = Arc::<Lines>::default();
         lines.collect(child.stdout.take().expect("it was asked for"));
         lines.collect(child.stderr.take().expect("it was asked for"));
-        Self {
-            name: name.to_owned(),
-            child,
-            lines,
-        }
+        Self { name: name.to_owned(), child, lines }
     }
 
     /// Waits for a line that contains `text`, and gives it.
@@ -102,11 +96,8 @@ impl Process {
                 "{}: no line number {n} with {text:?} within {BOUND:?}",
                 self.name
             );
-            (seen, _) = self
-                .lines
-                .more
-                .wait_timeout(seen, left)
-                .expect("no thread panics with the lines");
+            (seen, _) =
+                self.lines.more.wait_timeout(seen, left).expect("no thread panics with the lines");
         }
     }
 

@@ -65,10 +65,7 @@ fn a_daemon_without_permission_says_so() {
     for path in [&home, &binary, &home.join("tun0.toml")] {
         chown(path, Some(65534), Some(65534)).unwrap();
     }
-    let mut command = lab.command(
-        Host::A,
-        "setpriv --reuid=65534 --regid=65534 --clear-groups",
-    );
+    let mut command = lab.command(Host::A, "setpriv --reuid=65534 --regid=65534 --clear-groups");
     command
         .arg(binary)
         .args(["run", "-c"])

@@ -60,9 +60,7 @@ fn a_daemon_that_starts_before_the_network_links_when_it_comes() {
     lab.ip(Host::A, &format!("link set {CABLE} down"));
     let ends = ends(direct_v4);
     let daemons = [lab.start(Host::A, &ends[0]), lab.start(Host::B, &ends[1])];
-    daemons
-        .iter()
-        .for_each(|daemon| drop(daemon.wait_for(STARTED)));
+    daemons.iter().for_each(|daemon| drop(daemon.wait_for(STARTED)));
     let answered = lab.ping(Host::A, &format!("-c 1 -W 1 {}", INNER_B[0]));
     assert!(!answered.status.success());
     lab.ip(Host::A, &format!("link set {CABLE} up"));
@@ -75,11 +73,7 @@ fn an_endpoint_whose_name_cannot_be_resolved_yet_is_asked_for_again() {
     let lab = Lab::direct();
     // These take the place of the files in /etc for what runs in the namespace: ip-netns(8).
     let etc = Path::new("/etc/netns").join(lab.namespace(Host::A));
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o755)
-        .create(&etc)
-        .unwrap();
+    fs::DirBuilder::new().recursive(true).mode(0o755).create(&etc).unwrap();
     fs::write(etc.join("resolv.conf"), "nameserver 127.0.0.1\n").unwrap();
     fs::write(etc.join("hosts"), "127.0.0.1 localhost\n").unwrap();
     fs::write(etc.join("nsswitch.conf"), "hosts: files\n").unwrap();

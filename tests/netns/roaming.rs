@@ -86,10 +86,8 @@ fn a_ping_goes_on_when_an_underlay_address_goes_and_another_comes() {
         let mut ends = ends(direct_v4);
         ends[0].persistent_keepalive = Some(1);
         let _daemons = lab.link(&ends);
-        let ping = Process::start(
-            "ping",
-            lab.command(pinger, &format!("ping -n -i 0.05 {}", to[0])),
-        );
+        let ping =
+            Process::start("ping", lab.command(pinger, &format!("ping -n -i 0.05 {}", to[0])));
         ping.wait_for("time=");
         lab.ip(mover, &format!("address delete 192.0.2.1/24 dev {CABLE}"));
         lab.add_address(mover, CABLE, "192.0.2.7");

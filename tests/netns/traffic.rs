@@ -20,9 +20,7 @@ fn iperf3(lab: &Lab, address: &str, words: &str) -> f64 {
     let output = lab.run(Host::A, &format!("iperf3 -J -c {address} {words}"));
     expect_success(&output);
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
-    report["end"]["sum_received"]["bits_per_second"]
-        .as_f64()
-        .expect("a rate")
+    report["end"]["sum_received"]["bits_per_second"].as_f64().expect("a rate")
 }
 
 fn both_families_inside(outside: usize) {
@@ -90,9 +88,7 @@ fn a_packet_bigger_than_the_mtu_is_refused_or_fragmented() {
         let said = String::from_utf8_lossy(&said).to_lowercase();
         assert!(said.contains("message too long"), "{said}");
         assert!(wait_until(BOUND, || {
-            lab.ping(Host::A, &format!("-c 1 -W 1 -M dont -s 3000 {inner}"))
-                .status
-                .success()
+            lab.ping(Host::A, &format!("-c 1 -W 1 -M dont -s 3000 {inner}")).status.success()
         }));
     }
     daemons.into_iter().for_each(|daemon| drop(stop(daemon)));

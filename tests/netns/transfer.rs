@@ -26,9 +26,7 @@ impl Transfer {
     /// Begins to send so many bytes from one host to the other, which has this address.
     pub(crate) fn begin(lab: &Lab, from: Host, to: Host, address: &str, length: u64) -> Self {
         let address: IpAddr = address.parse().expect("an address");
-        let bound = lab.inside(to, move || {
-            TcpListener::bind((address, 0)).expect("a free port")
-        });
+        let bound = lab.inside(to, move || TcpListener::bind((address, 0)).expect("a free port"));
         let listener = bound.join().expect("the host has that address");
         let server = listener.local_addr().expect("it is bound");
         let received = Arc::<AtomicU64>::default();
@@ -43,9 +41,7 @@ impl Transfer {
 
     /// Waits until so many more bytes have come than now.
     pub(crate) fn goes_on(&self, more: u64) {
-        let goal = self
-            .length
-            .min(self.received.load(Ordering::Relaxed) + more);
+        let goal = self.length.min(self.received.load(Ordering::Relaxed) + more);
         let came = wait_until(BOUND * 2, || self.received.load(Ordering::Relaxed) >= goal);
         assert!(came, "the transfer goes on");
     }
@@ -68,9 +64,7 @@ fn send(server: SocketAddr, length: u64) -> Vec<u8> {
     let mut left = length;
     while left > 0 {
         for word in chunk.chunks_exact_mut(8) {
-            state = state
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1);
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
             word.copy_from_slice(&state.to_be_bytes());
         }
         let n = usize::try_from(left).unwrap_or(CHUNK).min(CHUNK);
@@ -82,9 +76,7 @@ fn send(server: SocketAddr, length: u64) -> Vec<u8> {
 }
 
 fn receive(listener: &TcpListener, so_far: &AtomicU64) -> (u64, Vec<u8>) {
-    socket2::SockRef::from(listener)
-        .set_read_timeout(Some(BOUND))
-        .expect("a valid time");
+    socket2::SockRef::from(listener).set_read_timeout(Some(BOUND)).expect("a valid time");
     let (mut stream, _) = listener.accept().expect("a client comes");
     stream.set_read_timeout(Some(BOUND)).expect("a valid time");
     let mut hash = Blake2s256::new();

@@ -8,7 +8,9 @@ use tunneld::crypto::{PresharedKey, PrivateKey};
 use tunneld::proto::{
     Discard, Event, Inbound, Instant, Now, Outbound, Parameters, Received, Timer, Tunnel, tunnel,
 };
-use tunneld::wire::{DatagramSink, Ecn, Endpoint, Handshake, Run};
+use tunneld::wire::{DatagramSink, Ecn, Endpoint, Handshake, Run, Superpacket};
+
+use crate::weather::Weather;
 
 /// Seconds on the wall clock when a test begins.
 pub const WALL_START: Duration = Duration::from_secs(1_700_000_000);
@@ -39,7 +41,7 @@ impl Clock {
 /// Takes datagrams out of the core one by one, as a socket without GSO would.
 #[derive(Default)]
 pub struct Sink {
-    runs: Vec<(Run, Vec<u8>)>,
+    pub runs: Vec<(Run, Vec<u8>)>,
 }
 
 impl DatagramSink for Sink {
@@ -61,7 +63,7 @@ impl Sink {
 }
 
 /// A datagram on its way.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Datagram {
     pub from: SocketAddr,
     pub to: SocketAddr,
@@ -121,7 +123,12 @@ impl Host {
 
     /// Lets the device hand over `packet`; what leaves for the wire.
     pub fn send(&mut self, clock: &Clock, packet: &[u8]) -> Vec<Datagram> {
-        let _ = self.outbound.send(clock.boot, &packet, &mut self.sink);
+        self.send_super(clock, &packet)
+    }
+
+    /// The same for a superpacket.
+    pub fn send_super(&mut self, clock: &Clock, packet: &impl Superpacket) -> Vec<Datagram> {
+        let _ = self.outbound.send(clock.boot, packet, &mut self.sink);
         self.settle(clock)
     }
 
@@ -153,7 +160,32 @@ impl Host {
     /// Does what is due.
     pub fn handle_timeout(&mut self, clock: &Clock) -> Vec<Datagram> {
         self.tunnel.handle_timeout(clock.now());
-        self.settle(clock)
+        let leaving = self.settle(clock);
+        if let Some((at, timer)) = self.next_timeout() {
+            assert!(at > clock.boot, "{timer:?} is still due after it was handled");
+        }
+        leaving
+    }
+
+    /// How often `reason` was counted.
+    pub fn discards(&self, reason: Discard) -> u64 {
+        self.tunnel.stats().discards(reason)
+    }
+
+    /// How many discards of any reason were counted.
+    pub fn all_discards(&self) -> u64 {
+        Discard::ALL.iter().map(|reason| self.discards(*reason)).sum()
+    }
+
+    /// Where it sends to.
+    pub fn remote(&self) -> SocketAddr {
+        self.tunnel.endpoint().unwrap().remote
+    }
+
+    /// How many handshakes it completed.
+    pub fn completed(&self) -> usize {
+        let completed = |event: &&Event| matches!(event, Event::HandshakeCompleted { .. });
+        self.events.iter().filter(completed).count()
     }
 
     pub fn next_timeout(&mut self) -> Option<(Instant, Timer)> {
@@ -203,6 +235,10 @@ pub struct Link {
     pub seen: Vec<(Instant, Datagram)>,
     /// Decides which datagrams get lost.
     pub lose: fn(&Datagram) -> bool,
+    /// What else the path does.
+    pub weather: Option<Weather>,
+    parameters: [Parameters; 2],
+    restarts: u8,
 }
 
 impl Link {
@@ -219,6 +255,9 @@ impl Link {
             flying: VecDeque::new(),
             seen: Vec::new(),
             lose: |_| false,
+            weather: None,
+            parameters: [a.clone(), b.clone()],
+            restarts: 0,
         }
     }
 
@@ -242,14 +281,53 @@ impl Link {
         self.launch(leaving);
     }
 
+    /// Host a begins, as the daemon does when all is set up.
+    pub fn a_starts(&mut self) {
+        self.a.tunnel.start(self.clock.now());
+        let leaving = self.a.settle(&self.clock);
+        self.launch(leaving);
+    }
+
+    /// Host a forgets all it knows but its configuration.
+    pub fn restart_a(&mut self) {
+        self.restarts += 1;
+        let address = self.a.address.to_string();
+        self.a = Host::new(&self.parameters[0], 100 + self.restarts, &address);
+    }
+
+    /// Host b forgets all it knows but its configuration.
+    pub fn restart_b(&mut self) {
+        self.restarts += 1;
+        let address = self.b.address.to_string();
+        self.b = Host::new(&self.parameters[1], 100 + self.restarts, &address);
+    }
+
     /// Puts datagrams on the wire.
     pub fn launch(&mut self, datagrams: Vec<Datagram>) {
         for datagram in datagrams {
             self.seen.push((self.clock.boot, datagram.clone()));
-            if !(self.lose)(&datagram) {
-                self.flying.push_back((self.clock.boot + self.latency, datagram));
+            if (self.lose)(&datagram) {
+                continue;
+            }
+            let clear = || vec![Duration::ZERO];
+            for delay in self.weather.as_mut().map_or_else(clear, Weather::delays) {
+                let arrival = self.clock.boot + self.latency + delay;
+                self.flying.push_back((arrival, datagram.clone()));
             }
         }
+    }
+
+    /// Takes everything off the wire that is on its way.
+    pub fn hold(&mut self) -> Vec<Datagram> {
+        self.flying.drain(..).map(|(_, datagram)| datagram).collect()
+    }
+
+    /// Lets `datagram` arrive now, whoever sent it; why it went no further.
+    pub fn inject(&mut self, datagram: &Datagram) -> Option<Discard> {
+        let host = if datagram.to == self.a.address { &mut self.a } else { &mut self.b };
+        let (leaving, discard) = host.receive(&self.clock, datagram);
+        self.launch(leaving);
+        discard
     }
 
     /// Lets `time` pass, jumping from event to event.
@@ -283,13 +361,53 @@ impl Link {
         self.launch(leaving);
     }
 
-    /// Messages of `message_type` that `from` has sent so far.
-    pub fn sent(&self, from: SocketAddr, message_type: u8) -> usize {
+    /// Time since the test began.
+    pub fn elapsed(&self) -> Duration {
+        self.clock.boot.since(BOOT_START)
+    }
+
+    /// The messages of `message_type` that `from` has sent so far, with the time since the test began.
+    pub fn messages(&self, from: SocketAddr, message_type: u8) -> Vec<(Duration, Datagram)> {
         let matches = |(_, datagram): &&(Instant, Datagram)| {
             datagram.from == from && datagram.bytes[0] == message_type
         };
-        self.seen.iter().filter(matches).count()
+        let moment =
+            |(at, datagram): &(Instant, Datagram)| (at.since(BOOT_START), datagram.clone());
+        self.seen.iter().filter(matches).map(moment).collect()
     }
+
+    /// When `from` sent each message of `message_type`, since the test began.
+    pub fn moments(&self, from: SocketAddr, message_type: u8) -> Vec<Duration> {
+        self.messages(from, message_type).into_iter().map(|(at, _)| at).collect()
+    }
+
+    /// Messages of `message_type` that `from` has sent so far.
+    pub fn sent(&self, from: SocketAddr, message_type: u8) -> usize {
+        self.messages(from, message_type).len()
+    }
+}
+
+pub const fn secs(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+pub const fn millis(milliseconds: u64) -> Duration {
+    Duration::from_millis(milliseconds)
+}
+
+/// Whether host b sent it.
+pub fn from_b(datagram: &Datagram) -> bool {
+    datagram.from == B.parse().unwrap()
+}
+
+/// Whether it is transport data.
+pub fn is_data(datagram: &Datagram) -> bool {
+    datagram.bytes[0] == 4
+}
+
+/// The same datagram from somewhere else.
+pub fn moved(datagram: &Datagram, from: &str) -> Datagram {
+    Datagram { from: from.parse().unwrap(), ..datagram.clone() }
 }
 
 /// An IPv4 packet from inner host `from` to inner host `to`.

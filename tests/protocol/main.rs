@@ -3,8 +3,20 @@
 #![allow(unreachable_pub, dead_code, clippy::unwrap_used, reason = "a test's own rooms")]
 
 mod boringtun;
+mod clocks;
+mod cookies;
+mod data;
+mod faults;
 mod handshakes;
+mod hostile;
 mod link;
 mod paper;
+mod reference;
+mod replay;
+mod roaming;
+mod sessions;
 mod snow;
+mod timers;
 mod vectors;
+mod wakes;
+mod weather;

@@ -7,7 +7,7 @@ use ::snow::{Builder, HandshakeState, StatelessTransportState};
 use tunneld::proto::{Event, Role};
 
 use crate::link::{A, B, Clock, Datagram, Host, WALL_START, packet, parameters};
-use crate::paper::{self, CONSTRUCTION, IDENTIFIER, Key};
+use crate::reference::{self, CONSTRUCTION, IDENTIFIER, Key};
 
 const TRANSCRIPTS: u32 = 50;
 /// snow's index for its session.
@@ -22,7 +22,7 @@ struct Keys {
 
 impl Keys {
     fn new(number: u32) -> Self {
-        let key = |name: &[u8]| paper::hash(&[name, &number.to_le_bytes()]);
+        let key = |name: &[u8]| reference::hash(&[name, &number.to_le_bytes()]);
         // Every other transcript has no preshared key.
         let preshared = if number.is_multiple_of(2) { [0; 32] } else { key(b"preshared") };
         Self { ours: key(b"ours"), theirs: key(b"theirs"), preshared }
@@ -31,7 +31,7 @@ impl Keys {
     fn host(&self, number: u32) -> Host {
         let mut parameters = parameters(1, 2, Some(B));
         parameters.private_key = self.ours.into();
-        parameters.public_key = paper::public_key(&self.theirs).into();
+        parameters.public_key = reference::public_key(&self.theirs).into();
         parameters.preshared_key = self.preshared.into();
         Host::new(&parameters, number as u8, A)
     }
@@ -39,7 +39,7 @@ impl Keys {
     /// snow at the other end.
     fn snow(&self, role: Role) -> HandshakeState {
         let params = std::str::from_utf8(CONSTRUCTION).unwrap().parse().unwrap();
-        let our_public = paper::public_key(&self.ours);
+        let our_public = reference::public_key(&self.ours);
         let builder = Builder::new(params)
             .local_private_key(&self.theirs)
             .unwrap()
@@ -131,10 +131,10 @@ fn snow_answers_each_of_our_initiations() {
         let our_index = index(&initiation[4..8]);
         let mut timestamp = [0; 64];
         let len = snow.read_message(&initiation[8..116], &mut timestamp).expect("Noise agrees");
-        assert_eq!(timestamp[..len], paper::tai64n(WALL_START));
-        assert_eq!(snow.get_remote_static(), Some(&paper::public_key(&keys.ours)[..]));
-        let theirs = paper::public_key(&keys.theirs);
-        assert_eq!(initiation[116..132], paper::mac1(&theirs, &initiation[..116]));
+        assert_eq!(timestamp[..len], reference::tai64n(WALL_START));
+        assert_eq!(snow.get_remote_static(), Some(&reference::public_key(&keys.ours)[..]));
+        let theirs = reference::public_key(&keys.theirs);
+        assert_eq!(initiation[116..132], reference::mac1(&theirs, &initiation[..116]));
 
         let mut noise = [0; 48];
         assert_eq!(snow.write_message(&[], &mut noise).unwrap(), noise.len());
@@ -142,7 +142,7 @@ fn snow_answers_each_of_our_initiations() {
         response.extend(INDEX.to_le_bytes());
         response.extend(our_index.to_le_bytes());
         response.extend(noise);
-        let response = paper::signed(response, &paper::public_key(&keys.ours), None);
+        let response = reference::signed(response, &reference::public_key(&keys.ours), None);
         let (leaving, discard) = ours.receive(&clock, &from_snow(response));
         assert_eq!(discard, None, "transcript {number}");
         assert!(completed(&ours, Role::Initiator));
@@ -163,12 +163,12 @@ fn we_answer_each_of_snows_initiations() {
         let mut snow = keys.snow(Role::Initiator);
 
         let mut noise = [0; 108];
-        let len = snow.write_message(&paper::tai64n(WALL_START), &mut noise).unwrap();
+        let len = snow.write_message(&reference::tai64n(WALL_START), &mut noise).unwrap();
         assert_eq!(len, noise.len());
         let mut initiation = vec![1, 0, 0, 0];
         initiation.extend(INDEX.to_le_bytes());
         initiation.extend(noise);
-        let initiation = paper::signed(initiation, &paper::public_key(&keys.ours), None);
+        let initiation = reference::signed(initiation, &reference::public_key(&keys.ours), None);
         let (leaving, discard) = ours.receive(&clock, &from_snow(initiation));
         assert_eq!(discard, None, "transcript {number}");
 
@@ -178,8 +178,8 @@ fn we_answer_each_of_snows_initiations() {
         let our_index = index(&response[4..8]);
         assert_eq!(index(&response[8..12]), INDEX);
         assert_eq!(snow.read_message(&response[12..60], &mut []), Ok(0), "Noise agrees");
-        let theirs = paper::public_key(&keys.theirs);
-        assert_eq!(response[60..76], paper::mac1(&theirs, &response[..60]));
+        let theirs = reference::public_key(&keys.theirs);
+        assert_eq!(response[60..76], reference::mac1(&theirs, &response[..60]));
         assert_eq!(response[76..], [0; 16]);
 
         let snow = snow.into_stateless_transport_mode().unwrap();

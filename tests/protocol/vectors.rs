@@ -9,7 +9,7 @@ use std::time::Duration;
 use tunneld::proto::Discard;
 
 use crate::link::{A, B, Clock, Datagram, Host, packet, parameters};
-use crate::paper::{self, Key, Transcript};
+use crate::reference::{self, Key, Transcript};
 
 const A_SEED: u8 = 1;
 const B_SEED: u8 = 2;
@@ -117,7 +117,7 @@ impl Run {
             1 => {
                 let ephemeral = private_behind(A_SEED, &bytes[8..40]);
                 self.vectors.add(format!("{name}.ephemeral"), ephemeral);
-                let timestamp = paper::tai64n(self.clock.unix);
+                let timestamp = reference::tai64n(self.clock.unix);
                 self.vectors.add(format!("{name}.timestamp"), timestamp);
             }
             2 => {
@@ -147,7 +147,7 @@ impl Run {
 fn draws(seed: u8) -> impl Iterator<Item = Key> {
     let mut state = [seed; 32];
     std::iter::repeat_with(move || {
-        let [next, output, _] = paper::kdf(&state, b"tunneld random");
+        let [next, output, _] = reference::kdf(&state, b"tunneld random");
         state = next;
         output
     })
@@ -155,7 +155,7 @@ fn draws(seed: u8) -> impl Iterator<Item = Key> {
 }
 
 fn private_behind(seed: u8, public: &[u8]) -> Key {
-    let found = draws(seed).find(|private| paper::public_key(private) == public);
+    let found = draws(seed).find(|private| reference::public_key(private) == public);
     found.expect("ephemerals come from the seed")
 }
 
@@ -163,12 +163,12 @@ fn private_behind(seed: u8, public: &[u8]) -> Key {
 fn secret_behind(seed: u8, source: &str, cookie: &[u8]) -> Key {
     let SocketAddr::V4(source) = source.parse().unwrap() else { panic!("an IPv4 address") };
     let input = [&source.ip().octets()[..], &source.port().to_be_bytes()].concat();
-    let found = draws(seed).find(|secret| paper::mac(secret, &input) == cookie);
+    let found = draws(seed).find(|secret| reference::mac(secret, &input) == cookie);
     found.expect("cookie secrets come from the seed")
 }
 
 /// What the paper makes of what both ends chose for these two messages.
-fn outcome(vectors: &Vectors, initiation: &str, response: Option<&str>) -> paper::Outcome {
+fn outcome(vectors: &Vectors, initiation: &str, response: Option<&str>) -> reference::Outcome {
     let index = |name| u32::from_le_bytes(vectors.get(name)[4..8].try_into().unwrap());
     Transcript {
         initiator: vectors.array("initiator.private_key"),
@@ -218,15 +218,15 @@ fn session(file: &str, preshared: Key) {
 
     let vectors = run.vectors.matched(file);
     let paper = outcome(&vectors, "initiation", Some("response"));
-    let initiator = paper::public_key(&vectors.array("initiator.private_key"));
-    let responder = paper::public_key(&vectors.array("responder.private_key"));
+    let initiator = reference::public_key(&vectors.array("initiator.private_key"));
+    let responder = reference::public_key(&vectors.array("responder.private_key"));
     let [there, back] = paper.transport;
     let index = |name| u32::from_le_bytes(vectors.get(name)[4..8].try_into().unwrap());
     let (ours, theirs) = (index("initiation"), index("response"));
-    let data = paper::transport_data;
+    let data = reference::transport_data;
     for (name, expected) in [
-        ("initiation", paper::signed(paper.initiation, &responder, None)),
-        ("response", paper::signed(paper.response, &initiator, None)),
+        ("initiation", reference::signed(paper.initiation, &responder, None)),
+        ("response", reference::signed(paper.response, &initiator, None)),
         ("data.padded_to_sixteen", data(&there, theirs, 0, &padded(&short, 32))),
         ("data.not_padded", data(&back, ours, 0, &even)),
         ("data.padded_to_the_mtu", data(&there, theirs, 1, &padded(&long, MTU))),
@@ -252,9 +252,9 @@ fn cookie_in(reply: &[u8], index: &[u8], sealer: &Key, mac1: &[u8]) -> [u8; 16] 
     assert_eq!((&reply[..4], &reply[4..8]), (&[3, 0, 0, 0][..], index));
     let nonce = reply[8..32].try_into().unwrap();
     // Sealing is its own inverse but for the tag.
-    let opened = paper::seal_cookie(sealer, nonce, &reply[32..48].try_into().unwrap(), mac1);
+    let opened = reference::seal_cookie(sealer, nonce, &reply[32..48].try_into().unwrap(), mac1);
     let cookie = opened[..16].try_into().unwrap();
-    assert_eq!(paper::seal_cookie(sealer, nonce, &cookie, mac1), reply[32..], "its tag");
+    assert_eq!(reference::seal_cookie(sealer, nonce, &cookie, mac1), reply[32..], "its tag");
     cookie
 }
 
@@ -286,28 +286,28 @@ fn cookies_are_byte_for_byte_as_written_down() {
     assert_eq!(run.b.delivered, [packet(1, 2, b"WireGuard's")]);
 
     let vectors = run.vectors.matched("cookies.txt");
-    let initiator = paper::public_key(&vectors.array("initiator.private_key"));
-    let responder = paper::public_key(&vectors.array("responder.private_key"));
+    let initiator = reference::public_key(&vectors.array("initiator.private_key"));
+    let responder = reference::public_key(&vectors.array("responder.private_key"));
     let [first, second, third] = [
         ("initiation.1", None),
         ("initiation.2", Some("response.2")),
         ("initiation.3", Some("response.3")),
     ]
     .map(|(initiation, response)| outcome(&vectors, initiation, response));
-    let provoking = paper::signed(first.initiation, &responder, None);
+    let provoking = reference::signed(first.initiation, &responder, None);
     let reply = vectors.get("cookie_reply.to_initiator");
     let cookie = cookie_in(reply, &provoking[4..8], &responder, &provoking[116..132]);
     secret_behind(B_SEED, A, &cookie);
-    let refused = paper::signed(second.response, &initiator, None);
+    let refused = reference::signed(second.response, &initiator, None);
     let reply = vectors.get("cookie_reply.to_responder");
     let cookie_back = cookie_in(reply, &refused[4..8], &initiator, &refused[60..76]);
     secret_behind(A_SEED, B, &cookie_back);
     for (name, expected) in [
         ("initiation.1", provoking),
-        ("initiation.2", paper::signed(second.initiation, &responder, Some(cookie))),
+        ("initiation.2", reference::signed(second.initiation, &responder, Some(cookie))),
         ("response.2", refused),
-        ("initiation.3", paper::signed(third.initiation, &responder, Some(cookie))),
-        ("response.3", paper::signed(third.response, &initiator, Some(cookie_back))),
+        ("initiation.3", reference::signed(third.initiation, &responder, Some(cookie))),
+        ("response.3", reference::signed(third.response, &initiator, Some(cookie_back))),
     ] {
         assert_eq!(vectors.get(name), expected, "{name} by the paper");
     }
