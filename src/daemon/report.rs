@@ -17,6 +17,8 @@ const STRANGERS_INTERVAL: Duration = Duration::from_secs(60);
 pub(super) struct Report {
     ours: PublicKey,
     up: bool,
+    /// The peer was told to be silent, or not to answer: that it is back is worth telling too.
+    in_doubt: bool,
     /// Handshakes given up one after the other.
     given_up: u32,
     moves: Quota,
@@ -46,6 +48,7 @@ impl Report {
         Self {
             ours,
             up: false,
+            in_doubt: false,
             given_up: 0,
             moves: Quota::default(),
             baseline: [0; HINTS.len()],
@@ -74,14 +77,18 @@ impl Report {
                     tracing::info!(%endpoint, unsaid, "endpoint moved: the peer sends from there now");
                 }
             }
-            Event::PeerSilent { silent_for } => tracing::warn!(
-                endpoint = peer,
-                "peer silent: nothing heard for {} s while sending; trying a new handshake",
-                silent_for.as_secs()
-            ),
+            Event::PeerSilent { silent_for } => {
+                self.in_doubt = true;
+                tracing::warn!(
+                    endpoint = peer,
+                    "peer silent: nothing heard for {} s while sending; trying a new handshake",
+                    silent_for.as_secs()
+                );
+            }
             Event::HandshakeUnanswered { sent } => {
                 // Once for each loss of the link: later tries are told when they are given up.
                 if *sent == 2 && self.given_up == 0 {
+                    self.in_doubt = true;
                     let reason = self.reason(stats);
                     tracing::warn!(
                         endpoint = peer,
@@ -120,12 +127,13 @@ impl Report {
             Role::Initiator => "we called",
             Role::Responder => "the peer called",
         };
-        if self.up {
+        if self.up && !self.in_doubt {
             tracing::debug!(%endpoint, "handshake completed: a new session ({role})");
         } else {
             tracing::info!(%endpoint, "handshake completed: the link is up ({role})");
         }
         self.up = true;
+        self.in_doubt = false;
         self.given_up = 0;
         self.baseline = counters(stats);
     }
