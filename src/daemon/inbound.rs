@@ -1,22 +1,19 @@
 //! The inbound thread: underlay → opened in place → device; handshake messages go to control.
 
 use std::os::fd::AsFd;
-use std::time::Duration;
 
 use nix::poll::PollTimeout;
 use tokio::sync::mpsc;
 
-use super::threads::wait;
+use super::threads::{Pause, wait};
 use super::{DataPath, HandshakeMessage, clock};
-use crate::net::{Backoff, Family, Received as Batch, RecvBuffer};
+use crate::net::{Family, Received as Batch, RecvBuffer};
 use crate::proto::{Discard, Inbound, Instant, Received};
 use crate::tun::{Coalescer, TunFault};
 use crate::wire::transport::HEADER;
 
 /// Most receive calls on one socket before the other one and orders are looked at again.
 const MAX_RECEIVES: usize = 16;
-/// Pauses while receiving fails: no error of a socket is final, and none may spin.
-const PAUSE: (Duration, Duration) = (Duration::from_millis(1), Duration::from_secs(1));
 
 /// Runs until told to stop, or until the device is gone.
 pub(super) fn run(
@@ -30,7 +27,7 @@ pub(super) fn run(
         handshakes,
         buffer: RecvBuffer::new(),
         coalescer: Coalescer::new(path.tun.offloads()),
-        backoff: Backoff::new(PAUSE.0, PAUSE.1),
+        pause: Pause::new(),
     };
     let wake = &path.threads.inbound;
     // A family without a socket is stood in for by the wake: its receive call brings nothing.
@@ -59,7 +56,7 @@ struct InboundThread<'p> {
     handshakes: mpsc::Sender<HandshakeMessage>,
     buffer: RecvBuffer,
     coalescer: Coalescer,
-    backoff: Backoff,
+    pause: Pause,
 }
 
 impl InboundThread<'_> {
@@ -68,13 +65,13 @@ impl InboundThread<'_> {
         for _ in 0..MAX_RECEIVES {
             match self.path.underlay.receive(family, &mut self.buffer) {
                 Ok(Some(batch)) => {
-                    self.backoff.reset();
+                    self.pause.end();
                     self.receive(now, &batch)?;
                 }
                 Ok(None) => break,
                 Err(error) => {
                     tracing::debug!(%error, "receiving failed");
-                    return self.pause();
+                    return Ok(self.pause.wait(&self.path.threads.inbound)?);
                 }
             }
         }
@@ -109,12 +106,5 @@ impl InboundThread<'_> {
         self.inbound.finish(now);
         let written = self.coalescer.flush(self.buffer.bytes(), &mut &self.path.tun);
         written.map(drop)
-    }
-
-    /// Waits until the next try, or until woken.
-    fn pause(&mut self) -> anyhow::Result<()> {
-        let pause = PollTimeout::try_from(self.backoff.pause()).unwrap_or(PollTimeout::MAX);
-        wait([self.path.threads.inbound.as_fd()], pause)?;
-        Ok(())
     }
 }

@@ -17,7 +17,6 @@ mod report;
 mod service;
 mod threads;
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
@@ -45,8 +44,6 @@ struct DataPath {
     tun: Tun,
     underlay: Arc<Underlay>,
     threads: Threads,
-    /// This end's inner addresses.
-    addresses: Vec<IpAddr>,
 }
 
 /// A handshake message on its way to control.
@@ -99,7 +96,6 @@ async fn run_on(config: Config) -> anyhow::Result<()> {
         tun,
         underlay,
         threads: Threads::new().context("making the threads' wake-ups")?,
-        addresses: interface.addresses.iter().map(ipnet::IpNet::addr).collect(),
     });
     let (handshakes_in, handshakes) = mpsc::channel(HANDSHAKE_QUEUE);
     let (failures_in, failures) = mpsc::channel(2);

@@ -8,10 +8,10 @@ use nix::poll::PollTimeout;
 
 use super::DataPath;
 use super::clock;
-use super::threads::wait;
+use super::threads::{Pause, wait};
 use crate::net::SendBatch;
 use crate::proto::{Discard, Instant, Outbound};
-use crate::tun::{ReadBuffer, TunFault};
+use crate::tun::{ReadBuffer, Tun, TunFault};
 use crate::wire::{Superpacket, icmp};
 
 /// Most reads before the batch is flushed and orders are looked at again.
@@ -27,6 +27,7 @@ pub(super) fn run(path: &DataPath, outbound: Outbound) -> anyhow::Result<()> {
         batch: SendBatch::new(Arc::clone(&path.underlay)),
         buffer: ReadBuffer::new(),
         unreachable_told: None,
+        pause: Pause::new(),
     };
     let threads = &path.threads;
     while !threads.stopping() {
@@ -46,11 +47,12 @@ struct OutboundThread<'p> {
     batch: SendBatch,
     buffer: ReadBuffer,
     unreachable_told: Option<Instant>,
+    pause: Pause,
 }
 
 impl OutboundThread<'_> {
     /// Does what one wake-up is for; one clock reading for all of it.
-    fn turn(&mut self, packets: bool) -> Result<(), TunFault> {
+    fn turn(&mut self, packets: bool) -> anyhow::Result<()> {
         let now = clock::boot();
         self.batch.set_endpoint(self.outbound.endpoint());
         self.outbound.obey(now, &mut self.batch);
@@ -65,33 +67,44 @@ impl OutboundThread<'_> {
         read
     }
 
-    fn read(&mut self, now: Instant) -> Result<(), TunFault> {
+    fn read(&mut self, now: Instant) -> anyhow::Result<()> {
         for _ in 0..MAX_READS {
             let packet = match self.path.tun.read(&mut self.buffer) {
                 Ok(Some(packet)) => packet,
                 Ok(None) => break,
-                Err(fault) if fault.is_fatal() => return Err(fault),
-                // A device that is down stays readable in error: waiting for it is control's job.
-                Err(TunFault::Down) => break,
-                Err(fault) => {
+                Err(fault) if fault.is_fatal() => return Err(fault.into()),
+                Err(TunFault::Malformed(fault)) => {
                     tracing::trace!(%fault, "a packet from the device was discarded");
                     continue;
                 }
-            };
-            if self.outbound.send(now, &packet, &mut self.batch)
-                == Err(Discard::DestinationNotAllowed)
-            {
-                let answers = self
-                    .unreachable_told
-                    .is_none_or(|told| now.since(told) >= UNREACHABLE_INTERVAL);
-                if answers
-                    && let Some(answer) = icmp::unreachable(packet.header(), &self.path.addresses)
-                {
-                    self.unreachable_told = Some(now);
-                    let _ = self.path.tun.write(&answer);
+                Err(fault) => {
+                    tracing::debug!(%fault, "reading from the device failed");
+                    return Ok(self.pause.wait(&self.path.threads.outbound)?);
                 }
+            };
+            self.pause.end();
+            let sent = self.outbound.send(now, &packet, &mut self.batch);
+            if sent == Err(Discard::DestinationNotAllowed) {
+                tell_unreachable(&self.path.tun, now, &packet, &mut self.unreachable_told);
             }
         }
         Ok(())
+    }
+}
+
+/// Answers a packet that belongs to nobody, unless one was answered just now.
+fn tell_unreachable(
+    tun: &Tun,
+    now: Instant,
+    packet: &impl Superpacket,
+    told: &mut Option<Instant>,
+) {
+    if told.is_some_and(|told| now.since(told) < UNREACHABLE_INTERVAL) {
+        return;
+    }
+    if let Some(answer) = icmp::unreachable(packet.header()) {
+        *told = Some(now);
+        // It is a courtesy: if the device does not take it, the sender waits.
+        let _ = tun.write(&answer);
     }
 }

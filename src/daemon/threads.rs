@@ -3,11 +3,14 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use tokio::sync::Notify;
+
+use crate::net::Backoff;
 
 /// One for each daemon.
 pub(crate) struct Threads {
@@ -79,6 +82,26 @@ pub(crate) fn wait<const N: usize>(
         Ok(_) => Ok(polled.map(|fd| fd.any().unwrap_or(true))),
         Err(Errno::EINTR) => Ok([false; N]),
         Err(errno) => Err(errno.into()),
+    }
+}
+
+/// Pauses after an error that may repeat: none is final, and none may spin.
+pub(crate) struct Pause(Backoff);
+
+impl Pause {
+    pub(crate) fn new() -> Self {
+        Self(Backoff::new(Duration::from_millis(1), Duration::from_secs(1)))
+    }
+
+    /// It works again.
+    pub(crate) fn end(&mut self) {
+        self.0.reset();
+    }
+
+    /// Waits, longer with each error, or until `wake` is given.
+    pub(crate) fn wait(&mut self, wake: &Wake) -> io::Result<()> {
+        let time = PollTimeout::try_from(self.0.pause()).unwrap_or(PollTimeout::MAX);
+        wait([wake.as_fd()], time).map(drop)
     }
 }
 

@@ -12,13 +12,12 @@ const MAX_QUOTE: usize = 512;
 /// Type, code, checksum and four unused bytes.
 const ICMP_HEADER: usize = 8;
 
-/// The packet that tells the sender of `packet` that nobody is there, from the first of `ours` of its family.
-/// `None` if there must be no answer: to multicast, to another error, to a fragment, or from nowhere.
+/// The packet that tells the sender of `packet` that nobody is there. It comes from the address that was not
+/// reached: one of our own would make the kernel refuse it as a forgery. `None` if there must be no answer: to
+/// multicast, to another error, to a fragment, or from nowhere.
 #[must_use]
-pub fn unreachable(packet: &[u8], ours: &[IpAddr]) -> Option<Vec<u8>> {
+pub fn unreachable(packet: &[u8]) -> Option<Vec<u8>> {
     let header = IpHeader::parse_fixed(packet)?;
-    let source =
-        ours.iter().copied().find(|address| address.is_ipv4() == header.source.is_ipv4())?;
     let silent = header.destination.is_multicast()
         || header.source.is_multicast()
         || header.source.is_unspecified()
@@ -27,7 +26,7 @@ pub fn unreachable(packet: &[u8], ours: &[IpAddr]) -> Option<Vec<u8>> {
         return None;
     }
     let quote = &packet[..packet.len().min(MAX_QUOTE)];
-    match (source, header.source) {
+    match (header.destination, header.source) {
         (IpAddr::V4(from), IpAddr::V4(to)) => {
             Some(unreachable_v4(from.octets(), to.octets(), quote))
         }
@@ -96,12 +95,6 @@ fn checksum(parts: &[&[u8]]) -> [u8; 2] {
 mod tests {
     use super::*;
 
-    const OURS: [&str; 2] = ["10.77.0.1", "fd77::1"];
-
-    fn ours() -> Vec<IpAddr> {
-        OURS.iter().map(|address| address.parse().unwrap()).collect()
-    }
-
     fn udp4(destination: [u8; 4]) -> Vec<u8> {
         let mut packet = vec![0x45, 0, 0, 28, 0, 0, 0, 0, 64, 17, 0, 0, 10, 77, 0, 1];
         packet.extend(destination);
@@ -121,9 +114,10 @@ mod tests {
     #[test]
     fn an_ipv4_packet_is_quoted_in_a_valid_answer() {
         let packet = udp4([10, 99, 0, 1]);
-        let answer = unreachable(&packet, &ours()).unwrap();
+        let answer = unreachable(&packet).unwrap();
         let header = IpHeader::parse(&answer).unwrap();
-        assert_eq!((header.source, header.destination), (ours()[0], ours()[0]));
+        let addresses = (IpAddr::from([10, 99, 0, 1]), IpAddr::from([10, 77, 0, 1]));
+        assert_eq!((header.source, header.destination), addresses);
         assert_eq!(answer[20..22], [3, 1]);
         assert_eq!(answer[28..], packet);
         assert_eq!((checksum(&[&answer[..20]]), checksum(&[&answer[20..]])), ([0; 2], [0; 2]));
@@ -132,7 +126,7 @@ mod tests {
     #[test]
     fn an_ipv6_packet_is_quoted_in_a_valid_answer() {
         let packet = icmp6("fd99::1", 128);
-        let answer = unreachable(&packet, &ours()).unwrap();
+        let answer = unreachable(&packet).unwrap();
         assert_eq!(IpHeader::parse(&answer).unwrap().total_len, 40 + 8 + packet.len());
         assert_eq!(answer[40..42], [1, 3]);
         let pseudo_header = [0, 0, answer[4], answer[5], 0, 0, 0, ICMPV6];
@@ -140,17 +134,16 @@ mod tests {
     }
 
     #[test]
-    fn there_is_no_answer_to_multicast_errors_fragments_or_without_an_address() {
-        assert_eq!(unreachable(&udp4([224, 0, 0, 1]), &ours()), None);
-        assert_eq!(unreachable(&icmp6("ff02::2", 133), &ours()), None);
-        assert_eq!(unreachable(&icmp6("fd99::1", 1), &ours()), None);
+    fn there_is_no_answer_to_multicast_errors_or_fragments() {
+        assert_eq!(unreachable(&udp4([224, 0, 0, 1])), None);
+        assert_eq!(unreachable(&icmp6("ff02::2", 133)), None);
+        assert_eq!(unreachable(&icmp6("fd99::1", 1)), None);
         let mut fragment = udp4([10, 99, 0, 1]);
         fragment[7] = 1;
-        assert_eq!(unreachable(&fragment, &ours()), None);
+        assert_eq!(unreachable(&fragment), None);
         let mut error = udp4([10, 99, 0, 1]);
         (error[9], error[20]) = (ICMP, 3);
-        assert_eq!(unreachable(&error, &ours()), None);
-        assert_eq!(unreachable(&udp4([10, 99, 0, 1]), &ours()[1..]), None);
-        assert_eq!(unreachable(&[], &ours()), None);
+        assert_eq!(unreachable(&error), None);
+        assert_eq!(unreachable(&[]), None);
     }
 }

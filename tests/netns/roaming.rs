@@ -22,7 +22,7 @@ fn show_b_at(lab: &Lab, port: u16) {
          ip daddr 203.0.113.1 udp dport {port} udp dport set 51820\n}}\n}}\n"
     );
     let file = lab.directory_of(Host::Router).join("rules");
-    std::fs::write(&file, rules).unwrap();
+    std::fs::write(&file, rules).expect("the rules are written");
     expect_success(&lab.run(Host::Router, &format!("nft -f {}", file.display())));
 }
 
