@@ -9,6 +9,7 @@ mod netns {
     mod faults;
     mod keys;
     mod lab;
+    mod needs;
     mod process;
     mod refusal;
     mod restart;

@@ -1,7 +1,8 @@
 //! The device and what hangs on it: there while the daemon runs, and what was there before untouched after.
 
 use super::config::ends;
-use super::lab::{Host, INNER_B, Lab, STARTED, direct_v4, needs, stop};
+use super::lab::{Host, INNER_B, Lab, STARTED, direct_v4, stop};
+use super::needs::needs;
 
 #[test]
 fn sigterm_ends_the_daemon_within_a_second_and_leaves_the_network_as_it_was() {

@@ -3,7 +3,8 @@
 use nix::sys::signal::Signal;
 
 use super::config::ends;
-use super::lab::{CABLE, HANDSHAKE, Host, INNER_B, Lab, SILENT, direct_v4, needs};
+use super::lab::{CABLE, HANDSHAKE, Host, INNER_B, Lab, SILENT, direct_v4};
+use super::needs::needs;
 use super::process::BOUND;
 
 #[test]

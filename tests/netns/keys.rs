@@ -4,7 +4,8 @@ use std::net::UdpSocket;
 use std::time::Duration;
 
 use super::config::{End, SOME_KEY, ends};
-use super::lab::{DISCARDED, Host, INNER_A, INNER_B, Lab, STARTED, direct_v4, needs, stop};
+use super::lab::{DISCARDED, Host, INNER_A, INNER_B, Lab, STARTED, direct_v4, stop};
+use super::needs::needs;
 use super::process::{BOUND, wait_until};
 
 /// Two ends that do not fit: no traffic, and one of them says which key of the configuration to look at.

@@ -1,7 +1,6 @@
 //! Two hosts in network namespaces of their own, a cable between them or a router, and the daemons that run there.
 
 use std::fs::{self, File, Permissions};
-use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -51,53 +50,6 @@ pub(crate) struct Lab {
     id: String,
     hosts: Vec<Host>,
     directory: TempDir,
-}
-
-/// Whether the test may go on: if something is missing, says what; where all is required, fails.
-pub(crate) fn ready(test: &str, programs: &[&str]) -> bool {
-    let Some(missing) = missing(programs) else {
-        return true;
-    };
-    let test = test.trim_end_matches("::here");
-    assert!(
-        std::env::var("TUNNELD_TEST_REQUIRE").as_deref() != Ok("all"),
-        "{test} needs {missing}"
-    );
-    // Past the harness, which shows only what failing tests print.
-    let _ = writeln!(std::io::stderr(), "SKIPPED: {test}: {missing}");
-    false
-}
-
-/// Returns from a test that needs what is not here: root, iproute2, and the programs named.
-macro_rules! needs {
-    ($($program:literal),*) => {
-        fn here() {}
-        if !$crate::netns::lab::ready(std::any::type_name_of_val(&here), &[$($program),*]) {
-            return;
-        }
-    };
-}
-pub(crate) use needs;
-
-fn missing(programs: &[&str]) -> Option<String> {
-    if !nix::unistd::geteuid().is_root() {
-        return Some("root".to_owned());
-    }
-    let on_path = |program: &str| {
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        std::env::split_paths(&path).any(|directory| directory.join(program).is_file())
-    };
-    if let Some(program) = ["ip"].iter().chain(programs).find(|name| !on_path(name)) {
-        return Some(format!("the program {program}"));
-    }
-    if File::options().read(true).write(true).open("/dev/net/tun").is_err() {
-        return Some("/dev/net/tun".to_owned());
-    }
-    let own = thread::spawn(|| nix::sched::unshare(CloneFlags::CLONE_NEWNET));
-    match own.join() {
-        Ok(Ok(())) => None,
-        _ => Some("permission to make network namespaces".to_owned()),
-    }
 }
 
 impl Lab {
@@ -172,7 +124,9 @@ impl Lab {
     /// Gives a device its addresses and brings it up: usable at once, with no address but these.
     fn bring_up(&self, host: Host, device: &str, addresses: [&str; 2]) {
         self.ip(host, &format!("link set {device} addrgenmode none"));
-        for address in addresses {
+        // A router asks for its neighbours from a link-local address only.
+        let link_local = format!("fe80::{}", &addresses[1][addresses[1].len() - 1..]);
+        for address in addresses.into_iter().chain([link_local.as_str()]) {
             self.add_address(host, device, address);
         }
         self.ip(host, &format!("link set {device} up"));
@@ -221,9 +175,20 @@ impl Lab {
 
     /// Everything `ip` knows of a host: devices, addresses, routes, rules.
     pub(crate) fn network(&self, host: Host) -> String {
-        ["-o address", "-4 route show table all", "-6 route show table all", "-4 rule", "-6 rule"]
-            .map(|words| self.ip(host, words))
-            .join("\n")
+        let all: String = [
+            "-o address",
+            "-4 route show table all",
+            "-6 route show table all",
+            "-4 rule",
+            "-6 rule",
+        ]
+        .map(|words| self.ip(host, words))
+        .concat();
+        // The kernel's own affair: whether a carrier is there, and multicast on a device that ever had one.
+        all.lines()
+            .filter(|line| !line.starts_with("multicast ff00::/8"))
+            .flat_map(|line| [line.split(" linkdown").next().unwrap_or(line).trim_end(), "\n"])
+            .collect()
     }
 
     /// Whether a ping is answered, sooner or later.
@@ -247,6 +212,7 @@ impl Lab {
         command
             .env("RUNTIME_DIRECTORY", self.directory_of(host))
             .env("NO_COLOR", "1")
+            .env("TUNNELD_LOG", "debug")
             .env_remove("NOTIFY_SOCKET");
         command
     }
@@ -364,7 +330,7 @@ impl Drop for Lab {
 
 #[test]
 fn hosts_of_a_lab_reach_each_other_over_both_families_and_leave_nothing() {
-    needs!("ping");
+    super::needs::needs!("ping");
     for (lab, address_of) in [
         (Lab::direct(), underlay as fn(Host) -> [&'static str; 2]),
         (Lab::routed(), routed_underlay),
@@ -373,7 +339,8 @@ fn hosts_of_a_lab_reach_each_other_over_both_families_and_leave_nothing() {
             assert!(lab.pings(Host::A, address), "{address} answers");
         }
         let namespaces: Vec<_> = lab.hosts.iter().map(|&host| lab.namespace(host)).collect();
-        let mut idle = Process::start("idle", lab.command(Host::A, "sleep 1000"));
+        let mut idle = Process::start("idle", lab.command(Host::A, "ping -n 127.0.0.1"));
+        idle.wait_for("bytes from");
         drop(lab);
         for namespace in namespaces {
             assert!(!Path::new("/run/netns").join(namespace).exists());

@@ -5,7 +5,8 @@ use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::{fs, process::Command};
 
 use super::config::ends;
-use super::lab::{Host, INNER_B, Lab, PORT, direct_v4, needs};
+use super::lab::{Host, INNER_B, Lab, PORT, direct_v4};
+use super::needs::needs;
 use super::process::{BOUND, Process};
 
 /// Runs to the end; it must be refused, in these words among others.
@@ -72,5 +73,5 @@ fn a_daemon_without_permission_says_so() {
         .arg(home.join("tun0.toml"))
         .env("RUNTIME_DIRECTORY", &home)
         .env("NO_COLOR", "1");
-    is_refused(command, &["ermission"]);
+    is_refused(command, &["permi"]);
 }

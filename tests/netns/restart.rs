@@ -7,7 +7,8 @@ use std::path::Path;
 use nix::sys::signal::Signal;
 
 use super::config::ends;
-use super::lab::{CABLE, Host, INNER_A, INNER_B, Lab, PORT, STARTED, direct_v4, needs, stop};
+use super::lab::{CABLE, Host, INNER_A, INNER_B, Lab, PORT, STARTED, direct_v4, stop};
+use super::needs::needs;
 use super::process::BOUND;
 
 #[test]

@@ -1,9 +1,8 @@
 //! Addresses that change under a running tunnel.
 
 use super::config::ends;
-use super::lab::{
-    CABLE, Host, INNER_A, INNER_B, Lab, MOVED, direct_v4, expect_success, needs, routed_v4,
-};
+use super::lab::{CABLE, Host, INNER_A, INNER_B, Lab, MOVED, direct_v4, expect_success, routed_v4};
+use super::needs::needs;
 use super::process::{BOUND, Process, wait_until};
 use super::transfer::Transfer;
 
@@ -22,7 +21,7 @@ fn show_b_at(lab: &Lab, port: u16) {
          ip daddr 203.0.113.1 udp dport {port} udp dport set 51820\n}}\n}}\n"
     );
     let file = lab.directory_of(Host::Router).join("rules");
-    std::fs::write(&file, rules).expect("the rules are written");
+    std::fs::write(&file, rules).expect("the directory is ours");
     expect_success(&lab.run(Host::Router, &format!("nft -f {}", file.display())));
 }
 
@@ -58,8 +57,8 @@ fn a_transfer_survives_a_change_of_the_peers_address() {
     let [a, _b] = lab.link_called_by_b(&ends);
     let transfer = Transfer::begin(&lab, Host::B, Host::A, INNER_A[0], LONG);
     transfer.goes_on(SOME);
-    lab.add_address(Host::B, CABLE, "192.0.2.3");
     lab.ip(Host::B, &format!("address delete 192.0.2.2/24 dev {CABLE}"));
+    lab.add_address(Host::B, CABLE, "192.0.2.3");
     assert!(a.wait_for("192.0.2.3").contains(MOVED));
     transfer.finish();
 }

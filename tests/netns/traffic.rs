@@ -2,8 +2,9 @@
 
 use super::config::ends;
 use super::lab::{
-    Host, INNER_A, INNER_B, Lab, direct_v4, endpoint, expect_success, needs, stop, underlay,
+    Host, INNER_A, INNER_B, Lab, direct_v4, endpoint, expect_success, stop, underlay,
 };
+use super::needs::needs;
 use super::process::{BOUND, Process, wait_until};
 use super::transfer::Transfer;
 

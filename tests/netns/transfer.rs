@@ -94,7 +94,7 @@ fn receive(listener: &TcpListener, so_far: &AtomicU64) -> (u64, Vec<u8>) {
 
 #[test]
 fn a_transfer_over_the_bare_underlay_is_byte_exact() {
-    super::lab::needs!();
+    super::needs::needs!();
     let lab = Lab::direct();
     let address = super::lab::underlay(Host::B)[1];
     let transfer = Transfer::begin(&lab, Host::A, Host::B, address, 3_000_001);
