@@ -129,7 +129,7 @@ impl Identity {
         }
         // ss
         let product = self.static_static.as_ref().ok_or(Discard::LowOrderKey)?;
-        let key = state.mix_key(&**product);
+        let key = state.mix_key(product);
         // {t}
         let timestamp =
             state.open(&key, message.timestamp).ok_or(Discard::InitiationNotAuthentic)?;

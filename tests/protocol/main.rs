@@ -1,12 +1,13 @@
 //! The protocol on a virtual wire and a virtual clock: minutes of it in milliseconds.
 
-#![allow(unreachable_pub, dead_code, reason = "a test's own rooms")]
+#![allow(unreachable_pub, dead_code, clippy::unwrap_used, reason = "a test's own rooms")]
 
 mod clocks;
 mod cookies;
 mod data;
 mod faults;
 mod handshakes;
+mod host;
 mod hostile;
 mod link;
 mod paper;

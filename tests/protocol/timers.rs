@@ -137,6 +137,16 @@ fn the_initiator_replaces_a_session_when_it_receives_after_165_seconds() {
 }
 
 #[test]
+fn the_responder_does_not_replace_a_session_when_it_receives_either() {
+    let mut link = aged(REKEY_ON_RECEIVE + secs(5));
+    link.lose = |datagram| datagram.bytes[0] == INITIATION;
+    link.a_sends(&packet(1, 2, b"data"));
+    link.run(secs(1));
+    assert_eq!(link.b.delivered.len(), 1);
+    assert_eq!(link.sent(link.b.address, INITIATION), 0);
+}
+
+#[test]
 fn unanswered_data_is_answered_by_a_keepalive_ten_seconds_after_the_first() {
     let mut link = Link::established();
     link.run(secs(20));
