@@ -195,11 +195,9 @@ impl Outbound {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::proto::noise::SessionKeys;
-    use crate::proto::session::{Role, halves};
+    use crate::proto::session::{OpeningHalf, Role, halves};
 
     const NOW: Instant = Instant::from_nanos(1);
 
@@ -209,7 +207,7 @@ mod tests {
 
     impl DatagramSink for Datagrams {
         fn reserve(&mut self, run: Run) -> &mut [u8] {
-            self.0.push(vec![0; run.total()]);
+            self.0.push(vec![0xa5; run.total()]);
             self.0.last_mut().expect("one was pushed")
         }
     }
@@ -221,22 +219,41 @@ mod tests {
         packet
     }
 
+    fn outbound(shared: &Arc<Shared>) -> Outbound {
+        let everywhere = ["0.0.0.0/0".parse().unwrap()].into_iter().collect();
+        Outbound::new(shared.clone(), Arc::new(everywhere))
+    }
+
+    /// Both halves of a session with itself.
+    fn session() -> (Arc<SealingHalf>, OpeningHalf) {
+        let secret = zeroize::Zeroizing::new([1; 32]);
+        let (send, receive) = (secret.clone(), secret);
+        let keys = SessionKeys { local_index: 1, peer_index: 1, send, receive };
+        let (sealing, opening) = halves(&keys, Role::Initiator, NOW);
+        (Arc::new(sealing), opening)
+    }
+
     #[test]
     fn what_waits_goes_before_what_comes_even_if_the_order_to_send_it_is_late() {
         let shared = Arc::new(Shared::new(None, 1420));
-        let everywhere = ["0.0.0.0/0".parse().unwrap()].into_iter().collect();
-        let mut outbound = Outbound::new(shared.clone(), Arc::new(everywhere));
-        let mut sink = Datagrams::default();
+        let (mut outbound, mut sink) = (outbound(&shared), Datagrams::default());
         outbound.send(NOW, &packet(100).as_slice(), &mut sink).unwrap();
         assert!(sink.0.is_empty());
 
-        let secret = zeroize::Zeroizing::new([1; 32]);
-        let (send, receive) = (secret.clone(), secret);
-        let keys = SessionKeys { local_index: 1, peer_index: 2, send, receive };
-        let (sealing, _) = halves(&keys, Role::Initiator, NOW);
-        shared.sealing.store(Some(Arc::new(sealing)));
-        outbound.send(NOW + Duration::from_secs(1), &packet(20).as_slice(), &mut sink).unwrap();
+        shared.sealing.store(Some(session().0));
+        outbound.send(NOW, &packet(20).as_slice(), &mut sink).unwrap();
         let lengths: Vec<_> = sink.0.iter().map(Vec::len).collect();
         assert_eq!(lengths, [112 + OVERHEAD, 32 + OVERHEAD]);
+    }
+
+    #[test]
+    fn padding_is_of_zeros_whatever_the_slot_held() {
+        let shared = Arc::new(Shared::new(None, 1420));
+        let (mut outbound, mut sink) = (outbound(&shared), Datagrams::default());
+        let (sealing, mut opening) = session();
+        shared.sealing.store(Some(sealing));
+        outbound.send(NOW, &packet(20).as_slice(), &mut sink).unwrap();
+        let text = opening.open(NOW, &mut sink.0[0]).unwrap();
+        assert_eq!(text, [packet(20), vec![0; 12]].concat());
     }
 }

@@ -8,7 +8,7 @@ use tunneld::proto::{Discard, Instant, Parameters};
 use tunneld::wire::Handshake;
 
 use crate::host::BOOT_START;
-pub use crate::host::{A, B, Clock, Datagram, Host, Sink, key, parameters};
+pub use crate::host::{A, B, Clock, Datagram, Host, Sink, WALL_START, key, parameters};
 use crate::weather::Weather;
 
 /// Hosts a and b and what is on its way between them.

@@ -11,6 +11,7 @@ mod host;
 mod hostile;
 mod link;
 mod paper;
+mod paper_messages;
 mod replay;
 mod roaming;
 mod sessions;

@@ -275,6 +275,16 @@ fn the_persistent_interval_counts_from_the_last_packet_either_way() {
 }
 
 #[test]
+fn the_persistent_interval_counts_from_what_was_received_too() {
+    let mut link = kept_alive(secs(7));
+    link.run(secs(3));
+    let received = link.elapsed() + link.latency;
+    link.b_sends(&packet(2, 1, b"received"));
+    link.run(secs(9));
+    assert_eq!(link.moments(link.a.address, DATA).last(), Some(&(received + secs(7))));
+}
+
+#[test]
 fn a_persistent_keepalive_tries_again_after_a_handshake_was_given_up() {
     let mut link = kept_alive(secs(25));
     link.lose = |_| true;
