@@ -1,12 +1,14 @@
-//! The first message read as the paper writes it (§5.4.2), with nothing of tunneld's: names, key derivation, nonce,
+//! Messages read as the paper writes them (§5.4.2, §5.4.7), with nothing of tunneld's: names, key derivation, nonces,
 //! associated data and timestamp.
 
-use blake2::{Blake2s256, Digest};
-use chacha20poly1305::{AeadInOut, ChaCha20Poly1305, KeyInit};
+use blake2::digest::consts::U16;
+use blake2::{Blake2s256, Blake2sMac, Digest};
+use chacha20poly1305::{AeadInOut, ChaCha20Poly1305, KeyInit, XChaCha20Poly1305};
 use hmac::{Mac, SimpleHmac};
 use x25519_dalek::{PublicKey, StaticSecret};
 
-use crate::link::{Link, WALL_START, key, packet};
+use crate::link::{Link, WALL_START, key, packet, secs};
+use crate::paper::{INITIATION, mac2};
 
 fn hash(parts: &[&[u8]]) -> [u8; 32] {
     parts.iter().fold(Blake2s256::new(), |state, part| state.chain_update(part)).finalize().into()
@@ -61,4 +63,31 @@ fn an_initiation_reads_as_the_paper_writes_it() {
     let seconds = (1u64 << 62) + 10 + WALL_START.as_secs();
     assert_eq!(timestamp[..8], seconds.to_be_bytes());
     assert_eq!(timestamp[8..], [0; 4]);
+}
+
+#[test]
+fn a_cookie_reply_reads_and_is_used_as_the_paper_writes_it() {
+    let mut link = Link::new();
+    link.b.queued = 4096;
+    link.a_sends(&packet(1, 2, b"data"));
+    let first = link.hold().remove(0);
+    link.inject(&first);
+    let reply = link.hold().remove(0);
+    link.inject(&reply);
+
+    let reply = &reply.bytes;
+    assert_eq!(reply[4..8], first.bytes[4..8], "it names the sender of the message");
+    let secret = hash(&[b"cookie--", key(2).public_key().as_bytes()]);
+    let nonce = <[u8; 24]>::try_from(&reply[8..32]).unwrap().into();
+    let (mut cookie, tag) = (reply[32..48].to_vec(), reply[48..64].try_into().unwrap());
+    let mac1 = &first.bytes[116..132];
+    XChaCha20Poly1305::new(&secret.into())
+        .decrypt_inout_detached(&nonce, mac1, cookie.as_mut_slice().into(), tag)
+        .expect("it is authentic");
+
+    link.run(secs(6));
+    let (_, second) = link.messages(link.a.address, INITIATION).remove(1);
+    let mut mac = <Blake2sMac<U16> as KeyInit>::new_from_slice(&cookie).unwrap();
+    Mac::update(&mut mac, &second.bytes[..132]);
+    assert_eq!(mac.finalize().into_bytes()[..], *mac2(&second.bytes));
 }
