@@ -30,7 +30,9 @@ fn pass(clock: &Clock, from: &mut Host, to: &mut Host, sleepers: [&mut Sleeper; 
     from.outbound.send(clock.boot, &text, &mut sink).unwrap();
     let [sending, receiving] = sleepers;
     sending.settle(from, clock);
-    for (ecn, bytes) in sink.take() {
+    let datagrams = sink.take();
+    assert_eq!(datagrams.len(), 1, "no keepalive besides");
+    for (ecn, bytes) in datagrams {
         let mut datagram = Datagram { from: from.address, to: to.address, ecn, bytes };
         let source = Some(datagram.to.ip());
         let endpoint = tunneld::wire::Endpoint { remote: datagram.from, source };
