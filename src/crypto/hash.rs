@@ -3,12 +3,14 @@
 use blake2::Blake2s256;
 use blake2::Blake2sMac;
 use blake2::digest::consts::U16;
-use blake2::digest::{Digest, FixedOutput, KeyInit, Mac, Update};
-use hmac::SimpleHmac;
+use blake2::digest::{Digest, FixedOutput, KeyInit, Update};
 use zeroize::Zeroizing;
 
 /// Bytes of a hash.
 pub(crate) const HASH: usize = 32;
+
+/// Bytes of a block of BLAKE2s.
+const BLOCK: usize = 64;
 
 /// A derived key or secret hash, erased when dropped.
 pub(crate) type Secret = Zeroizing<[u8; HASH]>;
@@ -45,15 +47,22 @@ pub(crate) fn kdf<const N: usize>(key: &[u8; HASH], input: &[u8]) -> [Secret; N]
     })
 }
 
+/// HMAC (RFC 2104), written out so that the padded key and what it makes are erased.
 fn hmac(key: &[u8; HASH], parts: &[&[u8]]) -> Secret {
-    let mut state = <SimpleHmac<Blake2s256> as KeyInit>::new_from_slice(key)
-        .expect("HMAC takes a key of any length");
-    for part in parts {
-        Mac::update(&mut state, part);
-    }
-    let mut output = Zeroizing::new([0; HASH]);
-    output.copy_from_slice(&state.finalize_fixed());
-    output
+    let pad = |with: u8| {
+        let mut pad = Zeroizing::new([with; BLOCK]);
+        pad.iter_mut().zip(key).for_each(|(byte, key)| *byte ^= key);
+        pad
+    };
+    let digest = |pad: &[u8; BLOCK], parts: &[&[u8]]| {
+        let mut state = Blake2s256::new_with_prefix(pad);
+        parts.iter().for_each(|part| Digest::update(&mut state, part));
+        let mut output = Zeroizing::new([0; HASH]);
+        FixedOutput::finalize_into(state, (&mut *output).into());
+        output
+    };
+    let inner = digest(&pad(0x36), parts);
+    digest(&pad(0x5c), &[&*inner])
 }
 
 #[cfg(test)]

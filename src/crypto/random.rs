@@ -9,8 +9,13 @@ pub(crate) struct Random(Secret);
 
 impl Random {
     /// The generator whose whole output follows from `seed`.
-    pub(crate) fn new(seed: [u8; HASH]) -> Self {
-        Self(Zeroizing::new(seed))
+    pub(crate) fn new(seed: &[u8; HASH]) -> Self {
+        Self(Zeroizing::new(*seed))
+    }
+
+    /// From now on the output follows from `entropy` too: who knew the state knows it no more.
+    pub(crate) fn mix(&mut self, entropy: &[u8; HASH]) {
+        [self.0] = kdf(&self.0, entropy);
     }
 
     /// 32 random bytes.
@@ -41,12 +46,15 @@ mod tests {
 
     #[test]
     fn a_seed_repeats_and_no_draw_does() {
-        let mut one = Random::new([1; HASH]);
-        let mut same = Random::new([1; HASH]);
-        let mut other = Random::new([2; HASH]);
+        let mut one = Random::new(&[1; HASH]);
+        let mut same = Random::new(&[1; HASH]);
+        let mut other = Random::new(&[2; HASH]);
         let first = one.secret();
         assert_eq!(first, same.secret());
         assert_ne!(first, other.secret());
         assert_ne!(first, one.secret());
+        same.secret();
+        same.mix(&[3; HASH]);
+        assert_ne!(one.secret(), same.secret());
     }
 }

@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use anyhow::Context;
 use tokio::sync::mpsc;
+use tokio::time::{Interval, MissedTickBehavior};
 
 use super::clock::{self, Alarm};
 use super::endpoints::Endpoints;
 use super::report::Report;
 use super::service::Signals;
-use super::{DataPath, HandshakeMessage};
+use super::{DataPath, HandshakeMessage, entropy};
 use crate::proto::{Event, Now, Tunnel};
 use crate::tun::{Link, underlay_route};
 use crate::wire::Endpoint;
@@ -24,6 +25,9 @@ const OVERHEAD_V6: u32 = 40 + 8 + 32;
 /// How often to look for hints while there is no link.
 const HINTS_INTERVAL: Duration = Duration::from_secs(5);
 
+/// Least time between two looks at the path to the peer, however often it moves.
+const PATH_INTERVAL: Duration = Duration::from_secs(1);
+
 /// Owned by the control thread.
 pub(super) struct Control {
     pub(super) path: Arc<DataPath>,
@@ -34,13 +38,16 @@ pub(super) struct Control {
     pub(super) link: Link,
     /// The device's MTU, if it is to follow the path.
     pub(super) auto_mtu: Option<AutoMtu>,
+    /// Mark of outer packets.
+    pub(super) fwmark: u32,
+    /// The peer may be reached by another way than when the path was looked at.
+    pub(super) path_changed: bool,
 }
 
 /// The MTU that follows from the path to the peer.
 pub(super) struct AutoMtu {
     pub(super) current: u32,
     pub(super) least: u32,
-    pub(super) fwmark: u32,
 }
 
 /// Why the loop ended.
@@ -60,22 +67,28 @@ impl Control {
         mut handshakes: mpsc::Receiver<HandshakeMessage>,
     ) -> anyhow::Result<Ended> {
         self.tunnel.start(clock::now());
-        let mut strangers = tokio::time::interval(HINTS_INTERVAL);
-        strangers.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut hints = interval(HINTS_INTERVAL);
+        let mut looks = interval(PATH_INTERVAL);
         loop {
-            self.settle(clock::now()).await?;
+            self.settle(clock::now())?;
             // In this order: what ends us, what is due, and last what strangers can fill.
             tokio::select! {
                 biased;
                 signal = signals.stop() => return Ok(Ended::Signal(signal)),
                 Some(failure) = failures.recv() => return Ok(Ended::Failure(failure)),
-                () = self.path.threads.control.notified() => self.tunnel.handle_facts(clock::now()),
                 rang = self.alarm.ring() => {
                     rang.context("waiting for the alarm")?;
                     self.tunnel.handle_timeout(clock::now());
                 }
-                address = self.endpoints.resolved() => self.send_to(address).await,
-                _ = strangers.tick(), if !self.report.link_is_up() => {
+                () = self.path.threads.control.notified() => self.tunnel.handle_facts(clock::now()),
+                _ = looks.tick(), if self.path_changed => self.look_at_path().await,
+                address = self.endpoints.resolved() => {
+                    // Where an authentic packet came from is better than what a name says.
+                    if !self.tunnel.has_session(clock::boot()) {
+                        self.send_to(address);
+                    }
+                }
+                _ = hints.tick(), if !self.report.link_is_up() => {
                     self.report.strangers(clock::boot(), self.tunnel.stats());
                 }
                 Some(HandshakeMessage { from, message }) = handshakes.recv() => {
@@ -90,18 +103,20 @@ impl Control {
     }
 
     /// Takes out of the tunnel what there is to send, to tell and to wake, and sets the alarm.
-    async fn settle(&mut self, now: Now) -> anyhow::Result<()> {
+    fn settle(&mut self, now: Now) -> anyhow::Result<()> {
         while let Some(event) = self.tunnel.poll_event() {
             self.report.event(now.boot, &event, self.tunnel.endpoint(), self.tunnel.stats());
             match event {
                 Event::HandshakeUnanswered { sent } => {
                     if let Some(address) = self.endpoints.unanswered(sent) {
-                        self.send_to(address).await;
+                        self.send_to(address);
                     }
                 }
-                Event::HandshakeCompleted { .. } | Event::EndpointMoved(_) => {
-                    self.follow_path_mtu().await;
+                Event::HandshakeCompleted { .. } => {
+                    self.tunnel.mix(&*entropy()?);
+                    self.path_changed = true;
                 }
+                Event::EndpointMoved(_) => self.path_changed = true,
                 _ => {}
             }
         }
@@ -119,28 +134,25 @@ impl Control {
         self.alarm.set(next).context("setting the alarm")
     }
 
-    async fn send_to(&mut self, address: SocketAddr) {
+    fn send_to(&mut self, address: SocketAddr) {
         self.tunnel.set_endpoint(clock::now(), Endpoint::new(address));
-        self.follow_path_mtu().await;
+        self.path_changed = true;
     }
 
-    /// Sets the device's MTU to what the path to the peer carries, if it is to follow it.
-    async fn follow_path_mtu(&mut self) {
-        let (Some(mtu), Some(endpoint)) = (&mut self.auto_mtu, self.tunnel.endpoint()) else {
-            return;
-        };
+    /// Looks up the way to the peer: a loop is told, and the device's MTU set to what the path carries, if it is
+    /// to follow it.
+    async fn look_at_path(&mut self) {
+        self.path_changed = false;
+        let Some(endpoint) = self.tunnel.endpoint() else { return };
         let remote = endpoint.remote.ip();
-        let route = match underlay_route(remote, mtu.fwmark).await {
+        let route = match underlay_route(remote, self.fwmark).await {
             Ok(route) => route,
-            Err(error) => return tracing::debug!(%error, "the path's MTU is not known"),
+            Err(error) => return tracing::debug!(%error, "the way to the peer is not known"),
         };
         if route.index == self.path.tun.index() {
-            return tracing::warn!(
-                %endpoint,
-                "the route to the peer leads into the tunnel itself: take its address out of allowed_ips, or \
-                 route it by another device"
-            );
+            return self.report.loops(clock::boot(), endpoint);
         }
+        let Some(mtu) = &mut self.auto_mtu else { return };
         let overhead = if remote.is_ipv4() { OVERHEAD_V4 } else { OVERHEAD_V6 };
         let wanted = route.mtu.saturating_sub(overhead).clamp(mtu.least, MAX_MTU);
         if wanted == mtu.current {
@@ -148,11 +160,7 @@ impl Control {
         }
         match self.link.set_mtu(wanted).await {
             Ok(()) => {
-                tracing::info!(
-                    mtu = wanted,
-                    path_mtu = route.mtu,
-                    "MTU follows the path to the peer"
-                );
+                self.report.mtu(clock::boot(), wanted, route.mtu);
                 mtu.current = wanted;
                 self.tunnel.set_mtu(wanted as usize);
             }
@@ -163,3 +171,10 @@ impl Control {
 
 /// The largest inner packet that one datagram carries.
 pub(super) const MAX_MTU: u32 = 65_507 - 32 - 15;
+
+/// Ticks at once, and then at most once in `period`.
+fn interval(period: Duration) -> Interval {
+    let mut interval = tokio::time::interval(period);
+    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    interval
+}

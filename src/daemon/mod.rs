@@ -21,7 +21,10 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
 use anyhow::Context;
+use ipnet::IpNet;
+use nix::sys::prctl;
 use tokio::sync::mpsc;
+use zeroize::Zeroizing;
 
 use crate::config::{Config, Interface, Table};
 use crate::net::Underlay;
@@ -57,6 +60,8 @@ struct HandshakeMessage {
 /// # Errors
 /// The link could not be set up, or broke for good: the device was deleted.
 pub fn run(config: Config) -> anyhow::Result<()> {
+    // Keys must not reach the disk in a core file.
+    prctl::set_dumpable(false).context("forbidding core files")?;
     let _lock = InterfaceLock::take(&config.interface.name)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -75,7 +80,8 @@ async fn run_on(config: Config) -> anyhow::Result<()> {
     let underlay = Arc::new(Underlay::bind(interface.listen_port, interface.fwmark, true)?);
     let mut link = Link::open(&tun).await?;
     let mtu = interface.mtu.map_or(DEFAULT_MTU, u32::from).min(MAX_MTU);
-    if let Err(error) = link.configure(&settings(&interface, &peer.allowed_ips, mtu)).await {
+    let settings = settings(&interface, &peer.allowed_ips, mtu);
+    if let Err(error) = link.configure(&settings).await {
         let _ = link.undo().await;
         return Err(error.into());
     }
@@ -84,13 +90,17 @@ async fn run_on(config: Config) -> anyhow::Result<()> {
         public_key: peer.public_key,
         preshared_key: peer.preshared_key,
         allowed_ips: peer.allowed_ips,
+        addresses: interface.addresses.iter().map(IpNet::addr).collect(),
+        routed: routed(&interface, &settings.routes),
         endpoint: None,
         persistent_keepalive: peer.persistent_keepalive,
         mtu: mtu as usize,
     };
-    let mut seed = [0; 32];
-    getrandom::fill(&mut seed).context("asking the system for randomness")?;
-    let (tunnel, outbound, inbound) = proto::tunnel(&parameters, seed);
+    let (tunnel, outbound, inbound) = {
+        // In a scope of its own: what lives across an await stays in memory as long as the daemon.
+        let seed = entropy()?;
+        proto::tunnel(&parameters, &seed)
+    };
 
     let path = Arc::new(DataPath {
         tun,
@@ -107,7 +117,7 @@ async fn run_on(config: Config) -> anyhow::Result<()> {
     ];
     let least =
         if interface.addresses.iter().any(|address| address.addr().is_ipv6()) { 1280 } else { 576 };
-    let auto_mtu = AutoMtu { current: mtu, least, fwmark: interface.fwmark };
+    let auto_mtu = AutoMtu { current: mtu, least };
     let mut control = Control {
         path: Arc::clone(&path),
         tunnel,
@@ -116,6 +126,8 @@ async fn run_on(config: Config) -> anyhow::Result<()> {
         alarm: Alarm::new().context("making the alarm")?,
         link,
         auto_mtu: interface.mtu.is_none().then_some(auto_mtu),
+        fwmark: interface.fwmark,
+        path_changed: false,
     };
     tell_started(&path);
     let ended = control.run(signals, failures, handshakes).await;
@@ -129,7 +141,21 @@ async fn run_on(config: Config) -> anyhow::Result<()> {
     }
 }
 
-fn settings(interface: &Interface, allowed_ips: &[ipnet::IpNet], mtu: u32) -> LinkSettings {
+/// 32 random bytes of the system.
+fn entropy() -> anyhow::Result<Zeroizing<[u8; 32]>> {
+    let mut bytes = Zeroizing::new([0; 32]);
+    getrandom::fill(&mut *bytes).context("asking the system for randomness")?;
+    Ok(bytes)
+}
+
+/// The networks whose way is through the device. Routes in a table of its own are for packets that the
+/// administrator's rules send there: outer packets may take another way.
+fn routed(interface: &Interface, routes: &[IpNet]) -> Vec<IpNet> {
+    let routes = if interface.table == Table::Auto { routes } else { &[] };
+    interface.addresses.iter().chain(routes).copied().collect()
+}
+
+fn settings(interface: &Interface, allowed_ips: &[IpNet], mtu: u32) -> LinkSettings {
     let (routes, table) = match interface.table {
         Table::Auto => (allowed_ips.to_vec(), None),
         Table::Off => (Vec::new(), None),

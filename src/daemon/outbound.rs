@@ -69,6 +69,9 @@ impl OutboundThread<'_> {
 
     fn read(&mut self, now: Instant) -> anyhow::Result<()> {
         for _ in 0..MAX_READS {
+            if self.path.threads.stopping() {
+                break;
+            }
             let packet = match self.path.tun.read(&mut self.buffer) {
                 Ok(Some(packet)) => packet,
                 Ok(None) => break,
@@ -79,6 +82,7 @@ impl OutboundThread<'_> {
                 }
                 Err(fault) => {
                     tracing::debug!(%fault, "reading from the device failed");
+                    self.batch.flush();
                     return Ok(self.pause.wait(&self.path.threads.outbound)?);
                 }
             };

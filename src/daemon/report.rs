@@ -22,6 +22,7 @@ pub(super) struct Report {
     /// Handshakes given up one after the other.
     given_up: u32,
     moves: Quota,
+    paths: Quota,
     /// The counters when the link last came up, or at the start.
     baseline: [u64; HINTS.len()],
     strangers_told: Option<Instant>,
@@ -51,6 +52,7 @@ impl Report {
             in_doubt: false,
             given_up: 0,
             moves: Quota::default(),
+            paths: Quota::default(),
             baseline: [0; HINTS.len()],
             strangers_told: None,
         }
@@ -119,6 +121,25 @@ impl Report {
             tracing::warn!(our_public_key = %self.ours, "no link yet: {hint}");
             self.strangers_told = Some(now);
             self.baseline = counters(stats);
+        }
+    }
+
+    /// Tells that the device's MTU was changed.
+    pub(super) fn mtu(&mut self, now: Instant, mtu: u32, path_mtu: u32) {
+        if let Some(unsaid) = self.paths.allow(now) {
+            tracing::info!(mtu, path_mtu, unsaid, "MTU follows the path to the peer");
+        }
+    }
+
+    /// Tells that the way to the peer leads into the tunnel itself.
+    pub(super) fn loops(&mut self, now: Instant, endpoint: Endpoint) {
+        if let Some(unsaid) = self.paths.allow(now) {
+            tracing::warn!(
+                %endpoint,
+                unsaid,
+                "the route to the peer leads into the tunnel itself: take its address out of allowed_ips, or \
+                 route it by another device"
+            );
         }
     }
 

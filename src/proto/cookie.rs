@@ -163,7 +163,7 @@ mod tests {
     fn signed(checker: &mut CookieChecker, jar: &mut CookieJar) -> Initiation {
         let mut message = Initiation::new_zeroed();
         jar.sign(START, &mut message);
-        let mut random = Random::new([3; HASH]);
+        let mut random = Random::new(&[3; HASH]);
         let reply = checker.reply(START, &mut random, &message, SOURCE.parse().unwrap());
         jar.consume(START, &reply).unwrap();
         jar.sign(START, &mut message);
@@ -210,7 +210,7 @@ mod tests {
         let message = signed(&mut checker, &mut jar);
         assert!(checker.mac2_is_valid(seconds(119.9), &message, source));
         assert!(!checker.mac2_is_valid(seconds(120.0), &message, source));
-        let mut random = Random::new([4; HASH]);
+        let mut random = Random::new(&[4; HASH]);
         checker.reply(seconds(121.0), &mut random, &message, source);
         assert!(!checker.mac2_is_valid(seconds(121.0), &message, source));
     }

@@ -30,6 +30,8 @@ discards! {
     MessageType = "message_type",
     /// A datagram that has not the length of its message.
     MessageLength = "message_length",
+    /// A message from an address whose way back leads through the tunnel itself.
+    SourceInside = "source_inside",
     /// A handshake message that found the queue to control full.
     HandshakeQueueFull = "handshake_queue_full",
     /// A handshake message from someone who does not know our public key.
@@ -66,10 +68,12 @@ discards! {
     NotIp = "not_ip",
     /// An inner packet from the peer whose length field cannot be true.
     InnerLength = "inner_length",
-    /// An inner packet from the peer with a source outside `allowed_ips`.
+    /// An inner packet from the peer with a source outside `allowed_ips`, or with an address of ours.
     SourceNotAllowed = "source_not_allowed",
     /// An inner packet to the peer with a destination outside `allowed_ips`.
     DestinationNotAllowed = "destination_not_allowed",
+    /// An inner packet that is one of our own datagrams: the route to the peer leads into the device.
+    RoutingLoop = "routing_loop",
     /// An inner packet to the peer that no datagram can carry.
     PacketTooLong = "packet_too_long",
     /// A packet marked as congested on the way that never allowed the mark (RFC 6040 §4.2).

@@ -2,9 +2,10 @@
 //! peer's are new, and the MACs on what we send.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use super::Parameters;
-use super::constants::INITIATION_INTERVAL;
+use super::constants::{INITIATION_INTERVAL, MAX_JITTER, REKEY_TIMEOUT};
 use super::cookie::CookieJar;
 use super::discard::Discard;
 use super::noise::{Identity, SentInitiation, SessionKeys};
@@ -17,14 +18,17 @@ use crate::wire::{CookieReply, Initiation, Response};
 /// Initiations of ours that may still be answered: the last one, and the one before it for a path that takes
 /// longer than the time between two.
 const MAX_OUTSTANDING: usize = 2;
+/// How long each of them may be answered.
+const RESPONSE_TIME: Duration =
+    Duration::from_millis(2 * (REKEY_TIMEOUT.as_millis() + MAX_JITTER.as_millis()) as u64);
 
 /// Makes and reads the handshake messages of one tunnel.
 pub(crate) struct Handshakes {
     identity: Identity,
     jar: CookieJar,
     timestamps: Timestamps,
-    /// The newest is last.
-    outstanding: VecDeque<SentInitiation>,
+    /// With the time they were sent; the newest is last.
+    outstanding: VecDeque<(Instant, SentInitiation)>,
     greatest_timestamp: Option<Timestamp>,
     last_consumed: Option<Instant>,
 }
@@ -68,7 +72,7 @@ impl Handshakes {
         if self.outstanding.len() == MAX_OUTSTANDING {
             self.outstanding.pop_front();
         }
-        self.outstanding.push_back(initiation);
+        self.outstanding.push_back((now.boot, initiation));
         Ok(message)
     }
 
@@ -95,15 +99,21 @@ impl Handshakes {
         Ok((response, keys))
     }
 
-    /// Reads the response to an initiation of ours; that one and those before it are then done with.
-    pub(crate) fn complete(&mut self, message: &Response) -> Result<SessionKeys, Discard> {
+    /// Reads the response to an initiation of ours; that one and those before it are then done with. A response
+    /// that took too long is refused: somebody may have held it back.
+    pub(crate) fn complete(
+        &mut self,
+        now: Instant,
+        message: &Response,
+    ) -> Result<SessionKeys, Discard> {
+        self.outstanding.retain(|(sent, _)| now.since(*sent) < RESPONSE_TIME);
         let receiver = message.receiver.get();
         let position = self
             .outstanding
             .iter()
-            .position(|initiation| initiation.index() == receiver)
+            .position(|(_, initiation)| initiation.index() == receiver)
             .ok_or(Discard::NothingOutstanding)?;
-        let keys = self.identity.consume_response(&self.outstanding[position], message)?;
+        let keys = self.identity.consume_response(&self.outstanding[position].1, message)?;
         self.outstanding.drain(..=position);
         Ok(keys)
     }
@@ -121,7 +131,7 @@ impl Handshakes {
     fn unused_index(&self, random: &mut Random, used: &[u32]) -> u32 {
         loop {
             let index = random.u32();
-            let outstanding = self.outstanding.iter().any(|initiation| initiation.index() == index);
+            let outstanding = self.outstanding.iter().any(|(_, sent)| sent.index() == index);
             if !outstanding && !used.contains(&index) {
                 return index;
             }

@@ -1,5 +1,6 @@
 //! The inbound half of a tunnel: datagrams become packets of the overlay, opened where they lie.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::allowed_ips::AllowedIps;
@@ -14,6 +15,7 @@ use crate::wire::{Ecn, Endpoint, Handshake, IpHeader, Malformed, Message};
 pub struct Inbound {
     shared: Arc<Shared>,
     allowed_ips: Arc<AllowedIps>,
+    addresses: Vec<IpAddr>,
     halves: Vec<OpeningHalf>,
     batch: Batch,
     wake_control: bool,
@@ -40,9 +42,13 @@ pub enum Received<'d> {
 }
 
 impl Inbound {
-    pub(crate) fn new(shared: Arc<Shared>, allowed_ips: Arc<AllowedIps>) -> Self {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        allowed_ips: Arc<AllowedIps>,
+        addresses: Vec<IpAddr>,
+    ) -> Self {
         let (halves, batch) = (Vec::new(), Batch::default());
-        Self { shared, allowed_ips, halves, batch, wake_control: false }
+        Self { shared, allowed_ips, addresses, halves, batch, wake_control: false }
     }
 
     /// Takes on and erases sessions as control ordered: to be called before the datagrams of each receive
@@ -114,6 +120,9 @@ impl Inbound {
             .ok_or(Discard::UnknownReceiver)?;
         let text = half.open(now, data)?;
         if self.shared.endpoint.load().as_deref() != Some(&from) {
+            if self.shared.is_inside(&from) {
+                return Err(Discard::SourceInside);
+            }
             self.shared.set_endpoint(from);
             self.wake_control |= self.shared.facts.moved();
         }
@@ -129,7 +138,7 @@ impl Inbound {
             NotIp::Version => Discard::NotIp,
             NotIp::Length => Discard::InnerLength,
         })?;
-        if !self.allowed_ips.contains(header.source) {
+        if !self.allowed_ips.contains(header.source) || self.addresses.contains(&header.source) {
             return Err(Discard::SourceNotAllowed);
         }
         let packet = &mut text[..header.total_len];

@@ -30,6 +30,7 @@ mod timers;
 mod timestamp;
 mod tunnel;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -59,6 +60,10 @@ pub struct Parameters {
     pub preshared_key: PresharedKey,
     /// The inner networks behind the peer.
     pub allowed_ips: Vec<IpNet>,
+    /// Our own inner addresses: a packet from the peer cannot come from them.
+    pub addresses: Vec<IpAddr>,
+    /// The networks whose way is through the device: the peer's endpoint cannot be there.
+    pub routed: Vec<IpNet>,
     /// Where the peer is, if known.
     pub endpoint: Option<Endpoint>,
     /// The longest the link may stay quiet; `None`: as long as it likes.
@@ -69,13 +74,14 @@ pub struct Parameters {
 
 /// Makes the three parts of a tunnel. All randomness follows from `seed`, which nobody else may know.
 #[must_use]
-pub fn tunnel(parameters: &Parameters, seed: [u8; 32]) -> (Tunnel, Outbound, Inbound) {
-    let shared = Arc::new(shared::Shared::new(parameters.endpoint, parameters.mtu));
+pub fn tunnel(parameters: &Parameters, seed: &[u8; 32]) -> (Tunnel, Outbound, Inbound) {
+    let routed = parameters.routed.iter().copied().collect();
+    let shared = Arc::new(shared::Shared::new(parameters.endpoint, routed, parameters.mtu));
     let allowed_ips = Arc::new(parameters.allowed_ips.iter().copied().collect::<AllowedIps>());
     (
         Tunnel::new(parameters, seed, shared.clone()),
         Outbound::new(shared.clone(), allowed_ips.clone()),
-        Inbound::new(shared, allowed_ips),
+        Inbound::new(shared, allowed_ips, parameters.addresses.clone()),
     )
 }
 

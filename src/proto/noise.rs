@@ -12,6 +12,7 @@
 
 use std::sync::LazyLock;
 
+use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use super::discard::Discard;
@@ -123,8 +124,9 @@ impl Identity {
         let product = self.private_key.diffie_hellman(&peer_ephemeral);
         let key = state.mix_key(&*product.ok_or(Discard::LowOrderKey)?);
         // s
-        let peer = state.open(&key, message.static_key).ok_or(Discard::InitiationNotAuthentic)?;
-        if PublicKey::from(peer) != self.peer {
+        let peer: [u8; HASH] =
+            state.open(&key, message.static_key).ok_or(Discard::InitiationNotAuthentic)?;
+        if !bool::from(peer.ct_eq(self.peer.as_bytes())) {
             return Err(Discard::UnknownPeer);
         }
         // ss
@@ -301,7 +303,7 @@ mod tests {
     #[test]
     fn both_ends_derive_the_same_keys_crosswise() {
         let (a, b) = ends();
-        let mut random = Random::new([9; HASH]);
+        let mut random = Random::new(&[9; HASH]);
         let (message, sent) = a.create_initiation(&mut random, 7, &STAMP).unwrap();
         let received = b.consume_initiation(&message).unwrap();
         assert_eq!(received.timestamp, STAMP);
@@ -316,7 +318,7 @@ mod tests {
     /// A zero product of the tokens es and ss on the way out, of es on the way in.
     #[test]
     fn an_initiation_with_a_zero_product_is_neither_made_nor_read() {
-        let mut random = Random::new([9; HASH]);
+        let mut random = Random::new(&[9; HASH]);
         assert!(identity(1, zero()).create_initiation(&mut random, 7, &STAMP).is_none());
 
         let (a, b) = ends();
@@ -350,7 +352,7 @@ mod tests {
     /// Zero products of ee, then of se, on the way out.
     #[test]
     fn a_response_with_a_zero_product_is_not_made() {
-        let mut random = Random::new([9; HASH]);
+        let mut random = Random::new(&[9; HASH]);
         let (a, b) = ends();
         let (message, _) = a.create_initiation(&mut random, 7, &STAMP).unwrap();
         let mut received = b.consume_initiation(&message).unwrap();
@@ -366,7 +368,7 @@ mod tests {
     /// Zero products of ee and se on the way in: both come from the peer's ephemeral key.
     #[test]
     fn a_response_with_a_zero_product_is_not_read() {
-        let mut random = Random::new([9; HASH]);
+        let mut random = Random::new(&[9; HASH]);
         let (a, b) = ends();
         let (message, sent) = a.create_initiation(&mut random, 7, &STAMP).unwrap();
         let received = b.consume_initiation(&message).unwrap();
@@ -379,7 +381,7 @@ mod tests {
     fn what_a_handshake_holds_is_erased_when_dropped() {
         fn erased<T: ZeroizeOnDrop>(_: &T) {}
         let (a, b) = ends();
-        let mut random = Random::new([9; HASH]);
+        let mut random = Random::new(&[9; HASH]);
         let (message, sent) = a.create_initiation(&mut random, 7, &STAMP).unwrap();
         let Symmetric { chaining_key, hash } = &sent.state;
         erased(chaining_key);

@@ -11,6 +11,7 @@ use super::staged::Staged;
 use super::time::Instant;
 use crate::wire::datagram::{MAX_RUN_BYTES, MAX_RUN_COUNT};
 use crate::wire::handshake::TAG;
+use crate::wire::ip;
 use crate::wire::transport::{HEADER, OVERHEAD, padded};
 use crate::wire::{DatagramSink, Ecn, Endpoint, IpHeader, Run, Superpacket};
 
@@ -68,7 +69,7 @@ impl Outbound {
             self.wake_control |= self.shared.facts.data_sent(now);
         }
         if sent < packet.count() {
-            self.stage(packet, sent);
+            self.stage(now, packet, sent);
         }
         let rekey = sealing.as_deref().is_none_or(|sealing| sealing.wants_rekey(now));
         if rekey || sent < packet.count() {
@@ -97,6 +98,9 @@ impl Outbound {
         let header = IpHeader::parse_fixed(packet.header()).ok_or(Discard::NotIp)?;
         if !self.allowed_ips.contains(header.destination) {
             return Err(Discard::DestinationNotAllowed);
+        }
+        if self.endpoint().is_some_and(|to| ip::is_udp_to(packet.header(), to.remote)) {
+            return Err(Discard::RoutingLoop);
         }
         if padded(packet.segment_size(), self.mtu()) + OVERHEAD > MAX_RUN_BYTES {
             return Err(Discard::PacketTooLong);
@@ -147,13 +151,13 @@ impl Outbound {
         self.shared.mtu.load(Ordering::Relaxed)
     }
 
-    fn stage(&mut self, packet: &impl Superpacket, from: usize) {
+    fn stage(&mut self, now: Instant, packet: &impl Superpacket, from: usize) {
         for index in from..packet.count() {
             let last = index + 1 == packet.count();
             let mut segment =
                 vec![0; if last { packet.last_size() } else { packet.segment_size() }];
             packet.write_segment(index, &mut segment);
-            if self.staged.push(segment) {
+            if self.staged.push(now, segment) {
                 self.shared.stats.discard(Discard::StagedOverflow);
             }
         }
@@ -164,11 +168,13 @@ impl Outbound {
         let Some(sealing) = sealing.as_deref() else {
             return;
         };
-        while let Some(packet) = self.staged.pop() {
+        let outdated = self.staged.forget_outdated(now);
+        self.shared.stats.discard_many(Discard::HandshakeGivenUp, outdated as u64);
+        while let Some((since, packet)) = self.staged.pop() {
             let segment = packet.as_slice();
             let ecn = IpHeader::parse_fixed(segment).map_or(Ecn::NotEct, |header| header.ecn);
             if self.seal(now, sealing, &segment, ecn, sink) == 0 {
-                self.staged.unpop(packet);
+                self.staged.unpop(since, packet);
                 self.wake_control |= self.shared.facts.want_handshake();
                 return;
             }
@@ -235,7 +241,7 @@ mod tests {
 
     #[test]
     fn what_waits_goes_before_what_comes_even_if_the_order_to_send_it_is_late() {
-        let shared = Arc::new(Shared::new(None, 1420));
+        let shared = Arc::new(Shared::new(None, AllowedIps::default(), 1420));
         let (mut outbound, mut sink) = (outbound(&shared), Datagrams::default());
         outbound.send(NOW, &packet(100).as_slice(), &mut sink).unwrap();
         assert!(sink.0.is_empty());
@@ -248,7 +254,7 @@ mod tests {
 
     #[test]
     fn padding_is_of_zeros_whatever_the_slot_held() {
-        let shared = Arc::new(Shared::new(None, 1420));
+        let shared = Arc::new(Shared::new(None, AllowedIps::default(), 1420));
         let (mut outbound, mut sink) = (outbound(&shared), Datagrams::default());
         let (sealing, mut opening) = session();
         shared.sealing.store(Some(sealing));

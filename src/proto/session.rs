@@ -67,6 +67,11 @@ impl SealingHalf {
         self.counter.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).ok()
     }
 
+    /// Whether the session serves both ways for a while yet.
+    pub(crate) fn is_fresh(&self, now: Instant) -> bool {
+        !self.is_expired(now) && !self.wants_rekey(now) && !self.wants_rekey_on_receive(now)
+    }
+
     /// Whether the session is past its time.
     pub(crate) fn is_expired(&self, now: Instant) -> bool {
         now.since(self.born) >= REJECT_AFTER_TIME

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwapOption;
 
+use super::allowed_ips::AllowedIps;
 use super::discard::Stats;
 use super::session::{OpeningHalf, SealingHalf};
 use super::time::Instant;
@@ -17,6 +18,8 @@ pub(crate) struct Shared {
     pub(crate) sealing: ArcSwapOption<SealingHalf>,
     /// Where the peer is: set by control, moved by inbound on authentic packets.
     pub(crate) endpoint: ArcSwapOption<Endpoint>,
+    /// The networks whose way is through the device: an endpoint there would send the tunnel into itself.
+    routed: AllowedIps,
     /// The device's MTU: padding stops there.
     pub(crate) mtu: AtomicUsize,
     pub(crate) facts: Facts,
@@ -26,10 +29,11 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub(crate) fn new(endpoint: Option<Endpoint>, mtu: usize) -> Self {
+    pub(crate) fn new(endpoint: Option<Endpoint>, routed: AllowedIps, mtu: usize) -> Self {
         Self {
             sealing: ArcSwapOption::empty(),
             endpoint: ArcSwapOption::from_pointee(endpoint),
+            routed,
             mtu: AtomicUsize::new(mtu),
             facts: Facts::default(),
             outbound_orders: Orders::default(),
@@ -42,16 +46,23 @@ impl Shared {
         self.endpoint.load().as_deref().copied()
     }
 
+    /// Whether the way to `endpoint` leads through the tunnel itself.
+    pub(crate) fn is_inside(&self, endpoint: &Endpoint) -> bool {
+        self.routed.contains(endpoint.remote.ip())
+    }
+
     pub(crate) fn set_endpoint(&self, endpoint: Endpoint) {
         self.endpoint.store(Some(Arc::new(endpoint)));
     }
 
     /// Leaves the local address to the kernel again: the one in use may be gone.
     pub(crate) fn forget_source(&self) {
-        if let Some(endpoint) = self.endpoint()
-            && endpoint.source.is_some()
+        let endpoint = self.endpoint.load();
+        if let Some(with_source) = endpoint.as_deref().filter(|endpoint| endpoint.source.is_some())
         {
-            self.set_endpoint(endpoint.without_source());
+            // Unless inbound moves it at this moment.
+            let without = Some(Arc::new(with_source.without_source()));
+            self.endpoint.compare_and_swap(&*endpoint, without);
         }
     }
 }

@@ -136,6 +136,11 @@ impl Timers {
         self.retransmit = Some(now + REKEY_TIMEOUT + jitter(random));
     }
 
+    /// What was postponed is not needed any more.
+    pub(crate) fn handshake_not_needed(&mut self) {
+        self.postponed = false;
+    }
+
     /// A response was sent.
     pub(crate) fn response_sent(&mut self, now: Instant) {
         self.last_handshake = Some(now);

@@ -40,7 +40,7 @@ pub struct Tunnel {
 }
 
 impl Tunnel {
-    pub(crate) fn new(parameters: &Parameters, seed: [u8; 32], shared: Arc<Shared>) -> Self {
+    pub(crate) fn new(parameters: &Parameters, seed: &[u8; 32], shared: Arc<Shared>) -> Self {
         let handshakes = Handshakes::new(parameters);
         Self {
             shared,
@@ -114,10 +114,14 @@ impl Tunnel {
         message: &Handshake,
         queued: usize,
     ) -> Result<(), Discard> {
+        if self.shared.is_inside(&from) {
+            self.shared.stats.discard(Discard::SourceInside);
+            return Err(Discard::SourceInside);
+        }
         let received = match message {
             Handshake::Initiation(initiation) => self
                 .admit(now.boot, from, initiation, queued)
-                .and_then(|()| self.consume_initiation(now.boot, from, initiation)),
+                .and_then(|()| self.consume_initiation(now, from, initiation)),
             Handshake::Response(response) => self
                 .admit(now.boot, from, response, queued)
                 .and_then(|()| self.consume_response(now.boot, from, response)),
@@ -138,7 +142,7 @@ impl Tunnel {
             self.tell_endpoint();
         }
         if self.shared.facts.handshake_is_wanted() && !self.timers.handshake_under_way() {
-            self.initiate(now);
+            self.initiate_if_needed(now);
         }
     }
 
@@ -181,6 +185,11 @@ impl Tunnel {
         self.shared.opening.pending()
     }
 
+    /// Mixes fresh randomness of the system into ours: to be called now and then.
+    pub fn mix(&mut self, entropy: &[u8; 32]) {
+        self.random.mix(entropy);
+    }
+
     /// Erases every key of every session and handshake.
     pub fn erase(&mut self) {
         self.erase_sessions();
@@ -211,16 +220,21 @@ impl Tunnel {
 
     fn consume_initiation(
         &mut self,
-        now: Instant,
+        now: Now,
         from: Endpoint,
         message: &Initiation,
     ) -> Result<(), Discard> {
         let used = self.slots.indices().collect::<Vec<_>>();
-        let (response, keys) = self.handshakes.answer(now, &mut self.random, &used, message)?;
-        self.heard_from(now, from);
-        self.begin_session(now, &keys, Role::Responder);
-        self.transmit(now, from, Handshake::Response(response));
-        self.timers.response_sent(now);
+        let (response, keys) =
+            self.handshakes.answer(now.boot, &mut self.random, &used, message)?;
+        self.heard_from(now.boot, from);
+        self.begin_session(now.boot, &keys, Role::Responder);
+        self.transmit(now.boot, from, Handshake::Response(response));
+        self.timers.response_sent(now.boot);
+        if self.shared.facts.handshake_is_wanted() {
+            // It may have waited for an address only. If the peer confirms this session, it is dealt with.
+            self.initiate(now);
+        }
         self.unconfirmed_responses += 1;
         if self.unconfirmed_responses == UNCONFIRMED_WORTH_TELLING {
             self.events.push_back(Event::NeverConfirmed(from));
@@ -234,7 +248,7 @@ impl Tunnel {
         from: Endpoint,
         message: &Response,
     ) -> Result<(), Discard> {
-        let keys = self.handshakes.complete(message)?;
+        let keys = self.handshakes.complete(now, message)?;
         self.heard_from(now, from);
         self.begin_session(now, &keys, Role::Initiator);
         self.handshake_complete(Role::Initiator);
@@ -284,6 +298,17 @@ impl Tunnel {
         }
     }
 
+    /// Begins a handshake that was asked for, unless a session came meanwhile that does not need it yet: a data
+    /// thread may ask on account of the one before.
+    fn initiate_if_needed(&mut self, now: Now) {
+        if self.slots.current().is_some_and(|session| session.sealing.is_fresh(now.boot)) {
+            self.timers.handshake_not_needed();
+            self.shared.facts.handshake_dealt_with();
+        } else {
+            self.initiate(now);
+        }
+    }
+
     /// Sends an initiation, unless it is too soon after the last: then it is postponed.
     fn initiate(&mut self, now: Now) {
         let Some(endpoint) = self.shared.endpoint() else {
@@ -320,7 +345,7 @@ impl Tunnel {
     fn expire(&mut self, now: Now, timer: Timer) {
         match timer {
             Timer::Retransmit => self.retransmit(now),
-            Timer::PostponedHandshake => self.initiate(now),
+            Timer::PostponedHandshake => self.initiate_if_needed(now),
             Timer::PassiveKeepalive => {
                 if self.timers.passive_keepalive_due(now.boot, &self.shared.facts) {
                     self.shared.outbound_orders.give(Orders::KEEPALIVE);
@@ -346,8 +371,9 @@ impl Tunnel {
     fn retransmit(&mut self, now: Now) {
         let Some(sent) = self.timers.retransmit_due(now.boot) else {
             self.handshakes.forget();
-            self.shared.outbound_orders.give(Orders::ABANDON);
+            // In this order: what is staged after the order is obeyed asks for a handshake again.
             self.shared.facts.handshake_dealt_with();
+            self.shared.outbound_orders.give(Orders::ABANDON);
             self.events.push_back(Event::HandshakeGivenUp);
             return;
         };

@@ -1,6 +1,6 @@
 //! Of an inner packet only what a tunnel must know: version, length, addresses and ECN.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// The ECN field of an IP header (RFC 3168 §5).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -146,6 +146,27 @@ pub fn set_ecn(packet: &mut [u8], ecn: Ecn) {
         }
         _ => {}
     }
+}
+
+/// Whether the packet that starts `packet` is a UDP datagram to `to`, or a fragment of one to that address.
+#[must_use]
+pub fn is_udp_to(packet: &[u8], to: SocketAddr) -> bool {
+    const UDP: u8 = 17;
+    const FRAGMENT: u8 = 44;
+    let Some(header) = IpHeader::parse_fixed(packet).filter(|ip| ip.destination == to.ip()) else {
+        return false;
+    };
+    // The protocol, where its header begins, and whether this is a fragment.
+    let (protocol, transport, fragment) = if header.source.is_ipv4() {
+        let fragment = u16::from_be_bytes([packet[6], packet[7]]) & 0x3fff != 0;
+        (packet[9], usize::from(packet[0] & 0xf) * 4, fragment)
+    } else if packet[6] == FRAGMENT {
+        (packet.get(IPV6_HEADER).copied().unwrap_or(0), IPV6_HEADER + 8, true)
+    } else {
+        (packet[6], IPV6_HEADER, false)
+    };
+    let port = packet.get(transport + 2..transport + 4);
+    protocol == UDP && (fragment || port == Some(&to.port().to_be_bytes()))
 }
 
 /// One packet of the overlay, or many of one flow that the kernel handed over as one superpacket. All
@@ -317,5 +338,29 @@ mod tests {
             set_ecn(&mut changed, Ecn::Ce);
             assert_eq!(changed, packet);
         }
+    }
+
+    #[test]
+    fn a_datagram_of_ours_is_known_by_address_and_port_and_its_fragments_by_address() {
+        let to = "10.0.0.2:51820".parse().unwrap();
+        let mut packet = ipv4(28, 28);
+        (packet[9], packet[22], packet[23]) = (17, 0xca, 0x6c);
+        assert!(is_udp_to(&packet, to));
+        assert!(!is_udp_to(&packet, "10.0.0.2:51821".parse().unwrap()));
+        assert!(!is_udp_to(&packet, "10.0.0.3:51820".parse().unwrap()));
+        assert!(!is_udp_to(&packet[..22], to));
+        (packet[7], packet[22]) = (1, 0);
+        assert!(is_udp_to(&packet, to));
+        packet[9] = 6;
+        assert!(!is_udp_to(&packet, to));
+
+        let to = "[::2]:51820".parse().unwrap();
+        let mut packet = ipv6(16, 56);
+        (packet[6], packet[42], packet[43]) = (17, 0xca, 0x6c);
+        assert!(is_udp_to(&packet, to));
+        (packet[6], packet[40]) = (44, 17);
+        assert!(is_udp_to(&packet, to));
+        packet[40] = 6;
+        assert!(!is_udp_to(&packet, to));
     }
 }

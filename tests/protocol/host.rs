@@ -97,6 +97,8 @@ pub fn parameters(ours: u8, theirs: u8, endpoint: Option<&str>) -> Parameters {
         public_key: key(theirs).public_key(),
         preshared_key: PresharedKey::default(),
         allowed_ips: vec![inner4.parse().unwrap(), inner6.parse().unwrap()],
+        addresses: Vec::new(),
+        routed: Vec::new(),
         endpoint: endpoint.map(|text| Endpoint::new(text.parse().unwrap())),
         persistent_keepalive: None,
         mtu: 1420,
@@ -105,7 +107,7 @@ pub fn parameters(ours: u8, theirs: u8, endpoint: Option<&str>) -> Parameters {
 
 impl Host {
     pub fn new(parameters: &Parameters, seed: u8, address: &str) -> Self {
-        let (tunnel, outbound, inbound) = tunnel(parameters, [seed; 32]);
+        let (tunnel, outbound, inbound) = tunnel(parameters, &[seed; 32]);
         Self {
             tunnel,
             outbound,
