@@ -398,3 +398,6 @@ impl Tunnel {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

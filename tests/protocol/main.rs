@@ -11,6 +11,7 @@ mod handshakes;
 mod host;
 mod hostile;
 mod link;
+mod loops;
 mod paper;
 mod paper_messages;
 mod reference;
