@@ -5,15 +5,20 @@
 
 mod netns {
     mod config;
+    mod counters;
     mod device;
+    mod ecn;
     mod faults;
     mod keys;
     mod lab;
+    mod mtu;
     mod needs;
+    mod no_device;
     mod process;
     mod refusal;
     mod restart;
     mod roaming;
     mod traffic;
     mod transfer;
+    mod unreachable;
 }
