@@ -4,6 +4,7 @@
 //! With `TUNNELD_TEST_REQUIRE=all` a missing thing is a failure.
 
 mod netns {
+    mod any_config;
     mod config;
     mod counters;
     mod device;
