@@ -10,6 +10,7 @@ mod netns {
     mod device;
     mod ecn;
     mod faults;
+    mod hostile;
     mod keys;
     mod lab;
     mod mtu;
