@@ -22,7 +22,7 @@ const HANDSHAKE_TOS: u8 = 0x88;
 const OVERHEAD_V4: u32 = 20 + 8 + 32;
 const OVERHEAD_V6: u32 = 40 + 8 + 32;
 /// How often to look for hints while there is no link.
-const STRANGERS_INTERVAL: Duration = Duration::from_secs(5);
+const HINTS_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Owned by the control thread.
 pub(super) struct Control {
@@ -60,7 +60,7 @@ impl Control {
         mut handshakes: mpsc::Receiver<HandshakeMessage>,
     ) -> anyhow::Result<Ended> {
         self.tunnel.start(clock::now());
-        let mut strangers = tokio::time::interval(STRANGERS_INTERVAL);
+        let mut strangers = tokio::time::interval(HINTS_INTERVAL);
         strangers.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             self.settle(clock::now()).await?;

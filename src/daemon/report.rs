@@ -1,5 +1,5 @@
 //! What a person is told: one line for each event, with its reason and what to look at. Every line follows from
-//! our own timers or from what is authentic, never from a datagram of a stranger.
+//! our own timers or from what is authentic; what strangers send is told at most once a minute, on our own clock.
 
 use std::time::Duration;
 
@@ -144,7 +144,7 @@ impl Report {
         if std::mem::take(&mut self.up) {
             tracing::warn!(
                 endpoint = peer,
-                "link lost: no answer to any handshake for 90 s: {reason}"
+                "link lost: no answer to any of 20 handshake initiations: {reason}"
             );
         } else if self.given_up.is_power_of_two() {
             tracing::warn!(endpoint = peer, tries = self.given_up, "still no link: {reason}");

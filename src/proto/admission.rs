@@ -16,13 +16,8 @@ pub(crate) struct Admission {
     limiter: RateLimiter,
 }
 
-/// A message that may not pass.
-pub(crate) enum Refusal {
-    /// It gets no answer.
-    Silent(Discard),
-    /// It gets a cookie, to come back with.
-    Cookie(CookieReply),
-}
+/// Why a message may not pass, and the cookie its sender gets to come back with, if any.
+pub(crate) type Refusal = (Discard, Option<CookieReply>);
 
 impl Admission {
     pub(crate) fn new(ours: &PublicKey) -> Self {
@@ -44,16 +39,17 @@ impl Admission {
     ) -> Result<(), Refusal> {
         let under_load = self.load.under_load(now, queued);
         if !self.checker.mac1_is_valid(message) {
-            return Err(Refusal::Silent(Discard::Mac1));
+            return Err((Discard::Mac1, None));
         }
         if !under_load {
             return Ok(());
         }
         if !self.checker.mac2_is_valid(now, message, from.remote) {
-            return Err(Refusal::Cookie(self.checker.reply(now, random, message, from.remote)));
+            let cookie = self.checker.reply(now, random, message, from.remote);
+            return Err((Discard::CookieRequired, Some(cookie)));
         }
         if !self.limiter.allow(now, from.remote.ip()) {
-            return Err(Refusal::Silent(Discard::RateLimited));
+            return Err((Discard::RateLimited, None));
         }
         Ok(())
     }

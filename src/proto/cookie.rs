@@ -140,3 +140,89 @@ impl CookieJar {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::PrivateKey;
+    use crate::wire::Initiation;
+    use zerocopy::FromZeros;
+
+    const START: Instant = Instant::from_nanos(1_000_000_000);
+    const SOURCE: &str = "192.0.2.1:51820";
+
+    fn ours() -> PublicKey {
+        PrivateKey::clamped([1; 32]).public_key()
+    }
+
+    fn seconds(seconds: f64) -> Instant {
+        START + std::time::Duration::from_secs_f64(seconds)
+    }
+
+    /// A message signed by a sender that got a cookie at the start.
+    fn signed(checker: &mut CookieChecker, jar: &mut CookieJar) -> Initiation {
+        let mut message = Initiation::new_zeroed();
+        jar.sign(START, &mut message);
+        let mut random = Random::new([3; HASH]);
+        let reply = checker.reply(START, &mut random, &message, SOURCE.parse().unwrap());
+        jar.consume(START, &reply).unwrap();
+        jar.sign(START, &mut message);
+        message
+    }
+
+    #[test]
+    fn mac1_is_valid_only_for_the_receiver_and_unchanged() {
+        let mut message = Initiation::new_zeroed();
+        CookieJar::new(&ours()).sign(START, &mut message);
+        assert!(CookieChecker::new(&ours()).mac1_is_valid(&message));
+        let other = PrivateKey::clamped([2; 32]).public_key();
+        assert!(!CookieChecker::new(&other).mac1_is_valid(&message));
+        message.mac1[15] ^= 1;
+        assert!(!CookieChecker::new(&ours()).mac1_is_valid(&message));
+    }
+
+    #[test]
+    fn mac2_is_valid_for_one_address_and_port_and_message() {
+        let (mut checker, mut jar) = (CookieChecker::new(&ours()), CookieJar::new(&ours()));
+        let mut message = signed(&mut checker, &mut jar);
+        assert!(checker.mac2_is_valid(START, &message, SOURCE.parse().unwrap()));
+        for other in ["192.0.2.1:51821", "192.0.2.2:51820", "[::ffff:192.0.2.1]:51820"] {
+            assert!(!checker.mac2_is_valid(START, &message, other.parse().unwrap()));
+        }
+        message.mac1[0] ^= 1;
+        assert!(!checker.mac2_is_valid(START, &message, SOURCE.parse().unwrap()));
+    }
+
+    #[test]
+    fn before_any_cookie_was_given_out_no_mac2_is_valid() {
+        let message = Initiation::new_zeroed();
+        assert!(!CookieChecker::new(&ours()).mac2_is_valid(
+            START,
+            &message,
+            SOURCE.parse().unwrap()
+        ));
+    }
+
+    #[test]
+    fn the_secret_of_cookies_is_changed_after_120_seconds() {
+        let (mut checker, mut jar) = (CookieChecker::new(&ours()), CookieJar::new(&ours()));
+        let source = SOURCE.parse().unwrap();
+        let message = signed(&mut checker, &mut jar);
+        assert!(checker.mac2_is_valid(seconds(119.9), &message, source));
+        assert!(!checker.mac2_is_valid(seconds(120.0), &message, source));
+        let mut random = Random::new([4; HASH]);
+        checker.reply(seconds(121.0), &mut random, &message, source);
+        assert!(!checker.mac2_is_valid(seconds(121.0), &message, source));
+    }
+
+    #[test]
+    fn a_cookie_signs_for_115_seconds() {
+        let (mut checker, mut jar) = (CookieChecker::new(&ours()), CookieJar::new(&ours()));
+        signed(&mut checker, &mut jar);
+        for (age, expected) in [(114.9, true), (115.0, false)] {
+            let mut message = Initiation::new_zeroed();
+            jar.sign(seconds(age), &mut message);
+            assert_eq!(message.mac2 != [0; 16], expected, "at {age} s");
+        }
+    }
+}

@@ -16,6 +16,7 @@ mod allowed_ips;
 mod constants;
 mod cookie;
 mod discard;
+mod handshakes;
 mod inbound;
 mod load;
 mod noise;

@@ -277,3 +277,122 @@ impl Symmetric {
         kdf(&self.chaining_key, &[])
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use zeroize::ZeroizeOnDrop;
+
+    const STAMP: Timestamp = [1; 12];
+
+    fn identity(ours: u8, theirs: PublicKey) -> Identity {
+        Identity::new(PrivateKey::clamped([ours; 32]), theirs, PresharedKey::default())
+    }
+
+    fn ends() -> (Identity, Identity) {
+        let public = |number| PrivateKey::clamped([number; 32]).public_key();
+        (identity(1, public(2)), identity(2, public(1)))
+    }
+
+    fn zero() -> PublicKey {
+        PublicKey::from([0; 32])
+    }
+
+    #[test]
+    fn both_ends_derive_the_same_keys_crosswise() {
+        let (a, b) = ends();
+        let mut random = Random::new([9; HASH]);
+        let (message, sent) = a.create_initiation(&mut random, 7, &STAMP).unwrap();
+        let received = b.consume_initiation(&message).unwrap();
+        assert_eq!(received.timestamp, STAMP);
+        let (response, theirs) = b.create_response(&mut random, 8, received).unwrap();
+        let ours = a.consume_response(&sent, &response).unwrap();
+        assert_eq!((&ours.send, &ours.receive), (&theirs.receive, &theirs.send));
+        assert_ne!(ours.send, ours.receive);
+        assert_eq!((ours.local_index, ours.peer_index), (7, 8));
+        assert_eq!((theirs.local_index, theirs.peer_index), (8, 7));
+    }
+
+    /// A zero product of the tokens es and ss on the way out, of es on the way in.
+    #[test]
+    fn an_initiation_with_a_zero_product_is_neither_made_nor_read() {
+        let mut random = Random::new([9; HASH]);
+        assert!(identity(1, zero()).create_initiation(&mut random, 7, &STAMP).is_none());
+
+        let (a, b) = ends();
+        let (mut message, _) = a.create_initiation(&mut random, 7, &STAMP).unwrap();
+        message.ephemeral = [0; 32];
+        assert_eq!(b.consume_initiation(&message).err(), Some(Discard::LowOrderKey));
+    }
+
+    /// A zero product of ss on the way in: the message is good up to there, and names a static key of zero.
+    #[test]
+    fn an_initiation_of_a_static_key_of_zero_is_not_read() {
+        let b = identity(2, zero());
+        let mut state = Symmetric::new(b.public_key());
+        let ephemeral = PrivateKey::clamped([5; 32]);
+        state.mix_ephemeral(&ephemeral.public_key());
+        let key = state.mix_key(&ephemeral.diffie_hellman(b.public_key()).unwrap());
+        let static_key = state.seal(&key, zero().as_bytes());
+        let key = state.mix_key(&[0; 32]);
+        let message = Initiation {
+            message_type: MessageType::Initiation.into(),
+            sender: 7.into(),
+            ephemeral: *ephemeral.public_key().as_bytes(),
+            static_key,
+            timestamp: state.seal(&key, &STAMP),
+            mac1: [0; 16],
+            mac2: [0; 16],
+        };
+        assert_eq!(b.consume_initiation(&message).err(), Some(Discard::LowOrderKey));
+    }
+
+    /// Zero products of ee, then of se, on the way out.
+    #[test]
+    fn a_response_with_a_zero_product_is_not_made() {
+        let mut random = Random::new([9; HASH]);
+        let (a, b) = ends();
+        let (message, _) = a.create_initiation(&mut random, 7, &STAMP).unwrap();
+        let mut received = b.consume_initiation(&message).unwrap();
+        received.peer_ephemeral = zero();
+        let made = b.create_response(&mut random, 8, received);
+        assert_eq!(made.err(), Some(Discard::LowOrderKey));
+
+        let received = b.consume_initiation(&message).unwrap();
+        let made = identity(2, zero()).create_response(&mut random, 8, received);
+        assert_eq!(made.err(), Some(Discard::LowOrderKey));
+    }
+
+    /// Zero products of ee and se on the way in: both come from the peer's ephemeral key.
+    #[test]
+    fn a_response_with_a_zero_product_is_not_read() {
+        let mut random = Random::new([9; HASH]);
+        let (a, b) = ends();
+        let (message, sent) = a.create_initiation(&mut random, 7, &STAMP).unwrap();
+        let received = b.consume_initiation(&message).unwrap();
+        let (mut response, _) = b.create_response(&mut random, 8, received).unwrap();
+        response.ephemeral = [0; 32];
+        assert_eq!(a.consume_response(&sent, &response).err(), Some(Discard::LowOrderKey));
+    }
+
+    #[test]
+    fn what_a_handshake_holds_is_erased_when_dropped() {
+        fn erased<T: ZeroizeOnDrop>(_: &T) {}
+        let (a, b) = ends();
+        let mut random = Random::new([9; HASH]);
+        let (message, sent) = a.create_initiation(&mut random, 7, &STAMP).unwrap();
+        let Symmetric { chaining_key, hash } = &sent.state;
+        erased(chaining_key);
+        erased(hash);
+        erased(&sent.ephemeral);
+        erased(a.static_static.as_ref().unwrap());
+        erased(&a.private_key);
+        erased(&a.preshared_key);
+        let received = b.consume_initiation(&message).unwrap();
+        let (_, SessionKeys { send, receive, .. }) =
+            b.create_response(&mut random, 8, received).unwrap();
+        erased(&send);
+        erased(&receive);
+        erased(&a.private_key.diffie_hellman(&a.peer).unwrap());
+    }
+}

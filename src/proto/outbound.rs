@@ -55,6 +55,10 @@ impl Outbound {
     ) -> Result<(), Discard> {
         self.obey(now, sink);
         let header = self.check(packet).inspect_err(|reason| self.shared.stats.discard(*reason))?;
+        if !self.staged.is_empty() {
+            // The session may be here before the order to send what waits for it.
+            self.flush_staged(now, sink);
+        }
         let sealing = self.shared.sealing.load();
         let sent = match sealing.as_deref() {
             Some(sealing) => self.seal(now, sealing, packet, header.ecn, sink),
@@ -186,5 +190,70 @@ impl Outbound {
         if sealing.wants_rekey(now) {
             self.wake_control |= self.shared.facts.want_handshake();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proto::noise::SessionKeys;
+    use crate::proto::session::{OpeningHalf, Role, halves};
+
+    const NOW: Instant = Instant::from_nanos(1);
+
+    /// Keeps the datagrams of runs of one.
+    #[derive(Default)]
+    struct Datagrams(Vec<Vec<u8>>);
+
+    impl DatagramSink for Datagrams {
+        fn reserve(&mut self, run: Run) -> &mut [u8] {
+            self.0.push(vec![0xa5; run.total()]);
+            self.0.last_mut().expect("one was pushed")
+        }
+    }
+
+    /// An IPv4 packet of this length.
+    fn packet(len: u8) -> Vec<u8> {
+        let mut packet = vec![0; usize::from(len)];
+        (packet[0], packet[3]) = (0x45, len);
+        packet
+    }
+
+    fn outbound(shared: &Arc<Shared>) -> Outbound {
+        let everywhere = ["0.0.0.0/0".parse().unwrap()].into_iter().collect();
+        Outbound::new(shared.clone(), Arc::new(everywhere))
+    }
+
+    /// Both halves of a session with itself.
+    fn session() -> (Arc<SealingHalf>, OpeningHalf) {
+        let secret = zeroize::Zeroizing::new([1; 32]);
+        let (send, receive) = (secret.clone(), secret);
+        let keys = SessionKeys { local_index: 1, peer_index: 1, send, receive };
+        let (sealing, opening) = halves(&keys, Role::Initiator, NOW);
+        (Arc::new(sealing), opening)
+    }
+
+    #[test]
+    fn what_waits_goes_before_what_comes_even_if_the_order_to_send_it_is_late() {
+        let shared = Arc::new(Shared::new(None, 1420));
+        let (mut outbound, mut sink) = (outbound(&shared), Datagrams::default());
+        outbound.send(NOW, &packet(100).as_slice(), &mut sink).unwrap();
+        assert!(sink.0.is_empty());
+
+        shared.sealing.store(Some(session().0));
+        outbound.send(NOW, &packet(20).as_slice(), &mut sink).unwrap();
+        let lengths: Vec<_> = sink.0.iter().map(Vec::len).collect();
+        assert_eq!(lengths, [112 + OVERHEAD, 32 + OVERHEAD]);
+    }
+
+    #[test]
+    fn padding_is_of_zeros_whatever_the_slot_held() {
+        let shared = Arc::new(Shared::new(None, 1420));
+        let (mut outbound, mut sink) = (outbound(&shared), Datagrams::default());
+        let (sealing, mut opening) = session();
+        shared.sealing.store(Some(sealing));
+        outbound.send(NOW, &packet(20).as_slice(), &mut sink).unwrap();
+        let text = opening.open(NOW, &mut sink.0[0]).unwrap();
+        assert_eq!(text, [packet(20), vec![0; 12]].concat());
     }
 }

@@ -118,6 +118,11 @@ impl Timers {
         !too_soon
     }
 
+    /// Whether the link is never to stay quiet.
+    pub(crate) fn keeps_alive(&self) -> bool {
+        self.persistent.is_some()
+    }
+
     /// Whether an initiation of ours waits for its response.
     pub(crate) fn handshake_under_way(&self) -> bool {
         self.retransmit.is_some()
@@ -177,12 +182,12 @@ impl Timers {
     }
 
     /// The persistent interval begins anew.
-    pub(crate) fn persistent_keepalive_due(&mut self, now: Instant) {
+    pub(crate) fn persistent_keepalive_sent(&mut self, now: Instant) {
         self.persistent_from = Some(now);
     }
 
     /// The sessions are erased.
-    pub(crate) fn erase_due(&mut self) {
+    pub(crate) fn sessions_erased(&mut self) {
         self.erase = None;
     }
 

@@ -6,73 +6,52 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::admission::{Admission, Refusal};
-use super::constants::{INITIATION_INTERVAL, REJECT_AFTER_TIME};
-use super::cookie::CookieJar;
+use super::admission::Admission;
+use super::constants::REJECT_AFTER_TIME;
 use super::discard::{Discard, Stats};
-use super::noise::{Identity, SentInitiation, SessionKeys};
+use super::handshakes::Handshakes;
+use super::noise::SessionKeys;
 use super::session::{OpeningHalf, Role, Session, SessionSlots, halves};
 use super::shared::{Orders, Shared};
 use super::time::{Instant, Now};
 use super::timers::{Timer, Timers};
-use super::timestamp::{Timestamp, Timestamps};
 use super::{Event, Parameters, Transmit};
 use crate::crypto::random::Random;
 use crate::wire::{Endpoint, Handshake, Initiation, Maced, Response};
 
-/// Initiations of ours that may still be answered: the last one, and the one before it for a path that takes
-/// longer than the time between two.
-const MAX_OUTSTANDING: usize = 2;
 /// Responses to the peer that it did not confirm, one after the other, before that is worth telling.
 const UNCONFIRMED_WORTH_TELLING: u32 = 3;
 
 /// Owned by the control thread.
 pub struct Tunnel {
-    identity: Identity,
     shared: Arc<Shared>,
     random: Random,
-    timestamps: Timestamps,
     admission: Admission,
-    jar: CookieJar,
+    handshakes: Handshakes,
     slots: SessionSlots,
-    /// The newest is last.
-    outstanding: VecDeque<SentInitiation>,
-    greatest_timestamp: Option<Timestamp>,
-    last_consumed: Option<Instant>,
     unconfirmed_responses: u32,
     /// When the peer's silence was told last.
     silence_told: Option<Instant>,
     /// The peer's address as it was told last.
     remote_told: Option<SocketAddr>,
     timers: Timers,
-    keeps_alive: bool,
     transmits: VecDeque<Transmit>,
     events: VecDeque<Event>,
 }
 
 impl Tunnel {
     pub(crate) fn new(parameters: &Parameters, seed: [u8; 32], shared: Arc<Shared>) -> Self {
-        let identity = Identity::new(
-            parameters.private_key.clone(),
-            parameters.public_key,
-            parameters.preshared_key.clone(),
-        );
+        let handshakes = Handshakes::new(parameters);
         Self {
-            admission: Admission::new(identity.public_key()),
-            jar: CookieJar::new(identity.peer()),
-            identity,
             shared,
             random: Random::new(seed),
-            timestamps: Timestamps::default(),
+            admission: Admission::new(handshakes.public_key()),
+            handshakes,
             slots: SessionSlots::default(),
-            outstanding: VecDeque::with_capacity(MAX_OUTSTANDING),
-            greatest_timestamp: None,
-            last_consumed: None,
             unconfirmed_responses: 0,
             silence_told: None,
             remote_told: parameters.endpoint.map(|endpoint| endpoint.remote),
             timers: Timers::new(parameters.persistent_keepalive),
-            keeps_alive: parameters.persistent_keepalive.is_some(),
             transmits: VecDeque::new(),
             events: VecDeque::new(),
         }
@@ -80,7 +59,7 @@ impl Tunnel {
 
     /// Begins: with a persistent keepalive the first handshake does not wait for data.
     pub fn start(&mut self, now: Now) {
-        if self.keeps_alive {
+        if self.timers.keeps_alive() {
             self.keep_alive(now);
         }
     }
@@ -95,7 +74,7 @@ impl Tunnel {
                 transmit.endpoint = endpoint;
             }
         }
-        let wanted = self.keeps_alive || self.shared.facts.handshake_is_wanted();
+        let wanted = self.timers.keeps_alive() || self.shared.facts.handshake_is_wanted();
         if wanted && !self.has_session(now.boot) && !self.timers.handshake_under_way() {
             self.initiate(now);
         }
@@ -142,7 +121,7 @@ impl Tunnel {
             Handshake::Response(response) => self
                 .admit(now.boot, from, response, queued)
                 .and_then(|()| self.consume_response(now.boot, from, response)),
-            Handshake::CookieReply(reply) => self.jar.consume(now.boot, reply),
+            Handshake::CookieReply(reply) => self.handshakes.keep_cookie(now.boot, reply),
         };
         received.inspect_err(|reason| self.shared.stats.discard(*reason))
     }
@@ -205,7 +184,7 @@ impl Tunnel {
     /// Erases every key of every session and handshake.
     pub fn erase(&mut self) {
         self.erase_sessions();
-        self.outstanding.clear();
+        self.handshakes.forget();
         self.timers.erased();
         self.shared.facts.handshake_dealt_with();
     }
@@ -222,15 +201,12 @@ impl Tunnel {
         message: &impl Maced,
         queued: usize,
     ) -> Result<(), Discard> {
-        match self.admission.admit(now, &mut self.random, from, message, queued) {
-            Ok(()) => Ok(()),
-            Err(Refusal::Silent(reason)) => Err(reason),
-            Err(Refusal::Cookie(reply)) => {
-                let message = Handshake::CookieReply(reply);
-                self.transmits.push_back(Transmit { endpoint: from, message });
-                Err(Discard::CookieRequired)
-            }
-        }
+        let admitted = self.admission.admit(now, &mut self.random, from, message, queued);
+        admitted.map_err(|(reason, cookie)| {
+            let message = cookie.map(Handshake::CookieReply);
+            self.transmits.extend(message.map(|message| Transmit { endpoint: from, message }));
+            reason
+        })
     }
 
     fn consume_initiation(
@@ -239,20 +215,8 @@ impl Tunnel {
         from: Endpoint,
         message: &Initiation,
     ) -> Result<(), Discard> {
-        let initiation = self.identity.consume_initiation(message)?;
-        if self.greatest_timestamp.is_some_and(|greatest| initiation.timestamp <= greatest) {
-            return Err(Discard::InitiationReplayed);
-        }
-        if self.last_consumed.is_some_and(|last| now.since(last) < INITIATION_INTERVAL) {
-            return Err(Discard::InitiationFlood);
-        }
-        self.greatest_timestamp = Some(initiation.timestamp);
-        self.last_consumed = Some(now);
-
-        let index = self.unused_index();
-        let (mut response, keys) =
-            self.identity.create_response(&mut self.random, index, initiation)?;
-        self.jar.sign(now, &mut response);
+        let used = self.slots.indices().collect::<Vec<_>>();
+        let (response, keys) = self.handshakes.answer(now, &mut self.random, &used, message)?;
         self.heard_from(now, from);
         self.begin_session(now, &keys, Role::Responder);
         self.transmit(now, from, Handshake::Response(response));
@@ -270,14 +234,7 @@ impl Tunnel {
         from: Endpoint,
         message: &Response,
     ) -> Result<(), Discard> {
-        let receiver = message.receiver.get();
-        let position = self
-            .outstanding
-            .iter()
-            .position(|initiation| initiation.index() == receiver)
-            .ok_or(Discard::NothingOutstanding)?;
-        let keys = self.identity.consume_response(&self.outstanding[position], message)?;
-        self.outstanding.drain(..=position);
+        let keys = self.handshakes.complete(message)?;
         self.heard_from(now, from);
         self.begin_session(now, &keys, Role::Initiator);
         self.handshake_complete(Role::Initiator);
@@ -335,20 +292,14 @@ impl Tunnel {
         if !self.timers.may_initiate(now.boot) {
             return;
         }
-        let index = self.unused_index();
-        let timestamp = self.timestamps.next(now.unix);
-        let created = self.identity.create_initiation(&mut self.random, index, &timestamp);
-        let Some((mut message, initiation)) = created else {
-            self.shared.stats.discard(Discard::LowOrderKey);
-            return;
-        };
-        self.jar.sign(now.boot, &mut message);
-        if self.outstanding.len() == MAX_OUTSTANDING {
-            self.outstanding.pop_front();
+        let used = self.slots.indices().collect::<Vec<_>>();
+        match self.handshakes.initiate(now, &mut self.random, &used) {
+            Ok(message) => {
+                self.timers.initiation_sent(now.boot, &mut self.random);
+                self.transmit(now.boot, endpoint, Handshake::Initiation(message));
+            }
+            Err(reason) => self.shared.stats.discard(reason),
         }
-        self.outstanding.push_back(initiation);
-        self.timers.initiation_sent(now.boot, &mut self.random);
-        self.transmit(now.boot, endpoint, Handshake::Initiation(message));
     }
 
     fn transmit(&mut self, now: Instant, endpoint: Endpoint, message: Handshake) {
@@ -358,7 +309,7 @@ impl Tunnel {
 
     /// Sends something authentic: what is staged, a keepalive, or what leads to a session.
     fn keep_alive(&mut self, now: Now) {
-        self.timers.persistent_keepalive_due(now.boot);
+        self.timers.persistent_keepalive_sent(now.boot);
         if self.has_session(now.boot) {
             self.shared.outbound_orders.give(Orders::KEEPALIVE);
         } else if !self.timers.handshake_under_way() {
@@ -382,9 +333,9 @@ impl Tunnel {
                 self.erase_sessions();
                 // A handshake under way is young, and ends by itself.
                 if !self.timers.handshake_under_way() {
-                    self.outstanding.clear();
+                    self.handshakes.forget();
                 }
-                self.timers.erase_due();
+                self.timers.sessions_erased();
                 if had_sessions {
                     self.events.push_back(Event::KeysErased);
                 }
@@ -394,7 +345,7 @@ impl Tunnel {
 
     fn retransmit(&mut self, now: Now) {
         let Some(sent) = self.timers.retransmit_due(now.boot) else {
-            self.outstanding.clear();
+            self.handshakes.forget();
             self.shared.outbound_orders.give(Orders::ABANDON);
             self.shared.facts.handshake_dealt_with();
             self.events.push_back(Event::HandshakeGivenUp);
@@ -418,17 +369,6 @@ impl Tunnel {
         }
         if !self.timers.handshake_under_way() {
             self.initiate(now);
-        }
-    }
-
-    /// A random index that none of our sessions and handshakes has.
-    fn unused_index(&mut self) -> u32 {
-        loop {
-            let index = self.random.u32();
-            let handshakes = self.outstanding.iter().map(SentInitiation::index);
-            if !self.slots.indices().chain(handshakes).any(|used| used == index) {
-                return index;
-            }
         }
     }
 }

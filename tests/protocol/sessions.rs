@@ -225,6 +225,20 @@ fn erasing_by_order_leaves_no_session_on_either_path() {
 }
 
 #[test]
+fn new_data_begins_a_new_handshake_after_one_was_erased_by_order() {
+    let mut link = Link::new();
+    link.lose = |_| true;
+    link.a_sends(&packet(1, 2, b"staged"));
+    link.run(secs(1));
+    link.a.tunnel.erase();
+    link.run(secs(9));
+    link.lose = |_| false;
+    link.a_sends(&packet(1, 2, b"data"));
+    link.run(secs(1));
+    assert_eq!(link.b.delivered, [packet(1, 2, b"staged"), packet(1, 2, b"data")]);
+}
+
+#[test]
 fn a_thousand_rekeys_lose_nothing() {
     let mut link = Link::established();
     for number in 0..1000u16 {

@@ -137,6 +137,16 @@ fn the_initiator_replaces_a_session_when_it_receives_after_165_seconds() {
 }
 
 #[test]
+fn the_responder_does_not_replace_a_session_when_it_receives_either() {
+    let mut link = aged(REKEY_ON_RECEIVE + secs(5));
+    link.lose = |datagram| datagram.bytes[0] == INITIATION;
+    link.a_sends(&packet(1, 2, b"data"));
+    link.run(secs(1));
+    assert_eq!(link.b.delivered.len(), 1);
+    assert_eq!(link.sent(link.b.address, INITIATION), 0);
+}
+
+#[test]
 fn unanswered_data_is_answered_by_a_keepalive_ten_seconds_after_the_first() {
     let mut link = Link::established();
     link.run(secs(20));
@@ -262,6 +272,16 @@ fn the_persistent_interval_counts_from_the_last_packet_either_way() {
     // First comes the passive keepalive for what was received, then the persistent one.
     let passive = received + KEEPALIVE_TIMEOUT;
     assert_eq!(sent, [passive, passive + secs(25)]);
+}
+
+#[test]
+fn the_persistent_interval_counts_from_what_was_received_too() {
+    let mut link = kept_alive(secs(7));
+    link.run(secs(3));
+    let received = link.elapsed() + link.latency;
+    link.b_sends(&packet(2, 1, b"received"));
+    link.run(secs(9));
+    assert_eq!(link.moments(link.a.address, DATA).last(), Some(&(received + secs(7))));
 }
 
 #[test]

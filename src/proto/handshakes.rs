@@ -1,0 +1,130 @@
+//! Our side of every handshake with the peer: which initiations of ours may still be answered, which of the
+//! peer's are new, and the MACs on what we send.
+
+use std::collections::VecDeque;
+
+use super::Parameters;
+use super::constants::INITIATION_INTERVAL;
+use super::cookie::CookieJar;
+use super::discard::Discard;
+use super::noise::{Identity, SentInitiation, SessionKeys};
+use super::time::{Instant, Now};
+use super::timestamp::{Timestamp, Timestamps};
+use crate::crypto::PublicKey;
+use crate::crypto::random::Random;
+use crate::wire::{CookieReply, Initiation, Response};
+
+/// Initiations of ours that may still be answered: the last one, and the one before it for a path that takes
+/// longer than the time between two.
+const MAX_OUTSTANDING: usize = 2;
+
+/// Makes and reads the handshake messages of one tunnel.
+pub(crate) struct Handshakes {
+    identity: Identity,
+    jar: CookieJar,
+    timestamps: Timestamps,
+    /// The newest is last.
+    outstanding: VecDeque<SentInitiation>,
+    greatest_timestamp: Option<Timestamp>,
+    last_consumed: Option<Instant>,
+}
+
+impl Handshakes {
+    pub(crate) fn new(parameters: &Parameters) -> Self {
+        let identity = Identity::new(
+            parameters.private_key.clone(),
+            parameters.public_key,
+            parameters.preshared_key.clone(),
+        );
+        Self {
+            jar: CookieJar::new(identity.peer()),
+            identity,
+            timestamps: Timestamps::default(),
+            outstanding: VecDeque::with_capacity(MAX_OUTSTANDING),
+            greatest_timestamp: None,
+            last_consumed: None,
+        }
+    }
+
+    /// Our static public key.
+    pub(crate) fn public_key(&self) -> &PublicKey {
+        self.identity.public_key()
+    }
+
+    /// An initiation to send, with an index that is not in `used`; the ones before it may still be answered.
+    pub(crate) fn initiate(
+        &mut self,
+        now: Now,
+        random: &mut Random,
+        used: &[u32],
+    ) -> Result<Initiation, Discard> {
+        let index = self.unused_index(random, used);
+        let timestamp = self.timestamps.next(now.unix);
+        let (mut message, initiation) = self
+            .identity
+            .create_initiation(random, index, &timestamp)
+            .ok_or(Discard::LowOrderKey)?;
+        self.jar.sign(now.boot, &mut message);
+        if self.outstanding.len() == MAX_OUTSTANDING {
+            self.outstanding.pop_front();
+        }
+        self.outstanding.push_back(initiation);
+        Ok(message)
+    }
+
+    /// Reads an initiation of the peer and answers it with an index that is not in `used`.
+    pub(crate) fn answer(
+        &mut self,
+        now: Instant,
+        random: &mut Random,
+        used: &[u32],
+        message: &Initiation,
+    ) -> Result<(Response, SessionKeys), Discard> {
+        let initiation = self.identity.consume_initiation(message)?;
+        if self.greatest_timestamp.is_some_and(|greatest| initiation.timestamp <= greatest) {
+            return Err(Discard::InitiationReplayed);
+        }
+        if self.last_consumed.is_some_and(|last| now.since(last) < INITIATION_INTERVAL) {
+            return Err(Discard::InitiationFlood);
+        }
+        self.greatest_timestamp = Some(initiation.timestamp);
+        self.last_consumed = Some(now);
+        let index = self.unused_index(random, used);
+        let (mut response, keys) = self.identity.create_response(random, index, initiation)?;
+        self.jar.sign(now, &mut response);
+        Ok((response, keys))
+    }
+
+    /// Reads the response to an initiation of ours; that one and those before it are then done with.
+    pub(crate) fn complete(&mut self, message: &Response) -> Result<SessionKeys, Discard> {
+        let receiver = message.receiver.get();
+        let position = self
+            .outstanding
+            .iter()
+            .position(|initiation| initiation.index() == receiver)
+            .ok_or(Discard::NothingOutstanding)?;
+        let keys = self.identity.consume_response(&self.outstanding[position], message)?;
+        self.outstanding.drain(..=position);
+        Ok(keys)
+    }
+
+    /// Keeps the cookie of a reply to what we sent last.
+    pub(crate) fn keep_cookie(&mut self, now: Instant, reply: &CookieReply) -> Result<(), Discard> {
+        self.jar.consume(now, reply)
+    }
+
+    /// No initiation of ours may be answered any more.
+    pub(crate) fn forget(&mut self) {
+        self.outstanding.clear();
+    }
+
+    fn unused_index(&self, random: &mut Random, used: &[u32]) -> u32 {
+        loop {
+            let index = random.u32();
+            let outstanding = self.outstanding.iter().any(|initiation| initiation.index() == index);
+            if !outstanding && !used.contains(&index) {
+                return index;
+            }
+        }
+    }
+}
