@@ -2,6 +2,8 @@
 //!
 //! It needs root, or a kernel that lets users make namespaces; what is missing is said, and the test skipped.
 
+#![allow(clippy::unwrap_used, reason = "also in what the tests share, a panic is a failed test")]
+
 mod common;
 #[path = "netns/process.rs"]
 #[allow(dead_code, reason = "what the lab needs of it")]

@@ -186,19 +186,20 @@ fn checks_and_runs(lab: &Lab, configuration: &str) {
 }
 
 #[test]
+#[expect(clippy::print_stdout, reason = "shown if the test fails")]
 fn every_configuration_that_check_accepts_runs_says_ready_and_leaves_nothing() {
     needs!();
     let lab = Lab::direct();
     for seed in 1..=CONFIGURATIONS {
         let mut numbers = Numbers(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         let (name, configuration) = configuration(&mut numbers);
-        // Shown if the test fails.
         println!("--- configuration {seed}, device {name}:\n{configuration}");
         checks_and_runs(&lab, &configuration);
     }
 }
 
 #[test]
+#[expect(clippy::print_stdout, reason = "shown if the test fails")]
 fn the_least_and_the_greatest_values_run() {
     needs!();
     let lab = Lab::direct();
