@@ -3,17 +3,26 @@
 //! These tests need root and the programs each of them names; what is missing is said, and the test skipped.
 //! With `TUNNELD_TEST_REQUIRE=all` a missing thing is a failure.
 
+#![allow(clippy::unwrap_used, reason = "also in what the tests share, a panic is a failed test")]
+
 mod netns {
+    mod any_config;
     mod config;
+    mod counters;
     mod device;
+    mod ecn;
     mod faults;
+    mod hostile;
     mod keys;
     mod lab;
+    mod mtu;
     mod needs;
+    mod no_device;
     mod process;
     mod refusal;
     mod restart;
     mod roaming;
     mod traffic;
     mod transfer;
+    mod unreachable;
 }

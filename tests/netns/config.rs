@@ -11,6 +11,7 @@ pub(crate) struct End {
     pub(crate) addresses: Vec<&'static str>,
     pub(crate) private_key: [u8; 32],
     pub(crate) listen_port: Option<u16>,
+    pub(crate) mtu: Option<u16>,
     pub(crate) public_key: String,
     pub(crate) preshared_key: Option<String>,
     pub(crate) endpoint: Option<String>,
@@ -33,6 +34,7 @@ pub(crate) fn ends(endpoint_of: impl Fn(Host) -> String) -> [End; 2] {
             addresses: addresses.into(),
             private_key: [own; 32],
             listen_port: Some(PORT),
+            mtu: None,
             public_key: PrivateKey::clamped([theirs; 32]).public_key().to_string(),
             preshared_key: None,
             endpoint: Some(endpoint_of(other)),
@@ -53,6 +55,9 @@ impl End {
         );
         if let Some(port) = self.listen_port {
             interface += &format!("listen_port = {port}\n");
+        }
+        if let Some(mtu) = self.mtu {
+            interface += &format!("mtu = {mtu}\n");
         }
         let mut peer = format!("\n[peer]\npublic_key = {:?}\n", self.public_key);
         if let Some(key) = &self.preshared_key {

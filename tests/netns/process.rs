@@ -119,6 +119,11 @@ impl Process {
         self.child.try_wait().expect("it is our child").is_none()
     }
 
+    /// Its number.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Sends it a signal.
     pub(crate) fn signal(&self, signal: Signal) {
         let pid = Pid::from_raw(self.child.id().try_into().expect("pids are small"));

@@ -156,6 +156,45 @@ fn the_ecn_field_of_the_packet_is_that_of_the_datagram() {
     }
 }
 
+/// Host a's packet with this TOS, as it arrives at b in a datagram marked as congested; why it went no further.
+fn congested(link: &mut Link, tos: u8) -> Option<Discard> {
+    link.lose = |_| true;
+    link.a_sends(&with_tos(tos));
+    let (_, mut datagram) = link.messages(link.a.address, DATA).pop().unwrap();
+    datagram.ecn = Ecn::Ce;
+    link.inject(&datagram)
+}
+
+/// An IPv4 packet from a to b with this TOS and a valid header checksum.
+fn with_tos(tos: u8) -> Vec<u8> {
+    let mut packet = packet(1, 2, b"data");
+    packet[1] = tos;
+    let words = packet[..20].chunks(2).map(|word| u32::from(word[0]) << 8 | u32::from(word[1]));
+    let sum: u32 = words.sum();
+    let checksum = !((sum & 0xffff) + (sum >> 16)) as u16;
+    packet[10..12].copy_from_slice(&checksum.to_be_bytes());
+    packet
+}
+
+#[test]
+fn congestion_on_the_way_is_marked_in_the_packet_and_its_checksum_stays_valid() {
+    let mut link = Link::established();
+    for tos in [0x02, 0x01, 0x03, 0xb9, 0xfe] {
+        assert_eq!(congested(&mut link, tos), None);
+        assert_eq!(link.b.delivered.pop(), Some(with_tos(tos | 3)), "of TOS {tos:#x}");
+    }
+}
+
+#[test]
+fn congestion_on_the_way_of_a_packet_that_cannot_say_so_discards_it() {
+    let mut link = Link::established();
+    for tos in [0, 0x88] {
+        assert_eq!(congested(&mut link, tos), Some(Discard::CongestionMark));
+    }
+    assert!(link.b.delivered.is_empty());
+    assert_eq!(link.b.discards(Discard::CongestionMark), 2);
+}
+
 /// Segments of one flow, of equal size but the last.
 struct Segments(Vec<Vec<u8>>);
 
