@@ -106,6 +106,13 @@ impl Config {
             fault.at = Some(valid.len());
             ConfigError::new(path, &valid, fault)
         })?;
+        contents.refuse_foreign().map_err(|exposed| {
+            let accepted = format_args!(
+                "a file of yours or root's that others may not write: chmod 644 {}",
+                key_source::shell_word(path)
+            );
+            ConfigError::new(path, "", Fault::whole(exposed, accepted))
+        })?;
         Self::resolve(text, path, || contents.refuse_exposed())
             .map_err(|fault| ConfigError::new(path, text, fault))
     }

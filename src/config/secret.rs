@@ -3,19 +3,20 @@
 use std::fmt;
 use std::fs::OpenOptions;
 use std::io::{self, Read};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::str::FromStr;
 
 use nix::fcntl::OFlag;
+use nix::unistd::geteuid;
 use zeroize::Zeroizing;
 
 use crate::crypto::keys::KeyError;
 
-/// What a file held, and its permission bits.
+/// What a file held, and who else may read or write it.
 pub(super) struct Contents {
     pub(super) bytes: Zeroizing<Vec<u8>>,
-    mode: u32,
+    exposed: Exposed,
 }
 
 /// Why a file gives no text.
@@ -44,9 +45,12 @@ pub(super) enum KeyFileError {
     NotOneLine,
 }
 
-/// The mode of a file that more people may read or write than should.
+/// Mode and owner of a file that more people may read or write than should.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Exposed(u32);
+pub(super) struct Exposed {
+    mode: u32,
+    owner: u32,
+}
 
 /// All that others may do, and that the group may write. The group may read: a service can have its own.
 const FORBIDDEN: u32 = 0o027;
@@ -72,7 +76,8 @@ pub(super) fn read(path: &Path, longest: usize) -> Result<Contents, ReadError> {
     if bytes.len() > longest {
         return Err(ReadError::TooLong(longest));
     }
-    Ok(Contents { bytes, mode: about.permissions().mode() })
+    let exposed = Exposed { mode: about.mode() & 0o7777, owner: about.uid() };
+    Ok(Contents { bytes, exposed })
 }
 
 /// Reads the one key that a file holds.
@@ -88,19 +93,38 @@ pub(super) fn read_key<K: FromStr<Err = KeyError>>(path: &Path) -> Result<K, Key
 }
 
 impl Contents {
-    /// Refuses a file that others may read or write, or the group write.
+    /// Refuses a secret that others may read or write, or the group write, or that belongs to a stranger.
     pub(super) fn refuse_exposed(&self) -> Result<(), Exposed> {
-        if self.mode & FORBIDDEN == 0 { Ok(()) } else { Err(Exposed(self.mode & 0o7777)) }
+        self.exposed.unless(FORBIDDEN)
+    }
+
+    /// Refuses a file whose content anybody could have written.
+    pub(super) fn refuse_foreign(&self) -> Result<(), Exposed> {
+        self.exposed.unless(0o002)
+    }
+}
+
+impl Exposed {
+    fn unless(self, forbidden: u32) -> Result<(), Self> {
+        if self.mode & forbidden == 0 && self.owner_is_trusted() { Ok(()) } else { Err(self) }
+    }
+
+    /// The owner may write it at any time: it must be root or whoever runs this.
+    fn owner_is_trusted(self) -> bool {
+        self.owner == 0 || self.owner == geteuid().as_raw()
     }
 }
 
 impl fmt::Display for Exposed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self(mode) = self;
-        let who = if mode & 0o004 != 0 {
-            "is readable by others"
-        } else if mode & 0o022 != 0 {
+        let Self { mode, owner } = self;
+        if !self.owner_is_trusted() {
+            return write!(f, "belongs to another user (uid {owner})");
+        }
+        let who = if mode & 0o022 != 0 {
             "is writable by others than its owner"
+        } else if mode & 0o004 != 0 {
+            "is readable by others"
         } else {
             "is open to others"
         };
@@ -111,6 +135,7 @@ impl fmt::Display for Exposed {
 #[cfg(test)]
 mod tests {
     use std::fs::{self, Permissions};
+    use std::os::unix::fs::PermissionsExt;
 
     use super::*;
     use crate::crypto::PrivateKey;

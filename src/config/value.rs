@@ -8,7 +8,6 @@ use toml::de::DeValue;
 
 use super::error::Fault;
 use super::suggest;
-use crate::crypto::PrivateKey;
 
 /// A value as typed.
 pub(super) struct Value<'i> {
@@ -100,9 +99,7 @@ impl<'i> Value<'i> {
     /// The value for a message: on one line, not too long, and no text that has the form of a key.
     fn shown(&self) -> String {
         match &self.data {
-            DeValue::String(text) if text.trim().parse::<PrivateKey>().is_ok() => {
-                "a key (not shown)".to_owned()
-            }
+            DeValue::String(text) if may_be_key(text) => "what may be a key (not shown)".to_owned(),
             DeValue::String(text) => suggest::quoted(text),
             DeValue::Integer(digits) => cut(&digits.to_string()),
             DeValue::Float(digits) => cut(digits.as_str()),
@@ -113,6 +110,13 @@ impl<'i> Value<'i> {
             DeValue::Table(_) => "a table".to_owned(),
         }
     }
+}
+
+/// Whether so much of `text` could be base64 that it may be a key, mistyped or not.
+fn may_be_key(text: &str) -> bool {
+    const ENOUGH: usize = 40;
+    let is_base64 = |byte: &u8| byte.is_ascii_alphanumeric() || b"+/=".contains(byte);
+    text.as_bytes().split(|byte| !is_base64(byte)).any(|run| run.len() >= ENOUGH)
 }
 
 fn cut(digits: &str) -> String {

@@ -91,3 +91,44 @@ fn a_file_with_a_secret_in_it_must_be_private() {
     let answer = check(&host.write("tunneld.toml", &text, 0o600));
     assert_eq!(answer.code, Some(0), "{answer:?}");
 }
+
+#[test]
+fn a_configuration_that_anybody_can_write_is_refused() {
+    let host = Host::new();
+    let path = host.write("tunneld.toml", &good(), 0o666);
+    assert_eq!(
+        after(check(&path), &path),
+        format!(
+            " is writable by others than its owner (mode 0666); accepted: a file of yours or root's that others \
+             may not write: chmod 644 {}",
+            path.display()
+        )
+    );
+}
+
+#[test]
+fn a_file_that_belongs_to_a_stranger_is_refused() {
+    if !nix::unistd::geteuid().is_root() {
+        crate::common::skip("only root can give files away");
+        return;
+    }
+    let host = Host::new();
+    for name in ["private.key", "tunneld.toml"] {
+        let path = host.write("tunneld.toml", &good(), 0o600);
+        std::os::unix::fs::chown(host.path(name), Some(65534), None).unwrap();
+        let said = after(check(&path), &path);
+        assert!(said.contains("belongs to another user (uid 65534)"), "{said}");
+        std::os::unix::fs::chown(host.path(name), Some(0), None).unwrap();
+    }
+}
+
+#[test]
+fn a_mistyped_secret_in_the_wrong_place_is_not_shown() {
+    let host = Host::new();
+    let secret = key(1).to_base64();
+    let mistyped = secret.trim_end_matches('=');
+    let text = good().replace(&*key(2).public_key().to_base64(), mistyped);
+    let said = message(&host, &text);
+    assert!(said.contains("[peer] public_key"), "{said}");
+    assert!(!said.contains(&mistyped[..20]), "{said}");
+}
