@@ -28,7 +28,7 @@ use error::Fault;
 use file::File;
 
 pub use endpoint::{EndpointError, HostPort};
-pub use error::{ConfigError, Place};
+pub use error::ConfigError;
 
 /// Where the configuration is when nobody says otherwise.
 pub const DEFAULT_PATH: &str = "/etc/tunneld.toml";

@@ -10,7 +10,7 @@ use crate::wire::{DatagramSink, Endpoint, Run};
 /// The way out for transport data: holds at most one UDP GSO send, and merges runs of equal stride into
 /// it. Datagrams leave in the order of their reservation. Whoever reserves must flush when the batch ends.
 #[derive(Debug)]
-pub struct SendBatch {
+pub(crate) struct SendBatch {
     underlay: Arc<Underlay>,
     endpoint: Option<Endpoint>,
     held: Option<Run>,
@@ -21,7 +21,7 @@ pub struct SendBatch {
 impl SendBatch {
     /// An empty batch that goes nowhere until [`SendBatch::set_endpoint`].
     #[must_use]
-    pub fn new(underlay: Arc<Underlay>) -> Self {
+    pub(crate) fn new(underlay: Arc<Underlay>) -> Self {
         Self {
             underlay,
             endpoint: None,
@@ -32,13 +32,13 @@ impl SendBatch {
     }
 
     /// Where the runs reserved from now on go; what is held goes to where it was meant to go.
-    pub fn set_endpoint(&mut self, endpoint: Option<Endpoint>) {
+    pub(crate) fn set_endpoint(&mut self, endpoint: Option<Endpoint>) {
         self.flush();
         self.endpoint = endpoint;
     }
 
     /// Sends what is held. It is gone afterwards, one way or the other.
-    pub fn flush(&mut self) {
+    pub(crate) fn flush(&mut self) {
         let Some(run) = self.held.take() else {
             return;
         };
@@ -57,7 +57,7 @@ impl SendBatch {
 
     /// Whether, since the last call, datagrams could leave only without the sticky source: then the owner
     /// of the endpoint is to forget that source.
-    pub fn take_source_lost(&mut self) -> bool {
+    pub(crate) fn take_source_lost(&mut self) -> bool {
         std::mem::take(&mut self.source_lost)
     }
 }

@@ -8,32 +8,32 @@ use super::recv::Received;
 
 /// Everything the underlay counts, from its start; all relaxed, none ever goes back.
 #[derive(Debug, Default)]
-pub struct UnderlayCounters {
+pub(crate) struct UnderlayCounters {
     /// Written by the threads that send.
-    pub send: SendCounters,
+    pub(crate) send: SendCounters,
     /// Written by the thread that receives.
-    pub receive: ReceiveCounters,
+    pub(crate) receive: ReceiveCounters,
 }
 
 /// The sending side. Apart from the receiving side by a cache line, for another thread writes that.
 #[derive(Debug, Default)]
 #[repr(align(128))]
-pub struct SendCounters {
+pub(crate) struct SendCounters {
     /// Calls to the kernel, failed ones included.
-    pub calls: AtomicU64,
+    pub(crate) calls: AtomicU64,
     /// Datagrams the kernel took.
-    pub datagrams: AtomicU64,
+    pub(crate) datagrams: AtomicU64,
     /// Sends with UDP GSO that the kernel refused; their datagrams were sent one by one.
-    pub gso_refused: AtomicU64,
+    pub(crate) gso_refused: AtomicU64,
     /// Sends with a sticky source that succeeded only without it.
-    pub source_lost: AtomicU64,
+    pub(crate) source_lost: AtomicU64,
     discards: [AtomicU64; UnderlayDiscard::ALL.len()],
 }
 
 impl SendCounters {
     /// Datagrams discarded for `reason`.
     #[must_use]
-    pub fn discarded(&self, reason: UnderlayDiscard) -> u64 {
+    pub(crate) fn discarded(&self, reason: UnderlayDiscard) -> u64 {
         self.discards[reason as usize].load(Ordering::Relaxed)
     }
 
@@ -45,13 +45,13 @@ impl SendCounters {
 /// The receiving side.
 #[derive(Debug, Default)]
 #[repr(align(128))]
-pub struct ReceiveCounters {
+pub(crate) struct ReceiveCounters {
     /// Calls to the kernel that brought something.
-    pub calls: AtomicU64,
+    pub(crate) calls: AtomicU64,
     /// Datagrams received, those cut short included.
-    pub datagrams: AtomicU64,
+    pub(crate) datagrams: AtomicU64,
     /// Receive calls whose last datagram did not fit the buffer.
-    pub truncated: AtomicU64,
+    pub(crate) truncated: AtomicU64,
 }
 
 impl ReceiveCounters {
@@ -68,7 +68,7 @@ pub(super) fn add(counter: &AtomicU64, amount: usize) {
 
 /// Why a datagram did not leave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum UnderlayDiscard {
+pub(crate) enum UnderlayDiscard {
     /// It is not known yet where the peer is.
     NoEndpoint,
     /// The endpoint is of a family this host lacks.
@@ -97,7 +97,7 @@ pub enum UnderlayDiscard {
 
 impl UnderlayDiscard {
     /// All reasons, in the order of their discriminants.
-    pub const ALL: [Self; 12] = [
+    pub(crate) const ALL: [Self; 12] = [
         Self::NoEndpoint,
         Self::NoSocket,
         Self::BufferFull,
@@ -114,7 +114,7 @@ impl UnderlayDiscard {
 
     /// The name under which it is reported; stable.
     #[must_use]
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::NoEndpoint => "no_endpoint",
             Self::NoSocket => "no_socket",

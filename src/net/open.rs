@@ -22,7 +22,7 @@ const PORT_ATTEMPTS: usize = 16;
 
 /// Why the underlay cannot be bound, and what to do.
 #[derive(Debug, Error)]
-pub enum UnderlayError {
+pub(crate) enum UnderlayError {
     /// Another socket has the port.
     #[error(
         "UDP port {port} is already in use: another tunneld or WireGuard? choose another listen_port"

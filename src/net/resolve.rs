@@ -11,7 +11,7 @@ use nix::net::if_::if_nametoindex;
 ///
 /// # Errors
 /// What the system's resolver says, with the name.
-pub async fn resolve(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+pub(crate) async fn resolve(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
     if let Some(address) = literal(host, port) {
         return Ok(arrange([address]));
     }
@@ -55,7 +55,7 @@ fn arrange(found: impl IntoIterator<Item = SocketAddr>) -> Vec<SocketAddr> {
 
 /// Pauses between attempts: each twice the one before, up to a longest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Backoff {
+pub(crate) struct Backoff {
     first: Duration,
     longest: Duration,
     next: Duration,
@@ -64,19 +64,19 @@ pub struct Backoff {
 impl Backoff {
     /// Starts with `first` and never exceeds `longest`.
     #[must_use]
-    pub const fn new(first: Duration, longest: Duration) -> Self {
+    pub(crate) const fn new(first: Duration, longest: Duration) -> Self {
         Self { first, longest, next: first }
     }
 
     /// How long to wait now, after one more failure.
-    pub fn pause(&mut self) -> Duration {
+    pub(crate) fn pause(&mut self) -> Duration {
         let pause = self.next.min(self.longest);
         self.next = pause.saturating_mul(2);
         pause
     }
 
     /// It worked: the next failure waits the first pause again.
-    pub fn reset(&mut self) {
+    pub(crate) fn reset(&mut self) {
         self.next = self.first;
     }
 }

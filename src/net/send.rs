@@ -31,11 +31,11 @@ const MOST_CALLS: usize = 8;
 
 /// What became of a datagram or a run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct SendOutcome {
+pub(crate) struct SendOutcome {
     /// Datagrams the kernel took.
-    pub sent: usize,
+    pub(crate) sent: usize,
     /// It took some only without the sticky source: forget that source.
-    pub source_lost: bool,
+    pub(crate) source_lost: bool,
 }
 
 /// One call to the kernel.

@@ -34,7 +34,6 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-pub use allowed_ips::AllowedIps;
 pub use constants::HANDSHAKE_QUEUE;
 pub use discard::{Discard, Stats};
 pub use inbound::{Inbound, Received};
@@ -46,6 +45,7 @@ pub use tunnel::Tunnel;
 
 use crate::crypto::{PresharedKey, PrivateKey, PublicKey};
 use crate::wire::{Endpoint, Handshake};
+use allowed_ips::AllowedIps;
 
 /// What a tunnel is made from.
 #[derive(Clone, Debug)]

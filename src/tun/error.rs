@@ -10,7 +10,7 @@ use super::segment::Malformed;
 
 /// Why the device could not be opened. The text says what to do about it.
 #[derive(Debug, thiserror::Error)]
-pub enum TunError {
+pub(crate) enum TunError {
     /// The name cannot be that of a network device.
     #[error("{name:?} is no name for a network device: {reason}")]
     Name {
@@ -80,7 +80,7 @@ pub enum TunError {
 
 /// Why the kernel's network settings could not be read or changed.
 #[derive(Debug, thiserror::Error)]
-pub enum LinkError {
+pub(crate) enum LinkError {
     /// No conversation with the kernel.
     #[error("cannot talk to the kernel over netlink: {0}")]
     Netlink(#[source] io::Error),
@@ -139,7 +139,7 @@ pub enum LinkError {
 
 /// What a read or write met on a device that was opened well.
 #[derive(Debug, thiserror::Error)]
-pub enum TunFault {
+pub(crate) enum TunFault {
     /// The device is down: this packet is lost, later ones pass once it is up.
     #[error("the device is down")]
     Down,
@@ -160,7 +160,7 @@ pub enum TunFault {
 impl TunFault {
     /// Whether nothing will pass any more.
     #[must_use]
-    pub fn is_fatal(&self) -> bool {
+    pub(crate) fn is_fatal(&self) -> bool {
         matches!(self, Self::Gone)
     }
 }

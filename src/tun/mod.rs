@@ -23,25 +23,25 @@ mod virtio;
 
 use std::fs::File;
 use std::io::{self, IoSlice, Read, Write};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use nix::errno::Errno;
 use nix::net::if_::if_nametoindex;
 
-pub use coalesce::{Coalescer, Flushed, PacketWriter};
-pub use error::{LinkError, TunError, TunFault};
-pub use link::{Link, LinkSettings};
-pub use segment::{Malformed, TunPacket};
-pub use underlay::{UnderlayRoute, underlay_route};
-pub use virtio::{VIRTIO_HEADER, VirtioNetHdr};
+pub(crate) use coalesce::{Coalescer, Flushed, PacketWriter};
+pub(crate) use error::{TunError, TunFault};
+pub(crate) use link::{Link, LinkSettings};
+pub(crate) use segment::{Malformed, TunPacket};
+pub(crate) use underlay::underlay_route;
+pub(crate) use virtio::{VIRTIO_HEADER, VirtioNetHdr};
 
 use layout::Transport;
 use virtio::PLAIN;
 
 /// An open TUN device, not blocking. Any thread may read, any may write.
 #[derive(Debug)]
-pub struct Tun {
+pub(crate) struct Tun {
     file: File,
     name: String,
     index: u32,
@@ -53,16 +53,16 @@ pub struct Tun {
 
 /// Which superpackets the device gives and takes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Offloads {
+pub(crate) struct Offloads {
     /// Of TCP.
-    pub tso: bool,
+    pub(crate) tso: bool,
     /// Of UDP; not before Linux 6.2.
-    pub uso: bool,
+    pub(crate) uso: bool,
 }
 
 /// Room for one read: the virtio header and the largest packet.
 #[derive(Debug)]
-pub struct ReadBuffer {
+pub(crate) struct ReadBuffer {
     bytes: Box<[u8]>,
 }
 
@@ -72,7 +72,7 @@ impl Tun {
     ///
     /// # Errors
     /// [`TunError`], whose text says what to do.
-    pub fn open(name: &str, offload: bool) -> Result<Self, TunError> {
+    pub(crate) fn open(name: &str, offload: bool) -> Result<Self, TunError> {
         open::check_name(name)?;
         let file = open::open_driver(name)?;
         let created = if_nametoindex(name).is_err();
@@ -96,32 +96,32 @@ impl Tun {
 
     /// The device's name when it was opened; somebody may rename it.
     #[must_use]
-    pub fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> &str {
         &self.name
     }
 
     /// The device's index, which stays.
     #[must_use]
-    pub fn index(&self) -> u32 {
+    pub(crate) fn index(&self) -> u32 {
         self.index
     }
 
     /// Whether the device came into being with this descriptor, and will vanish with it.
     #[must_use]
-    pub fn created(&self) -> bool {
+    pub(crate) fn created(&self) -> bool {
         self.created
     }
 
     /// What the kernel has granted.
     #[must_use]
-    pub fn offloads(&self) -> Offloads {
+    pub(crate) fn offloads(&self) -> Offloads {
         self.offloads
     }
 
     /// Superpackets that the kernel did not take, although it had granted them: none, or one of each writer that
     /// had yet to learn of it.
     #[must_use]
-    pub fn refused_superpackets(&self) -> u64 {
+    pub(crate) fn refused_superpackets(&self) -> u64 {
         self.refused_superpackets.load(Ordering::Relaxed)
     }
 
@@ -129,7 +129,10 @@ impl Tun {
     ///
     /// # Errors
     /// [`TunFault`]; all but [`TunFault::Gone`] cost this packet only.
-    pub fn read<'a>(&self, buffer: &'a mut ReadBuffer) -> Result<Option<TunPacket<'a>>, TunFault> {
+    pub(crate) fn read<'a>(
+        &self,
+        buffer: &'a mut ReadBuffer,
+    ) -> Result<Option<TunPacket<'a>>, TunFault> {
         let len = loop {
             match (&self.file).read(&mut buffer.bytes) {
                 Ok(len) => break len,
@@ -148,7 +151,7 @@ impl Tun {
     ///
     /// # Errors
     /// [`TunFault`]; the packet is lost.
-    pub fn write(&self, packet: &[u8]) -> Result<(), TunFault> {
+    pub(crate) fn write(&self, packet: &[u8]) -> Result<(), TunFault> {
         self.write_slices(&[IoSlice::new(&PLAIN), IoSlice::new(packet)]).map_err(TunFault::from)
     }
 
@@ -157,7 +160,7 @@ impl Tun {
     /// # Errors
     /// [`TunFault::Refused`] if the kernel does not take it, or has refused one before: none is tried after that.
     /// Otherwise [`TunFault`], and the superpacket is lost.
-    pub fn write_gathered(&self, gathered: &[IoSlice<'_>]) -> Result<(), TunFault> {
+    pub(crate) fn write_gathered(&self, gathered: &[IoSlice<'_>]) -> Result<(), TunFault> {
         if self.refuses_superpackets.load(Ordering::Relaxed) {
             return Err(TunFault::Refused);
         }
@@ -194,12 +197,6 @@ impl AsFd for Tun {
     }
 }
 
-impl AsRawFd for Tun {
-    fn as_raw_fd(&self) -> RawFd {
-        self.file.as_raw_fd()
-    }
-}
-
 impl PacketWriter for &Tun {
     fn write_packet(&mut self, packet: &[u8]) -> Result<(), TunFault> {
         self.write(packet)
@@ -212,7 +209,7 @@ impl PacketWriter for &Tun {
 
 impl Offloads {
     /// Packets one by one.
-    pub const NONE: Self = Self { tso: false, uso: false };
+    pub(crate) const NONE: Self = Self { tso: false, uso: false };
 
     fn cover(self, transport: Transport) -> bool {
         match transport {
@@ -225,14 +222,8 @@ impl Offloads {
 impl ReadBuffer {
     /// A buffer that any packet fits in.
     #[must_use]
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { bytes: vec![0; READ_BUFFER].into_boxed_slice() }
-    }
-}
-
-impl Default for ReadBuffer {
-    fn default() -> Self {
-        Self::new()
     }
 }
 

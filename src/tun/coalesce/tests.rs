@@ -292,7 +292,7 @@ fn a_device_that_is_down_costs_the_batch_and_one_that_is_gone_is_an_error() {
             Ok(flushed) => assert_eq!((flushed.packets, flushed.down), (0, 3)),
             Err(fault) => assert!(fault.is_fatal()),
         }
-        assert!(coalescer.is_empty());
+        assert!(coalescer.segments.is_empty());
     }
 }
 
@@ -301,11 +301,11 @@ fn ranges_and_buffers_that_do_not_fit_lose_packets_but_do_no_harm() {
     let (buffer, ranges) = lay_out(&bytes(&run_of(&Fields::default(), 2)));
     let mut coalescer = Coalescer::new(ALL);
     coalescer.push(&buffer, buffer.len()..buffer.len() + 1);
-    assert!(coalescer.is_empty());
+    assert!(coalescer.segments.is_empty());
     for range in ranges {
         coalescer.push(&buffer, range);
     }
     let flushed = coalescer.flush(&buffer[..10], &mut Recorder::default()).unwrap();
     assert_eq!((flushed.packets, flushed.refused), (0, 2));
-    assert!(coalescer.is_empty());
+    assert!(coalescer.segments.is_empty());
 }
