@@ -7,5 +7,7 @@ pub mod crypto;
 pub mod daemon;
 mod net;
 pub mod proto;
+#[cfg(test)]
+mod testing;
 mod tun;
 pub mod wire;

@@ -104,7 +104,6 @@ impl InboundThread<'_> {
             start = end;
         }
         self.inbound.finish(now);
-        let written = self.coalescer.flush(self.buffer.bytes(), &mut &self.path.tun);
-        written.map(drop)
+        self.path.tun.flush(&mut self.coalescer, self.buffer.bytes())
     }
 }

@@ -18,15 +18,16 @@ mod service;
 mod threads;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 
 use anyhow::Context;
 use tokio::sync::mpsc;
 
 use crate::config::{Config, Interface, Table};
-use crate::net::Underlay;
-use crate::proto::{self, HANDSHAKE_QUEUE, Parameters, Tunnel};
-use crate::tun::{Link, LinkSettings, Tun};
+use crate::net::{Underlay, UnderlayCounters, UnderlayDiscard};
+use crate::proto::{self, HANDSHAKE_QUEUE, Parameters, Stats};
+use crate::tun::{Link, LinkSettings, Tun, TunCounters};
 use crate::wire::{Endpoint, Handshake};
 use clock::Alarm;
 use control::{AutoMtu, Control, Ended, MAX_MTU};
@@ -177,11 +178,10 @@ async fn stop(path: &DataPath, threads: [JoinHandle<()>; 2], mut control: Contro
     if let Err(error) = control.link.undo().await {
         tracing::warn!(%error, "not everything could be taken back");
     }
-    tell_counters(&control.tunnel);
+    tell_counters(path, control.tunnel.stats());
 }
 
-fn tell_counters(tunnel: &Tunnel) {
-    let stats = tunnel.stats();
+fn tell_counters(path: &DataPath, stats: &Stats) {
     let ((sent, sent_bytes), (received, received_bytes)) = (stats.sent(), stats.received());
     tracing::info!(
         sent,
@@ -190,5 +190,29 @@ fn tell_counters(tunnel: &Tunnel) {
         received_bytes,
         "discarded: {}",
         report::discards(stats)
+    );
+    let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+    let UnderlayCounters { send, receive } = path.underlay.counters();
+    tracing::info!(
+        sent = load(&send.datagrams),
+        send_calls = load(&send.calls),
+        gso_refused = load(&send.gso_refused),
+        received = load(&receive.datagrams),
+        receive_calls = load(&receive.calls),
+        truncated = load(&receive.truncated),
+        "underlay: not sent: {}",
+        report::named(UnderlayDiscard::ALL.iter().map(|why| (why.name(), send.discarded(*why))))
+    );
+    let TunCounters { read, write } = path.tun.counters();
+    tracing::info!(
+        read = load(&read.packets),
+        superpackets_read = load(&read.superpackets),
+        malformed = load(&read.malformed),
+        written = load(&write.packets),
+        superpackets_written = load(&write.superpackets),
+        down = load(&write.down),
+        refused = load(&write.refused),
+        superpackets_refused = load(&write.superpackets_refused),
+        "device"
     );
 }

@@ -2,9 +2,8 @@
 
 use std::sync::Arc;
 
-use super::send::most_segments;
 use super::{Underlay, UnderlayDiscard};
-use crate::wire::datagram::MAX_RUN_BYTES;
+use crate::wire::datagram::{MAX_RUN_BYTES, MAX_RUN_COUNT};
 use crate::wire::{DatagramSink, Endpoint, Run};
 
 /// The way out for transport data: holds at most one UDP GSO send, and merges runs of equal stride into
@@ -14,7 +13,7 @@ pub(crate) struct SendBatch {
     underlay: Arc<Underlay>,
     endpoint: Option<Endpoint>,
     held: Option<Run>,
-    buffer: Vec<u8>,
+    buffer: Box<[u8]>,
     source_lost: bool,
 }
 
@@ -26,7 +25,7 @@ impl SendBatch {
             underlay,
             endpoint: None,
             held: None,
-            buffer: vec![0; MAX_RUN_BYTES],
+            buffer: vec![0; MAX_RUN_BYTES].into_boxed_slice(),
             source_lost: false,
         }
     }
@@ -48,8 +47,7 @@ impl SendBatch {
             return;
         };
         let bytes = &self.buffer[..run.total()];
-        let outcome = self.underlay.dispatch(endpoint, run, bytes, run.ecn as u8);
-        if outcome.source_lost {
+        if self.underlay.dispatch(endpoint, run.stride, bytes, run.ecn as u8) {
             self.source_lost = true;
             self.endpoint = Some(endpoint.without_source());
         }
@@ -73,10 +71,6 @@ impl DatagramSink for SendBatch {
         };
         self.held = Some(merged);
         let end = merged.total();
-        if end > self.buffer.len() {
-            // Larger than the trait allows: the kernel refuses it, this must not panic
-            self.buffer.resize(end, 0);
-        }
         &mut self.buffer[end - run.total()..end]
     }
 }
@@ -92,7 +86,7 @@ fn merge(held: Run, next: Run) -> Option<Run> {
     let fits = held.ecn == next.ecn
         && held.last == stride
         && fits_stride
-        && count <= most_segments(stride)
+        && count <= MAX_RUN_COUNT
         && held.total() + next.total() <= MAX_RUN_BYTES;
     fits.then_some(Run { stride, count, last: next.last, ecn: held.ecn })
 }
@@ -136,8 +130,8 @@ mod tests {
 
     #[test]
     fn count_and_bytes_have_their_limits() {
-        assert!(merge(run(100, 62, 100), run(100, 1, 100)).is_some());
-        assert_eq!(merge(run(100, 63, 100), run(100, 1, 100)), None);
+        assert!(merge(run(100, 61, 100), run(100, 1, 100)).is_some());
+        assert_eq!(merge(run(100, 62, 100), run(100, 1, 100)), None);
         assert!(merge(run(1452, 44, 1452), run(1452, 1, 1452)).is_some());
         assert_eq!(merge(run(1452, 45, 1452), run(1452, 1, 1452)), None);
     }

@@ -25,8 +25,6 @@ pub(crate) struct SendCounters {
     pub(crate) datagrams: AtomicU64,
     /// Sends with UDP GSO that the kernel refused; their datagrams were sent one by one.
     pub(crate) gso_refused: AtomicU64,
-    /// Sends with a sticky source that succeeded only without it.
-    pub(crate) source_lost: AtomicU64,
     discards: [AtomicU64; UnderlayDiscard::ALL.len()],
 }
 
@@ -66,71 +64,57 @@ pub(super) fn add(counter: &AtomicU64, amount: usize) {
     counter.fetch_add(amount as u64, Ordering::Relaxed);
 }
 
-/// Why a datagram did not leave.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum UnderlayDiscard {
+macro_rules! discards {
+    ($($(#[doc = $doc:literal])+ $reason:ident = $name:literal,)+) => {
+        /// Why a datagram did not leave.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub(crate) enum UnderlayDiscard {
+            $($(#[doc = $doc])+ $reason,)+
+        }
+
+        impl UnderlayDiscard {
+            /// Every reason, in the order of declaration.
+            pub(crate) const ALL: &[Self] = &[$(Self::$reason,)+];
+
+            /// Its name in logs.
+            #[must_use]
+            pub(crate) fn name(self) -> &'static str {
+                match self {
+                    $(Self::$reason => $name,)+
+                }
+            }
+        }
+    };
+}
+
+discards! {
     /// It is not known yet where the peer is.
-    NoEndpoint,
+    NoEndpoint = "no_endpoint",
     /// The endpoint is of a family this host lacks.
-    NoSocket,
+    NoSocket = "no_socket",
     /// The send buffer stayed full for too long.
-    BufferFull,
+    BufferFull = "buffer_full",
     /// The kernel is out of memory (ENOBUFS, ENOMEM).
-    NoBuffers,
+    NoBuffers = "no_buffers",
     /// A packet filter refused it (EPERM).
-    Filtered,
+    Filtered = "filtered",
     /// A route prohibits it (EACCES).
-    Prohibited,
+    Prohibited = "prohibited",
     /// No route to the endpoint's network (ENETUNREACH, ENETDOWN).
-    NetworkUnreachable,
+    NetworkUnreachable = "network_unreachable",
     /// The endpoint's host is unreachable (EHOSTUNREACH).
-    HostUnreachable,
+    HostUnreachable = "host_unreachable",
     /// The endpoint has no such port open (ECONNREFUSED).
-    PortUnreachable,
+    PortUnreachable = "port_unreachable",
     /// Larger than a datagram can be (EMSGSIZE).
-    TooLarge,
+    TooLarge = "too_large",
     /// A black hole route, or an address that cannot be sent to (EINVAL, EADDRNOTAVAIL).
-    Invalid,
+    Invalid = "invalid",
     /// Any other error.
-    Other,
+    Other = "other",
 }
 
 impl UnderlayDiscard {
-    /// All reasons, in the order of their discriminants.
-    pub(crate) const ALL: [Self; 12] = [
-        Self::NoEndpoint,
-        Self::NoSocket,
-        Self::BufferFull,
-        Self::NoBuffers,
-        Self::Filtered,
-        Self::Prohibited,
-        Self::NetworkUnreachable,
-        Self::HostUnreachable,
-        Self::PortUnreachable,
-        Self::TooLarge,
-        Self::Invalid,
-        Self::Other,
-    ];
-
-    /// The name under which it is reported; stable.
-    #[must_use]
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::NoEndpoint => "no_endpoint",
-            Self::NoSocket => "no_socket",
-            Self::BufferFull => "buffer_full",
-            Self::NoBuffers => "no_buffers",
-            Self::Filtered => "filtered",
-            Self::Prohibited => "prohibited",
-            Self::NetworkUnreachable => "network_unreachable",
-            Self::HostUnreachable => "host_unreachable",
-            Self::PortUnreachable => "port_unreachable",
-            Self::TooLarge => "too_large",
-            Self::Invalid => "invalid",
-            Self::Other => "other",
-        }
-    }
-
     pub(super) fn of(errno: Errno) -> Self {
         match errno {
             Errno::EAGAIN => Self::BufferFull,
@@ -143,20 +127,6 @@ impl UnderlayDiscard {
             Errno::EMSGSIZE => Self::TooLarge,
             Errno::EINVAL | Errno::EADDRNOTAVAIL => Self::Invalid,
             _ => Self::Other,
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn each_reason_is_listed_at_its_discriminant_under_its_own_name() {
-        for (index, reason) in UnderlayDiscard::ALL.into_iter().enumerate() {
-            assert_eq!(reason as usize, index);
-            let namesakes = UnderlayDiscard::ALL.iter().filter(|r| r.name() == reason.name());
-            assert_eq!(namesakes.count(), 1);
         }
     }
 }

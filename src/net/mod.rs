@@ -27,9 +27,8 @@ pub(crate) use counters::{UnderlayCounters, UnderlayDiscard};
 pub(crate) use open::UnderlayError;
 pub(crate) use recv::{Received, RecvBuffer};
 pub(crate) use resolve::{Backoff, resolve};
-pub(crate) use send::SendOutcome;
 
-use crate::wire::{Ecn, Endpoint, Run};
+use crate::wire::Endpoint;
 use open::{FamilySocket, Pair};
 use send::Outlet;
 
@@ -99,21 +98,22 @@ impl Underlay {
 
     /// Sends one datagram with `tos` as the whole outer TOS or traffic class byte. Waits for room
     /// in a full send buffer, 100 ms at a time, and gives up if there is still none.
-    pub(crate) fn send(&self, endpoint: &Endpoint, datagram: &[u8], tos: u8) -> SendOutcome {
-        let run = Run::single(datagram.len(), Ecn::from_tos(tos));
-        self.dispatch(*endpoint, run, datagram, tos)
+    pub(crate) fn send(&self, endpoint: &Endpoint, datagram: &[u8], tos: u8) {
+        self.dispatch(*endpoint, datagram.len(), datagram, tos);
     }
 
-    /// Sends a run that lies in `bytes`, in as few calls as the kernel allows.
-    fn dispatch(&self, endpoint: Endpoint, run: Run, bytes: &[u8], tos: u8) -> SendOutcome {
+    /// Sends the datagrams of one run, each of `stride` bytes but the last, in as few calls as the kernel allows.
+    /// Returns whether some could leave only without the sticky source.
+    fn dispatch(&self, endpoint: Endpoint, stride: usize, bytes: &[u8], tos: u8) -> bool {
         let counters = &self.counters.send;
         match self.sockets.of(Family::of(&endpoint.remote)) {
             Some(socket) => {
-                Outlet::new(socket, socket.gso(), counters, endpoint, tos).deliver(run, bytes)
+                Outlet::new(socket, socket.gso(), counters, endpoint, tos).deliver(stride, bytes)
             }
             None => {
-                counters.discard(UnderlayDiscard::NoSocket, run.count);
-                SendOutcome::default()
+                let count = bytes.len().div_ceil(stride.max(1)).max(1);
+                counters.discard(UnderlayDiscard::NoSocket, count);
+                false
             }
         }
     }

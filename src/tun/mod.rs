@@ -10,6 +10,7 @@
 
 mod checksum;
 mod coalesce;
+mod counters;
 mod error;
 mod flow;
 mod ioctl;
@@ -24,18 +25,21 @@ mod virtio;
 use std::fs::File;
 use std::io::{self, IoSlice, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::errno::Errno;
 use nix::net::if_::if_nametoindex;
 
 pub(crate) use coalesce::{Coalescer, Flushed, PacketWriter};
+pub(crate) use counters::TunCounters;
 pub(crate) use error::{TunError, TunFault};
 pub(crate) use link::{Link, LinkSettings};
 pub(crate) use segment::{Malformed, TunPacket};
 pub(crate) use underlay::underlay_route;
 pub(crate) use virtio::{VIRTIO_HEADER, VirtioNetHdr};
 
+use crate::wire::Superpacket;
+use counters::add;
 use layout::Transport;
 use virtio::PLAIN;
 
@@ -48,7 +52,7 @@ pub(crate) struct Tun {
     created: bool,
     offloads: Offloads,
     refuses_superpackets: AtomicBool,
-    refused_superpackets: AtomicU64,
+    counters: TunCounters,
 }
 
 /// Which superpackets the device gives and takes.
@@ -90,7 +94,7 @@ impl Tun {
             created,
             offloads,
             refuses_superpackets: AtomicBool::new(false),
-            refused_superpackets: AtomicU64::new(0),
+            counters: TunCounters::default(),
         })
     }
 
@@ -118,11 +122,10 @@ impl Tun {
         self.offloads
     }
 
-    /// Superpackets that the kernel did not take, although it had granted them: none, or one of each writer that
-    /// had yet to learn of it.
+    /// What was read and written so far.
     #[must_use]
-    pub(crate) fn refused_superpackets(&self) -> u64 {
-        self.refused_superpackets.load(Ordering::Relaxed)
+    pub(crate) fn counters(&self) -> &TunCounters {
+        &self.counters
     }
 
     /// Reads one packet or superpacket; `None` if there is none now.
@@ -141,10 +144,26 @@ impl Tun {
                 Err(error) => return Err(error.into()),
             }
         };
-        let (header, packet) =
-            buffer.bytes[..len].split_at_mut_checked(VIRTIO_HEADER).ok_or(Malformed::Short)?;
-        let header = VirtioNetHdr::parse(header).ok_or(Malformed::Short)?;
-        Ok(Some(TunPacket::parse(&header, packet)?))
+        match take_apart(&mut buffer.bytes[..len]) {
+            Ok(packet) => {
+                self.counters.read.count(packet.count());
+                Ok(Some(packet))
+            }
+            Err(malformed) => {
+                add(&self.counters.read.malformed, 1);
+                Err(malformed.into())
+            }
+        }
+    }
+
+    /// Writes what was pushed into `coalescer` from `buffer`.
+    ///
+    /// # Errors
+    /// [`TunFault::Gone`] if the device was deleted; all else is counted.
+    pub(crate) fn flush(&self, coalescer: &mut Coalescer, buffer: &[u8]) -> Result<(), TunFault> {
+        let flushed = coalescer.flush(buffer, &mut &*self)?;
+        self.counters.write.count(&flushed);
+        Ok(())
     }
 
     /// Writes one packet, whose checksums are complete.
@@ -152,7 +171,14 @@ impl Tun {
     /// # Errors
     /// [`TunFault`]; the packet is lost.
     pub(crate) fn write(&self, packet: &[u8]) -> Result<(), TunFault> {
-        self.write_slices(&[IoSlice::new(&PLAIN), IoSlice::new(packet)]).map_err(TunFault::from)
+        let mut writer = self;
+        let result = writer.write_packet(packet);
+        match &result {
+            Ok(()) => add(&self.counters.write.packets, 1),
+            Err(TunFault::Down) => add(&self.counters.write.down, 1),
+            Err(_) => add(&self.counters.write.refused, 1),
+        }
+        result
     }
 
     /// Writes one superpacket in a single call: its virtio header, the headers of all segments, the payloads.
@@ -168,7 +194,7 @@ impl Tun {
             if error.raw_os_error() != Some(Errno::EINVAL as i32) {
                 return error.into();
             }
-            self.refused_superpackets.fetch_add(1, Ordering::Relaxed);
+            add(&self.counters.write.superpackets_refused, 1);
             if !self.refuses_superpackets.swap(true, Ordering::Relaxed) {
                 tracing::warn!(
                     device = self.name,
@@ -199,7 +225,7 @@ impl AsFd for Tun {
 
 impl PacketWriter for &Tun {
     fn write_packet(&mut self, packet: &[u8]) -> Result<(), TunFault> {
-        self.write(packet)
+        self.write_slices(&[IoSlice::new(&PLAIN), IoSlice::new(packet)]).map_err(TunFault::from)
     }
 
     fn write_superpacket(&mut self, gathered: &[IoSlice<'_>]) -> Result<(), TunFault> {
@@ -225,6 +251,13 @@ impl ReadBuffer {
     pub(crate) fn new() -> Self {
         Self { bytes: vec![0; READ_BUFFER].into_boxed_slice() }
     }
+}
+
+/// Parts what was read into header and packet.
+fn take_apart(bytes: &mut [u8]) -> Result<TunPacket<'_>, Malformed> {
+    let (header, packet) = bytes.split_at_mut_checked(VIRTIO_HEADER).ok_or(Malformed::Short)?;
+    let header = VirtioNetHdr::parse(header).ok_or(Malformed::Short)?;
+    TunPacket::parse(&header, packet)
 }
 
 /// The virtio header and the largest IPv6 packet: a fixed header and what its length field can say.
