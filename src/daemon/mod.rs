@@ -7,6 +7,7 @@
 //! The data threads never wait for control. They share the device and the sockets with it, and the state in
 //! [`crate::proto`].
 
+mod backoff;
 mod clock;
 mod control;
 mod endpoints;

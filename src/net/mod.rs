@@ -26,7 +26,7 @@ pub(crate) use batch::SendBatch;
 pub(crate) use counters::{UnderlayCounters, UnderlayDiscard};
 pub(crate) use open::UnderlayError;
 pub(crate) use recv::{Received, RecvBuffer};
-pub(crate) use resolve::{Backoff, resolve};
+pub(crate) use resolve::resolve;
 
 use crate::wire::Endpoint;
 use open::{FamilySocket, Pair};
