@@ -9,8 +9,8 @@ use super::session::SealingHalf;
 use super::shared::{Orders, Shared};
 use super::staged::Staged;
 use super::time::Instant;
+use crate::crypto::aead::TAG;
 use crate::wire::datagram::{MAX_RUN_BYTES, MAX_RUN_COUNT};
-use crate::wire::handshake::TAG;
 use crate::wire::transport::{HEADER, OVERHEAD, padded};
 use crate::wire::{DatagramSink, Ecn, Endpoint, IpHeader, Run, Superpacket};
 

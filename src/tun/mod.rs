@@ -8,7 +8,6 @@
 //!
 //! Whatever the kernel grants, there is a plain path: packets one by one, as `offload = false` forces.
 
-mod checksum;
 mod coalesce;
 mod counters;
 mod error;

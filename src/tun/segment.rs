@@ -4,12 +4,12 @@
 //! segments back to back, and checksums left to the reader. Splitting is what the kernel's own segmentation
 //! does (`tcp_gso_segment`, `__udp_gso_segment`).
 
-use super::checksum::Sum;
 use super::layout::{
     CWR, FIN, Family, IPV4_CHECKSUM, IPV4_ID, IPV4_LENGTH, PSH, TCP_FLAGS, TCP_HEADER,
     TCP_SEQUENCE, Transport, UDP_LENGTH, long_at, put, word_at,
 };
 use super::virtio::{GSO_NONE, GSO_TCPV4, GSO_TCPV6, GSO_UDP_L4, VirtioNetHdr};
+use crate::wire::checksum::Sum;
 use crate::wire::ip::{IpHeader, NotIp, Superpacket};
 
 /// A packet or superpacket in the buffer it was read into.

@@ -3,8 +3,7 @@
 use zerocopy::little_endian::U32;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-/// Bytes of an AEAD tag.
-pub const TAG: usize = 16;
+use crate::crypto::aead::TAG;
 
 /// First message of a handshake: 148 bytes.
 #[derive(

@@ -3,7 +3,7 @@
 use zerocopy::little_endian::{U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use super::handshake::TAG;
+use crate::crypto::aead::TAG;
 
 /// What precedes the sealed packet.
 #[derive(

@@ -1,7 +1,7 @@
 use super::*;
-use crate::tun::checksum::Sum;
 use crate::tun::tests::packets::{Fields, Recorder, lay_out};
 use crate::tun::virtio::{GSO_TCPV4, NEEDS_CSUM, VIRTIO_HEADER, VirtioNetHdr};
+use crate::wire::checksum::Sum;
 
 const ALL: Offloads = Offloads { tso: true, uso: true };
 
