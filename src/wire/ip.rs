@@ -109,22 +109,17 @@ impl IpHeader {
     }
 }
 
-/// The outer ECN field tells of congestion, the inner packet cannot carry that: it is to be discarded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct CongestedNotEct;
-
 /// The ECN field of an inner packet after decapsulation (RFC 6040 §4.2): congestion met on the underlay
-/// is passed on to the receiver of the inner packet.
-///
-/// # Errors
-/// [`CongestedNotEct`] where only a lost packet tells the inner sender of congestion.
-pub fn decapsulate(inner: Ecn, outer: Ecn) -> Result<Ecn, CongestedNotEct> {
+/// is passed on to the receiver of the inner packet. `None`: discard the packet, for only that tells its sender of
+/// congestion.
+#[must_use]
+pub fn decapsulate(inner: Ecn, outer: Ecn) -> Option<Ecn> {
     match (inner, outer) {
-        (Ecn::NotEct, Ecn::Ce) => Err(CongestedNotEct),
-        (Ecn::NotEct, _) => Ok(Ecn::NotEct),
-        (Ecn::Ce, _) | (_, Ecn::Ce) => Ok(Ecn::Ce),
-        (Ecn::Ect0, Ecn::Ect1) => Ok(Ecn::Ect1),
-        (inner, _) => Ok(inner),
+        (Ecn::NotEct, Ecn::Ce) => None,
+        (Ecn::NotEct, _) => Some(Ecn::NotEct),
+        (Ecn::Ce, _) | (_, Ecn::Ce) => Some(Ecn::Ce),
+        (Ecn::Ect0, Ecn::Ect1) => Some(Ecn::Ect1),
+        (inner, _) => Some(inner),
     }
 }
 
@@ -254,10 +249,10 @@ mod tests {
         use Ecn::{Ce, Ect0, Ect1, NotEct};
         // Figure 4: rows are the inner field, columns the outer one, both in the order of ALL_ECN
         let table = [
-            [Ok(NotEct), Ok(NotEct), Ok(NotEct), Err(CongestedNotEct)],
-            [Ok(Ect0), Ok(Ect0), Ok(Ect1), Ok(Ce)],
-            [Ok(Ect1), Ok(Ect1), Ok(Ect1), Ok(Ce)],
-            [Ok(Ce), Ok(Ce), Ok(Ce), Ok(Ce)],
+            [Some(NotEct), Some(NotEct), Some(NotEct), None],
+            [Some(Ect0), Some(Ect0), Some(Ect1), Some(Ce)],
+            [Some(Ect1), Some(Ect1), Some(Ect1), Some(Ce)],
+            [Some(Ce), Some(Ce), Some(Ce), Some(Ce)],
         ];
         for (inner, row) in ALL_ECN.into_iter().zip(table) {
             for (outer, expected) in ALL_ECN.into_iter().zip(row) {
