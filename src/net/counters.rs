@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use nix::errno::Errno;
 
-use super::recv::Received;
+use super::recv::ReceivedRun;
 
 /// Everything the underlay counts, from its start; all relaxed, none ever goes back.
 #[derive(Debug, Default)]
@@ -53,7 +53,7 @@ pub(crate) struct ReceiveCounters {
 }
 
 impl ReceiveCounters {
-    pub(super) fn count(&self, received: &Received) {
+    pub(super) fn count(&self, received: &ReceivedRun) {
         add(&self.calls, 1);
         add(&self.datagrams, received.count());
         add(&self.truncated, usize::from(received.truncated));

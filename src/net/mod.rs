@@ -25,7 +25,7 @@ use std::os::fd::BorrowedFd;
 pub(crate) use batch::SendBatch;
 pub(crate) use counters::{UnderlayCounters, UnderlayDiscard};
 pub(crate) use open::UnderlayError;
-pub(crate) use recv::{Received, RecvBuffer};
+pub(crate) use recv::{ReceivedRun, RecvBuffer};
 pub(crate) use resolve::resolve;
 
 use crate::wire::Endpoint;
@@ -127,7 +127,7 @@ impl Underlay {
         &self,
         family: Family,
         buffer: &mut RecvBuffer,
-    ) -> io::Result<Option<Received>> {
+    ) -> io::Result<Option<ReceivedRun>> {
         let Some(socket) = self.sockets.of(family) else {
             return Ok(None);
         };

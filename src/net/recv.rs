@@ -57,7 +57,7 @@ impl RecvBuffer {
 /// What one receive call brought: `len` bytes, datagrams of `stride` bytes of which the last may be
 /// shorter, all from one endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Received {
+pub(crate) struct ReceivedRun {
     /// Bytes in the buffer; 0 for an empty datagram.
     pub(crate) len: usize,
     /// Bytes of each datagram but the last; at least one.
@@ -70,7 +70,7 @@ pub(crate) struct Received {
     pub(crate) truncated: bool,
 }
 
-impl Received {
+impl ReceivedRun {
     /// How many datagrams arrived; an empty one counts.
     #[must_use]
     pub(crate) fn count(&self) -> usize {
@@ -82,7 +82,7 @@ impl Received {
 pub(super) fn receive(
     socket: &FamilySocket,
     buffer: &mut RecvBuffer,
-) -> io::Result<Option<Received>> {
+) -> io::Result<Option<ReceivedRun>> {
     let fd = socket.fd().as_raw_fd();
     loop {
         let mut parts = [IoSliceMut::new(&mut buffer.bytes)];
@@ -96,12 +96,12 @@ pub(super) fn receive(
     }
 }
 
-fn describe(message: &RecvMsg<'_, '_, SockaddrStorage>) -> io::Result<Received> {
+fn describe(message: &RecvMsg<'_, '_, SockaddrStorage>) -> io::Result<ReceivedRun> {
     let remote = message.address.as_ref().and_then(socket_address);
     let remote = remote.ok_or(io::ErrorKind::InvalidData)?;
-    let control = Control::read(message);
+    let control = ReceiveControl::read(message);
     let len = message.bytes;
-    Ok(Received {
+    Ok(ReceivedRun {
         len,
         stride: control.stride.unwrap_or(len).max(1),
         endpoint: Endpoint { remote, source: control.local },
@@ -122,13 +122,13 @@ fn socket_address(address: &SockaddrStorage) -> Option<SocketAddr> {
 
 /// What the control messages of a receive call say; if they were cut short, nothing.
 #[derive(Debug, Default)]
-struct Control {
+struct ReceiveControl {
     local: Option<IpAddr>,
     tos: u8,
     stride: Option<usize>,
 }
 
-impl Control {
+impl ReceiveControl {
     fn read(message: &RecvMsg<'_, '_, SockaddrStorage>) -> Self {
         let mut control = Self::default();
         for item in message.cmsgs().into_iter().flatten() {
@@ -164,7 +164,7 @@ mod tests {
 
     #[test]
     fn a_stride_that_cannot_be_true_is_ignored() {
-        let mut control = Control::default();
+        let mut control = ReceiveControl::default();
         for size in [0, -1, i32::MIN] {
             control.take(&ControlMessageOwned::UdpGroSegments(size));
             assert_eq!(control.stride, None);
@@ -175,7 +175,7 @@ mod tests {
 
     #[test]
     fn datagrams_are_counted_by_stride_and_an_empty_one_counts() {
-        let received = |len, stride| Received {
+        let received = |len, stride| ReceivedRun {
             len,
             stride,
             endpoint: Endpoint::new("192.0.2.1:1".parse().unwrap()),

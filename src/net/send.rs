@@ -18,7 +18,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use socket2::{MsgHdr, SockAddr};
 
-use super::cmsg::Control;
+use super::cmsg::SendControl;
 use super::counters::{SendCounters, UnderlayDiscard, add};
 use super::open::FamilySocket;
 use crate::wire::Endpoint;
@@ -52,7 +52,7 @@ pub(super) trait SendCall {
 impl SendCall for FamilySocket {
     fn send(&self, outgoing: &Outgoing<'_>) -> Result<usize, Errno> {
         let Outgoing { remote, source, tos, segment, bytes } = *outgoing;
-        let control = Control::new(&remote, source, tos, segment);
+        let control = SendControl::new(&remote, source, tos, segment);
         let address = SockAddr::from(remote);
         let buffers = [IoSlice::new(bytes)];
         let mut message = MsgHdr::new().with_addr(&address).with_buffers(&buffers);

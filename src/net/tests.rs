@@ -55,7 +55,7 @@ fn wait_readable(fd: BorrowedFd<'_>) {
 }
 
 /// Waits for the next receive call's worth of datagrams.
-fn receive(underlay: &Underlay, family: Family, buffer: &mut RecvBuffer) -> Received {
+fn receive(underlay: &Underlay, family: Family, buffer: &mut RecvBuffer) -> ReceivedRun {
     loop {
         wait_readable(underlay.fd(family).unwrap());
         if let Some(received) = underlay.receive(family, buffer).unwrap() {
@@ -65,7 +65,7 @@ fn receive(underlay: &Underlay, family: Family, buffer: &mut RecvBuffer) -> Rece
 }
 
 /// The datagrams of one receive call, in order.
-fn datagrams<'b>(buffer: &'b RecvBuffer, received: &Received) -> std::slice::Chunks<'b, u8> {
+fn datagrams<'b>(buffer: &'b RecvBuffer, received: &ReceivedRun) -> std::slice::Chunks<'b, u8> {
     buffer.bytes()[..received.len].chunks(received.stride)
 }
 
