@@ -11,14 +11,6 @@ use super::segment::Malformed;
 /// Why the device could not be opened. The text says what to do about it.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum TunError {
-    /// The name cannot be that of a network device.
-    #[error("{name:?} is no name for a network device: {reason}")]
-    Name {
-        /// The name given.
-        name: String,
-        /// What is wrong with it.
-        reason: &'static str,
-    },
     /// A device of another kind has the name.
     #[error(
         "{name}: there is a network device of this name which is not a TUN device with a single queue; \

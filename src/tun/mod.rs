@@ -76,7 +76,6 @@ impl Tun {
     /// # Errors
     /// [`TunError`], whose text says what to do.
     pub(crate) fn open(name: &str, offload: bool) -> Result<Self, TunError> {
-        open::check_name(name)?;
         let file = open::open_driver(name)?;
         let created = if_nametoindex(name).is_err();
         let name = open::attach(file.as_fd(), name)?;
