@@ -56,7 +56,7 @@ pub struct Interface {
     pub private_key: PrivateKey,
     /// The UDP port to receive at; 0 is any free one.
     pub listen_port: u16,
-    /// The MTU inside the tunnel, 576 or more (1280 with IPv6); `None`: worked out from the path.
+    /// The MTU inside the tunnel, 576 (1280 with IPv6) to 65475; `None`: worked out from the path.
     pub mtu: Option<u16>,
     /// Where the routes to the peer's networks go.
     pub table: Table,

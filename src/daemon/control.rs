@@ -15,6 +15,7 @@ use super::{DataPath, HandshakeMessage};
 use crate::proto::{Event, Now, Tunnel};
 use crate::tun::{Link, underlay_route};
 use crate::wire::Endpoint;
+use crate::wire::transport::MAX_MTU;
 
 /// TOS of handshake messages: AF41, as the kernel sends them, so that they pass where data queues.
 const HANDSHAKE_TOS: u8 = 0x88;
@@ -160,6 +161,3 @@ impl Control {
         }
     }
 }
-
-/// The largest inner packet that one datagram carries.
-pub(super) const MAX_MTU: u32 = 65_507 - 32 - 15;

@@ -31,7 +31,7 @@ use crate::proto::{self, HANDSHAKE_QUEUE, Parameters, Stats};
 use crate::tun::{Link, LinkSettings, Tun, TunCounters};
 use crate::wire::{Endpoint, Handshake};
 use clock::Alarm;
-use control::{AutoMtu, Control, Ended, MAX_MTU};
+use control::{AutoMtu, Control, Ended};
 use endpoints::Endpoints;
 use lock::InterfaceLock;
 use report::Report;
@@ -76,7 +76,7 @@ async fn run_on(config: Config) -> anyhow::Result<()> {
     let tun = Tun::open(&interface.name, true)?;
     let underlay = Arc::new(Underlay::bind(interface.listen_port, interface.fwmark, true)?);
     let mut link = Link::open(&tun).await?;
-    let mtu = interface.mtu.map_or(DEFAULT_MTU, u32::from).min(MAX_MTU);
+    let mtu = interface.mtu.map_or(DEFAULT_MTU, u32::from);
     if let Err(error) = link.configure(&settings(&interface, &peer.allowed_ips, mtu)).await {
         let _ = link.undo().await;
         return Err(error.into());
