@@ -62,7 +62,7 @@ fn name(value: Value<'_>) -> Result<String, Fault> {
         return Err(value.fault(problem, ACCEPTED_NAME));
     }
     if text.is_empty() || !text.bytes().all(allowed) {
-        return Err(value.fault("is not a name for a network card", ACCEPTED_NAME));
+        return Err(value.fault("is not a name for a device", ACCEPTED_NAME));
     }
     if matches!(text, "." | ".." | "all" | "default" | "lo") {
         return Err(value.fault("is a name with another meaning", ACCEPTED_NAME));

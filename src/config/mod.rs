@@ -48,7 +48,7 @@ pub struct Config {
 /// This end of the link.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Interface {
-    /// The name of the network card; one that the kernel accepts.
+    /// The name of the device; one that the kernel accepts.
     pub name: String,
     /// Its addresses with their prefix lengths; at least one, none twice.
     pub addresses: Vec<IpNet>,

@@ -5,7 +5,7 @@
 //! socket is final: a datagram that cannot leave is discarded under a name ([`UnderlayDiscard`]), counted.
 //!
 //! Why not quinn-udp: it writes only the two ECN bits of the TOS byte, while handshake messages need a DSCP
-//! as well, and it hides which datagrams of a refused send were lost. Underneath are the safe interfaces of
+//! as well, and it hides which datagrams of a refused send were discarded. Underneath are the safe interfaces of
 //! `socket2` (send) and `nix` (options, receive); this room has no `unsafe` code of its own.
 
 mod batch;

@@ -13,7 +13,7 @@ use thiserror::Error;
 
 use super::Family;
 
-/// Wanted bytes of each socket buffer: less loses bursts while a thread waits for its turn, and cost a
+/// Wanted bytes of each socket buffer: less discards bursts while a thread waits for its turn, and cost a
 /// quarter of the throughput where it was measured.
 const SOCKET_BUFFER: usize = 7 << 20;
 

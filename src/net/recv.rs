@@ -66,7 +66,7 @@ pub(crate) struct ReceivedRun {
     pub(crate) endpoint: Endpoint,
     /// The outer ECN field of all of them.
     pub(crate) ecn: Ecn,
-    /// The last datagram was larger than the buffer: its end is lost.
+    /// The last datagram was larger than the buffer: its end was cut off.
     pub(crate) truncated: bool,
 }
 

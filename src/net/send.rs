@@ -1,4 +1,4 @@
-//! Sends a run: with UDP GSO if it can, and never losing a datagram that could have left another way.
+//! Sends a run: with UDP GSO if it can, and never discards a datagram that could have left another way.
 //!
 //! | the kernel says | then |
 //! |---|---|

@@ -56,7 +56,7 @@ pub(crate) struct Flushed {
     pub(crate) packets: usize,
     /// Superpackets among the writes.
     pub(crate) superpackets: usize,
-    /// Packets lost because the device was down.
+    /// Packets discarded because the device was down.
     pub(crate) down: usize,
     /// Packets that the device refused.
     pub(crate) refused: usize,
@@ -136,11 +136,11 @@ impl Coalescer {
     }
 
     /// Writes all that was pushed; `buffer` is the one it was pushed from. Packets that the device does not take
-    /// are lost and counted, except for refused superpackets: their packets are written singly, and no more
+    /// are discarded and counted, except for refused superpackets: their packets are written singly, and no more
     /// superpackets after them.
     ///
     /// # Errors
-    /// [`TunFault::Gone`] if the device was deleted; the rest is lost then.
+    /// [`TunFault::Gone`] if the device was deleted; the rest is discarded then.
     pub(crate) fn flush(
         &mut self,
         buffer: &[u8],

@@ -132,7 +132,7 @@ pub(crate) enum LinkError {
 /// What a read or write met on a device that was opened well.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum TunFault {
-    /// The device is down: this packet is lost, later ones pass once it is up.
+    /// The device is down: this packet is discarded, later ones pass once it is up.
     #[error("the device is down")]
     Down,
     /// The device was deleted: nothing will pass any more.
@@ -141,10 +141,10 @@ pub(crate) enum TunFault {
     /// The kernel does not take this superpacket; its segments may be written singly.
     #[error("the kernel refused a superpacket")]
     Refused,
-    /// What was read is no packet: it is lost, others pass.
+    /// What was read is no packet: it is discarded, others pass.
     #[error("the device gave {0}")]
     Malformed(#[from] Malformed),
-    /// Another error: this packet is lost, others may pass.
+    /// Another error: this packet is discarded, others may pass.
     #[error(transparent)]
     Other(io::Error),
 }

@@ -167,7 +167,7 @@ impl Tun {
     /// Writes one packet, whose checksums are complete.
     ///
     /// # Errors
-    /// [`TunFault`]; the packet is lost.
+    /// [`TunFault`]; the packet is discarded.
     pub(crate) fn write(&self, packet: &[u8]) -> Result<(), TunFault> {
         let mut writer = self;
         let result = writer.write_packet(packet);
@@ -183,7 +183,7 @@ impl Tun {
     ///
     /// # Errors
     /// [`TunFault::Refused`] if the kernel does not take it, or has refused one before: none is tried after that.
-    /// Otherwise [`TunFault`], and the superpacket is lost.
+    /// Otherwise [`TunFault`], and the superpacket is discarded.
     pub(crate) fn write_gathered(&self, gathered: &[IoSlice<'_>]) -> Result<(), TunFault> {
         if self.refuses_superpackets.load(Ordering::Relaxed) {
             return Err(TunFault::Refused);

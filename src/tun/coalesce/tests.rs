@@ -297,7 +297,7 @@ fn a_device_that_is_down_costs_the_batch_and_one_that_is_gone_is_an_error() {
 }
 
 #[test]
-fn ranges_and_buffers_that_do_not_fit_lose_packets_but_do_no_harm() {
+fn ranges_and_buffers_that_do_not_fit_discard_packets_but_do_no_harm() {
     let (buffer, ranges) = lay_out(&bytes(&run_of(&Fields::default(), 2)));
     let mut coalescer = Coalescer::new(ALL);
     coalescer.push(&buffer, buffer.len()..buffer.len() + 1);

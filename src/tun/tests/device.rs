@@ -119,8 +119,8 @@ fn a_persistent_device_is_found_and_not_called_created() {
 }
 
 #[test]
-fn a_device_that_is_down_loses_packets_until_it_is_up() {
-    in_namespace("a_device_that_is_down_loses_packets_until_it_is_up", || {
+fn a_device_that_is_down_discards_packets_until_it_is_up() {
+    in_namespace("a_device_that_is_down_discards_packets_until_it_is_up", || {
         let tun = Tun::open("tun9", true).unwrap();
         let packet = Fields::default().packet();
         assert!(matches!(tun.write(&packet), Err(TunFault::Down)));
