@@ -17,7 +17,7 @@ use tracing_subscriber::registry::LookupSpan;
 /// The environment variable that says how much is logged.
 const VARIABLE: &str = "TUNNELD_LOG";
 
-/// [`VARIABLE`] holds something else than a level.
+/// `TUNNELD_LOG` holds something else than a level.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("TUNNELD_LOG: {0:?} is not a level; accepted: error, warn, info, debug, trace")]
 pub struct BadLevel(String);

@@ -15,11 +15,11 @@ pub struct ConfigError {
 
 /// A line and a column, both counted from 1; columns count characters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place {
+pub(super) struct Place {
     /// The line.
-    pub line: usize,
+    line: usize,
     /// The character in it.
-    pub column: usize,
+    column: usize,
 }
 
 /// A [`ConfigError`] before the file it is in is known.
@@ -40,12 +40,6 @@ impl ConfigError {
             place: fault.at.map(|at| Place::of(text, at)),
             fault: Box::new(fault),
         }
-    }
-
-    /// Where in the file; `None` if the whole file is meant.
-    #[must_use]
-    pub fn place(&self) -> Option<Place> {
-        self.place
     }
 }
 

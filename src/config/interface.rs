@@ -18,6 +18,8 @@ const LONGEST_NAME: usize = 15;
 const LEAST_MTU: u16 = 576;
 /// Every IPv6 link carries packets of this size (RFC 8200 §5).
 const LEAST_MTU_IPV6: u16 = 1280;
+/// The largest UDP payload over IPv4, without what the tunnel adds to a packet.
+const LARGEST_MTU: u16 = 65_507 - 32;
 
 const ACCEPTED_NAME: &str =
     r#"1 to 15 letters, digits and signs, without "/", ":", "%" and spaces, like "tun0""#;
@@ -60,7 +62,7 @@ fn name(value: Value<'_>) -> Result<String, Fault> {
         return Err(value.fault(problem, ACCEPTED_NAME));
     }
     if text.is_empty() || !text.bytes().all(allowed) {
-        return Err(value.fault("is not a name for a network card", ACCEPTED_NAME));
+        return Err(value.fault("is not a name for a device", ACCEPTED_NAME));
     }
     if matches!(text, "." | ".." | "all" | "default" | "lo") {
         return Err(value.fault("is a name with another meaning", ACCEPTED_NAME));
@@ -87,12 +89,12 @@ fn addresses(value: Value<'_>) -> Result<Vec<IpNet>, Fault> {
 }
 
 fn mtu(value: &Value<'_>, addresses: &[IpNet]) -> Result<u16, Fault> {
-    let mtu = value.integer(LEAST_MTU..=u16::MAX)?;
+    let mtu = value.integer(LEAST_MTU..=LARGEST_MTU)?;
     let ipv6 = addresses.iter().any(|net| matches!(net, IpNet::V6(_)));
     if ipv6 && mtu < LEAST_MTU_IPV6 {
         return Err(value.fault(
             "is too small for the IPv6 address",
-            format!("a number from {LEAST_MTU_IPV6} to {}", u16::MAX),
+            format!("a number from {LEAST_MTU_IPV6} to {LARGEST_MTU}"),
         ));
     }
     Ok(mtu)
@@ -107,5 +109,15 @@ fn routing_table(value: &Value<'_>) -> Result<Table, Fault> {
             .integer(1..=u32::MAX)
             .map(Table::Number)
             .map_err(|fault| Fault { accepted: ACCEPTED_TABLE.to_owned(), ..fault }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_largest_mtu_is_what_a_datagram_carries() {
+        assert_eq!(u32::from(LARGEST_MTU), crate::wire::transport::MAX_MTU);
     }
 }

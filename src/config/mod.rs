@@ -28,7 +28,7 @@ use error::Fault;
 use file::File;
 
 pub use endpoint::{EndpointError, HostPort};
-pub use error::{ConfigError, Place};
+pub use error::ConfigError;
 
 /// Where the configuration is when nobody says otherwise.
 pub const DEFAULT_PATH: &str = "/etc/tunneld.toml";
@@ -48,7 +48,7 @@ pub struct Config {
 /// This end of the link.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Interface {
-    /// The name of the network card; one that the kernel accepts.
+    /// The name of the device; one that the kernel accepts.
     pub name: String,
     /// Its addresses with their prefix lengths; at least one, none twice.
     pub addresses: Vec<IpNet>,
@@ -56,7 +56,7 @@ pub struct Interface {
     pub private_key: PrivateKey,
     /// The UDP port to receive at; 0 is any free one.
     pub listen_port: u16,
-    /// The MTU inside the tunnel, 576 or more (1280 with IPv6); `None`: worked out from the path.
+    /// The MTU inside the tunnel, 576 (1280 with IPv6) to 65475; `None`: worked out from the path.
     pub mtu: Option<u16>,
     /// Where the routes to the peer's networks go.
     pub table: Table,

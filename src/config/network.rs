@@ -12,7 +12,7 @@ pub(super) fn parse(text: &str) -> Option<IpNet> {
     IpNet::new(address.parse().ok()?, decimal(prefix)?).ok()
 }
 
-/// Why a network card cannot have this address, if so.
+/// Why a device cannot have this address, if so.
 pub(super) fn no_host_address(net: IpNet) -> Option<&'static str> {
     let address = net.addr();
     let many_hosts = net.max_prefix_len() - net.prefix_len() > 1;

@@ -1,9 +1,11 @@
 //! Guesses at what a mistyped key was meant to be.
 
+use strsim::levenshtein;
+
 /// The key that `word` most likely means: the same but for case and hyphens, a beginning of it, or two letters off.
 pub(super) fn closest(word: &str, keys: &[&'static str]) -> Option<&'static str> {
     let word = plain(word);
-    let far = |key: &str| distance(&word, &plain(key));
+    let far = |key: &str| levenshtein(&word, &plain(key));
     let near = keys.iter().copied().min_by_key(|key| far(key))?;
     let enough = if word.chars().count() > 4 { 2 } else { 1 };
     (far(near) <= enough).then_some(near)
@@ -27,38 +29,9 @@ fn plain(word: &str) -> String {
         .collect()
 }
 
-/// How many letters to insert, delete or replace to get from `a` to `b`.
-fn distance(a: &str, b: &str) -> usize {
-    let mut row: Vec<usize> = (0..=b.chars().count()).collect();
-    for (i, from) in a.chars().enumerate() {
-        let mut diagonal = i;
-        row[0] = i + 1;
-        for (j, to) in b.chars().enumerate() {
-            let replaced = diagonal + usize::from(from != to);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.chars().count()]
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn distance_counts_letters() {
-        for (a, b, letters) in [
-            ("", "", 0),
-            ("", "mtu", 3),
-            ("mtu", "", 3),
-            ("mtu", "mut", 2),
-            ("endpoint", "enpoint", 1),
-            ("adress", "addresses", 3),
-        ] {
-            assert_eq!(distance(a, b), letters, "{a} {b}");
-        }
-    }
 
     #[test]
     fn names_of_wireguard_files_and_slips_are_recognised() {

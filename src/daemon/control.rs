@@ -16,6 +16,7 @@ use super::{DataPath, HandshakeMessage, entropy};
 use crate::proto::{Event, Now, Tunnel};
 use crate::tun::{Link, underlay_route};
 use crate::wire::Endpoint;
+use crate::wire::transport::MAX_MTU;
 
 /// TOS of handshake messages: AF41, as the kernel sends them, so that they pass where data queues.
 const HANDSHAKE_TOS: u8 = 0x88;
@@ -168,9 +169,6 @@ impl Control {
         }
     }
 }
-
-/// The largest inner packet that one datagram carries.
-pub(super) const MAX_MTU: u32 = 65_507 - 32 - 15;
 
 /// Ticks at once, and then at most once in `period`.
 fn interval(period: Duration) -> Interval {

@@ -2,14 +2,20 @@
 //! answers; while handshakes stay unanswered, the next address is tried.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use tokio::task::JoinHandle;
 
+use super::backoff::Backoff;
 use crate::config::HostPort;
-use crate::net::{Backoff, resolve};
+use crate::net::resolve;
 
 /// Unanswered initiations to one address before the next is tried.
 const PATIENCE: u32 = 2;
+
+/// Between attempts to look up names: doubled each time, up to the longest.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 /// Where the peer may be.
 pub(super) struct Endpoints {
@@ -71,7 +77,7 @@ impl Endpoints {
 
 /// Tries until at least one of `configured` has an address; all their addresses, in order.
 async fn look_up(configured: Vec<HostPort>) -> Vec<SocketAddr> {
-    let mut backoff = Backoff::default();
+    let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
     loop {
         let mut addresses = Vec::new();
         let mut failure = None;

@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 
 use super::threads::{Pause, wait};
 use super::{DataPath, HandshakeMessage, clock};
-use crate::net::{Family, Received as Batch, RecvBuffer};
+use crate::net::{Family, ReceivedRun, RecvBuffer};
 use crate::proto::{Discard, Inbound, Instant, Received};
 use crate::tun::{Coalescer, TunFault};
 use crate::wire::transport::HEADER;
@@ -64,9 +64,9 @@ impl InboundThread<'_> {
         let now = clock::boot();
         for _ in 0..MAX_RECEIVES {
             match self.path.underlay.receive(family, &mut self.buffer) {
-                Ok(Some(batch)) => {
+                Ok(Some(run)) => {
                     self.pause.end();
-                    self.receive(now, &batch)?;
+                    self.receive(now, &run)?;
                 }
                 Ok(None) => break,
                 Err(error) => {
@@ -79,32 +79,31 @@ impl InboundThread<'_> {
     }
 
     /// Opens the datagrams of one receive call where they lie and writes their packets to the device.
-    fn receive(&mut self, now: Instant, batch: &Batch) -> Result<(), TunFault> {
+    fn receive(&mut self, now: Instant, run: &ReceivedRun) -> Result<(), TunFault> {
         self.inbound.obey();
         let mut start = 0;
-        while start < batch.len {
-            let end = batch.len.min(start + batch.stride);
+        while start < run.len {
+            let end = run.len.min(start + run.stride);
             let datagram = &mut self.buffer.bytes_mut()[start..end];
-            match self.inbound.receive(now, batch.endpoint, batch.ecn, datagram) {
+            match self.inbound.receive(now, run.endpoint, run.ecn, datagram) {
                 Ok(Received::Packet(packet)) => {
                     let packet = start + HEADER..start + HEADER + packet.len();
                     self.coalescer.push(self.buffer.bytes(), packet);
                 }
                 Ok(Received::Keepalive) => {}
                 Ok(Received::Handshake(message)) => {
-                    let message = HandshakeMessage { from: batch.endpoint, message };
+                    let message = HandshakeMessage { from: run.endpoint, message };
                     if self.handshakes.try_send(message).is_err() {
                         self.inbound.discard(Discard::HandshakeQueueFull);
                     }
                 }
                 Err(reason) => {
-                    tracing::trace!(from = %batch.endpoint, reason = reason.name(), "discarded");
+                    tracing::trace!(from = %run.endpoint, reason = reason.name(), "discarded");
                 }
             }
             start = end;
         }
         self.inbound.finish(now);
-        let written = self.coalescer.flush(self.buffer.bytes(), &mut &self.path.tun);
-        written.map(drop)
+        self.path.tun.flush(&mut self.coalescer, self.buffer.bytes())
     }
 }

@@ -1,12 +1,13 @@
 //! The daemon: device, underlay and tunnel joined by three threads.
 //!
-//! - *outbound* ([`outbound`]): device → sealed datagrams → underlay;
-//! - *inbound* ([`inbound`]): underlay → opened in place → device;
-//! - *control* ([`control`]), on the thread that calls [`run`]: everything that happens seldom.
+//! - *outbound* (`outbound.rs`): device → sealed datagrams → underlay;
+//! - *inbound* (`inbound.rs`): underlay → opened in place → device;
+//! - *control* (`control.rs`), on the thread that calls [`run`]: everything that happens seldom.
 //!
 //! The data threads never wait for control. They share the device and the sockets with it, and the state in
 //! [`crate::proto`].
 
+mod backoff;
 mod clock;
 mod control;
 mod endpoints;
@@ -18,6 +19,7 @@ mod service;
 mod threads;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 
 use anyhow::Context;
@@ -27,12 +29,12 @@ use tokio::sync::mpsc;
 use zeroize::Zeroizing;
 
 use crate::config::{Config, Interface, Table};
-use crate::net::Underlay;
-use crate::proto::{self, HANDSHAKE_QUEUE, Parameters, Tunnel};
-use crate::tun::{Link, LinkSettings, Tun};
+use crate::net::{Underlay, UnderlayCounters, UnderlayDiscard};
+use crate::proto::{self, HANDSHAKE_QUEUE, Parameters, Stats};
+use crate::tun::{Link, LinkSettings, Tun, TunCounters};
 use crate::wire::{Endpoint, Handshake};
 use clock::Alarm;
-use control::{AutoMtu, Control, Ended, MAX_MTU};
+use control::{AutoMtu, Control, Ended};
 use endpoints::Endpoints;
 use lock::InterfaceLock;
 use report::Report;
@@ -79,7 +81,7 @@ async fn run_on(config: Config) -> anyhow::Result<()> {
     let tun = Tun::open(&interface.name, true)?;
     let underlay = Arc::new(Underlay::bind(interface.listen_port, interface.fwmark, true)?);
     let mut link = Link::open(&tun).await?;
-    let mtu = interface.mtu.map_or(DEFAULT_MTU, u32::from).min(MAX_MTU);
+    let mtu = interface.mtu.map_or(DEFAULT_MTU, u32::from);
     let settings = settings(&interface, &peer.allowed_ips, mtu);
     if let Err(error) = link.configure(&settings).await {
         let _ = link.undo().await;
@@ -203,11 +205,10 @@ async fn stop(path: &DataPath, threads: [JoinHandle<()>; 2], mut control: Contro
     if let Err(error) = control.link.undo().await {
         tracing::warn!(%error, "not everything could be taken back");
     }
-    tell_counters(&control.tunnel);
+    tell_counters(path, control.tunnel.stats());
 }
 
-fn tell_counters(tunnel: &Tunnel) {
-    let stats = tunnel.stats();
+fn tell_counters(path: &DataPath, stats: &Stats) {
     let ((sent, sent_bytes), (received, received_bytes)) = (stats.sent(), stats.received());
     tracing::info!(
         sent,
@@ -216,5 +217,29 @@ fn tell_counters(tunnel: &Tunnel) {
         received_bytes,
         "discarded: {}",
         report::discards(stats)
+    );
+    let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+    let UnderlayCounters { send, receive } = path.underlay.counters();
+    tracing::info!(
+        sent = load(&send.datagrams),
+        send_calls = load(&send.calls),
+        gso_refused = load(&send.gso_refused),
+        received = load(&receive.datagrams),
+        receive_calls = load(&receive.calls),
+        truncated = load(&receive.truncated),
+        "underlay: not sent: {}",
+        report::named(UnderlayDiscard::ALL.iter().map(|why| (why.name(), send.discarded(*why))))
+    );
+    let TunCounters { read, write } = path.tun.counters();
+    tracing::info!(
+        read = load(&read.packets),
+        superpackets_read = load(&read.superpackets),
+        malformed = load(&read.malformed),
+        written = load(&write.packets),
+        superpackets_written = load(&write.superpackets),
+        down = load(&write.down),
+        refused = load(&write.refused),
+        superpackets_refused = load(&write.superpackets_refused),
+        "device"
     );
 }

@@ -190,9 +190,13 @@ fn counters(stats: &Stats) -> [u64; HINTS.len()] {
 
 /// All discards that happened, as `name=count`.
 pub(super) fn discards(stats: &Stats) -> String {
-    let met = Discard::ALL.iter().map(|reason| (reason.name(), stats.discards(*reason)));
-    let met = met.filter(|(_, count)| *count > 0).map(|(name, count)| format!("{name}={count}"));
-    let list: Vec<_> = met.collect();
+    named(Discard::ALL.iter().map(|reason| (reason.name(), stats.discards(*reason))))
+}
+
+/// Those counts that are not zero, as `name=count`.
+pub(super) fn named(counts: impl Iterator<Item = (&'static str, u64)>) -> String {
+    let met = counts.filter(|(_, count)| *count > 0);
+    let list: Vec<_> = met.map(|(name, count)| format!("{name}={count}")).collect();
     if list.is_empty() { "nothing".to_owned() } else { list.join(" ") }
 }
 

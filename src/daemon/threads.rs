@@ -10,7 +10,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use tokio::sync::Notify;
 
-use crate::net::Backoff;
+use super::backoff::Backoff;
 
 /// One for each daemon.
 pub(crate) struct Threads {

@@ -2,43 +2,42 @@
 
 use std::sync::Arc;
 
-use super::send::most_segments;
 use super::{Underlay, UnderlayDiscard};
-use crate::wire::datagram::MAX_RUN_BYTES;
+use crate::wire::datagram::{MAX_RUN_BYTES, MAX_RUN_COUNT};
 use crate::wire::{DatagramSink, Endpoint, Run};
 
 /// The way out for transport data: holds at most one UDP GSO send, and merges runs of equal stride into
 /// it. Datagrams leave in the order of their reservation. Whoever reserves must flush when the batch ends.
 #[derive(Debug)]
-pub struct SendBatch {
+pub(crate) struct SendBatch {
     underlay: Arc<Underlay>,
     endpoint: Option<Endpoint>,
     held: Option<Run>,
-    buffer: Vec<u8>,
+    buffer: Box<[u8]>,
     source_lost: bool,
 }
 
 impl SendBatch {
     /// An empty batch that goes nowhere until [`SendBatch::set_endpoint`].
     #[must_use]
-    pub fn new(underlay: Arc<Underlay>) -> Self {
+    pub(crate) fn new(underlay: Arc<Underlay>) -> Self {
         Self {
             underlay,
             endpoint: None,
             held: None,
-            buffer: vec![0; MAX_RUN_BYTES],
+            buffer: vec![0; MAX_RUN_BYTES].into_boxed_slice(),
             source_lost: false,
         }
     }
 
     /// Where the runs reserved from now on go; what is held goes to where it was meant to go.
-    pub fn set_endpoint(&mut self, endpoint: Option<Endpoint>) {
+    pub(crate) fn set_endpoint(&mut self, endpoint: Option<Endpoint>) {
         self.flush();
         self.endpoint = endpoint;
     }
 
     /// Sends what is held. It is gone afterwards, one way or the other.
-    pub fn flush(&mut self) {
+    pub(crate) fn flush(&mut self) {
         let Some(run) = self.held.take() else {
             return;
         };
@@ -48,8 +47,7 @@ impl SendBatch {
             return;
         };
         let bytes = &self.buffer[..run.total()];
-        let outcome = self.underlay.dispatch(endpoint, run, bytes, run.ecn as u8);
-        if outcome.source_lost {
+        if self.underlay.dispatch(endpoint, run.stride, bytes, run.ecn as u8) {
             self.source_lost = true;
             self.endpoint = Some(endpoint.without_source());
         }
@@ -57,7 +55,7 @@ impl SendBatch {
 
     /// Whether, since the last call, datagrams could leave only without the sticky source: then the owner
     /// of the endpoint is to forget that source.
-    pub fn take_source_lost(&mut self) -> bool {
+    pub(crate) fn take_source_lost(&mut self) -> bool {
         std::mem::take(&mut self.source_lost)
     }
 }
@@ -73,10 +71,6 @@ impl DatagramSink for SendBatch {
         };
         self.held = Some(merged);
         let end = merged.total();
-        if end > self.buffer.len() {
-            // Larger than the trait allows: the kernel refuses it, this must not panic
-            self.buffer.resize(end, 0);
-        }
         &mut self.buffer[end - run.total()..end]
     }
 }
@@ -92,7 +86,7 @@ fn merge(held: Run, next: Run) -> Option<Run> {
     let fits = held.ecn == next.ecn
         && held.last == stride
         && fits_stride
-        && count <= most_segments(stride)
+        && count <= MAX_RUN_COUNT
         && held.total() + next.total() <= MAX_RUN_BYTES;
     fits.then_some(Run { stride, count, last: next.last, ecn: held.ecn })
 }
@@ -136,8 +130,8 @@ mod tests {
 
     #[test]
     fn count_and_bytes_have_their_limits() {
-        assert!(merge(run(100, 62, 100), run(100, 1, 100)).is_some());
-        assert_eq!(merge(run(100, 63, 100), run(100, 1, 100)), None);
+        assert!(merge(run(100, 61, 100), run(100, 1, 100)).is_some());
+        assert_eq!(merge(run(100, 62, 100), run(100, 1, 100)), None);
         assert!(merge(run(1452, 44, 1452), run(1452, 1, 1452)).is_some());
         assert_eq!(merge(run(1452, 45, 1452), run(1452, 1, 1452)), None);
     }

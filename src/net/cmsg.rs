@@ -1,4 +1,4 @@
-//! Control messages of a send, written byte by byte into a buffer on the stack: `nix` would allocate one each call.
+//! SendControl messages of a send, written byte by byte into a buffer on the stack: `nix` would allocate one each call.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -19,12 +19,12 @@ const fn space(data: usize) -> usize {
 
 /// The control messages of one send.
 #[repr(align(8))]
-pub(super) struct Control {
+pub(super) struct SendControl {
     bytes: [u8; CAPACITY],
     len: usize,
 }
 
-impl Control {
+impl SendControl {
     /// Those of a send from `source` to `remote` with `tos` as the TOS byte, cut into datagrams of
     /// `segment` bytes if it is given.
     pub(super) fn new(
@@ -98,20 +98,20 @@ mod tests {
 
     #[test]
     fn nothing_asked_is_nothing_written() {
-        assert!(Control::new(&v6(), None, 0, None).as_bytes().is_empty());
+        assert!(SendControl::new(&v6(), None, 0, None).as_bytes().is_empty());
     }
 
     #[test]
     fn the_largest_set_fills_the_capacity() {
         let source = "fe80::1".parse().unwrap();
-        let control = Control::new(&v6(), Some(source), 0x88, Some(1452));
+        let control = SendControl::new(&v6(), Some(source), 0x88, Some(1452));
         assert_eq!(control.as_bytes().len(), CAPACITY);
     }
 
     #[test]
     fn a_link_local_source_takes_the_interface_of_the_remote() {
         let info_of = |source: &str| {
-            let control = Control::new(&v6(), Some(source.parse().unwrap()), 0, None);
+            let control = SendControl::new(&v6(), Some(source.parse().unwrap()), 0, None);
             let data = &control.as_bytes()[HEADER..HEADER + 20];
             u32::from_ne_bytes(data[16..].try_into().unwrap())
         };

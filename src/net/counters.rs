@@ -4,36 +4,34 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use nix::errno::Errno;
 
-use super::recv::Received;
+use super::recv::ReceivedRun;
 
 /// Everything the underlay counts, from its start; all relaxed, none ever goes back.
 #[derive(Debug, Default)]
-pub struct UnderlayCounters {
+pub(crate) struct UnderlayCounters {
     /// Written by the threads that send.
-    pub send: SendCounters,
+    pub(crate) send: SendCounters,
     /// Written by the thread that receives.
-    pub receive: ReceiveCounters,
+    pub(crate) receive: ReceiveCounters,
 }
 
 /// The sending side. Apart from the receiving side by a cache line, for another thread writes that.
 #[derive(Debug, Default)]
 #[repr(align(128))]
-pub struct SendCounters {
+pub(crate) struct SendCounters {
     /// Calls to the kernel, failed ones included.
-    pub calls: AtomicU64,
+    pub(crate) calls: AtomicU64,
     /// Datagrams the kernel took.
-    pub datagrams: AtomicU64,
+    pub(crate) datagrams: AtomicU64,
     /// Sends with UDP GSO that the kernel refused; their datagrams were sent one by one.
-    pub gso_refused: AtomicU64,
-    /// Sends with a sticky source that succeeded only without it.
-    pub source_lost: AtomicU64,
+    pub(crate) gso_refused: AtomicU64,
     discards: [AtomicU64; UnderlayDiscard::ALL.len()],
 }
 
 impl SendCounters {
     /// Datagrams discarded for `reason`.
     #[must_use]
-    pub fn discarded(&self, reason: UnderlayDiscard) -> u64 {
+    pub(crate) fn discarded(&self, reason: UnderlayDiscard) -> u64 {
         self.discards[reason as usize].load(Ordering::Relaxed)
     }
 
@@ -45,17 +43,17 @@ impl SendCounters {
 /// The receiving side.
 #[derive(Debug, Default)]
 #[repr(align(128))]
-pub struct ReceiveCounters {
+pub(crate) struct ReceiveCounters {
     /// Calls to the kernel that brought something.
-    pub calls: AtomicU64,
+    pub(crate) calls: AtomicU64,
     /// Datagrams received, those cut short included.
-    pub datagrams: AtomicU64,
+    pub(crate) datagrams: AtomicU64,
     /// Receive calls whose last datagram did not fit the buffer.
-    pub truncated: AtomicU64,
+    pub(crate) truncated: AtomicU64,
 }
 
 impl ReceiveCounters {
-    pub(super) fn count(&self, received: &Received) {
+    pub(super) fn count(&self, received: &ReceivedRun) {
         add(&self.calls, 1);
         add(&self.datagrams, received.count());
         add(&self.truncated, usize::from(received.truncated));
@@ -66,71 +64,57 @@ pub(super) fn add(counter: &AtomicU64, amount: usize) {
     counter.fetch_add(amount as u64, Ordering::Relaxed);
 }
 
-/// Why a datagram did not leave.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum UnderlayDiscard {
+macro_rules! discards {
+    ($($(#[doc = $doc:literal])+ $reason:ident = $name:literal,)+) => {
+        /// Why a datagram did not leave.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub(crate) enum UnderlayDiscard {
+            $($(#[doc = $doc])+ $reason,)+
+        }
+
+        impl UnderlayDiscard {
+            /// Every reason, in the order of declaration.
+            pub(crate) const ALL: &[Self] = &[$(Self::$reason,)+];
+
+            /// Its name in logs.
+            #[must_use]
+            pub(crate) fn name(self) -> &'static str {
+                match self {
+                    $(Self::$reason => $name,)+
+                }
+            }
+        }
+    };
+}
+
+discards! {
     /// It is not known yet where the peer is.
-    NoEndpoint,
+    NoEndpoint = "no_endpoint",
     /// The endpoint is of a family this host lacks.
-    NoSocket,
+    NoSocket = "no_socket",
     /// The send buffer stayed full for too long.
-    BufferFull,
+    BufferFull = "buffer_full",
     /// The kernel is out of memory (ENOBUFS, ENOMEM).
-    NoBuffers,
+    NoBuffers = "no_buffers",
     /// A packet filter refused it (EPERM).
-    Filtered,
+    Filtered = "filtered",
     /// A route prohibits it (EACCES).
-    Prohibited,
+    Prohibited = "prohibited",
     /// No route to the endpoint's network (ENETUNREACH, ENETDOWN).
-    NetworkUnreachable,
+    NetworkUnreachable = "network_unreachable",
     /// The endpoint's host is unreachable (EHOSTUNREACH).
-    HostUnreachable,
+    HostUnreachable = "host_unreachable",
     /// The endpoint has no such port open (ECONNREFUSED).
-    PortUnreachable,
+    PortUnreachable = "port_unreachable",
     /// Larger than a datagram can be (EMSGSIZE).
-    TooLarge,
+    TooLarge = "too_large",
     /// A black hole route, or an address that cannot be sent to (EINVAL, EADDRNOTAVAIL).
-    Invalid,
+    Invalid = "invalid",
     /// Any other error.
-    Other,
+    Other = "other",
 }
 
 impl UnderlayDiscard {
-    /// All reasons, in the order of their discriminants.
-    pub const ALL: [Self; 12] = [
-        Self::NoEndpoint,
-        Self::NoSocket,
-        Self::BufferFull,
-        Self::NoBuffers,
-        Self::Filtered,
-        Self::Prohibited,
-        Self::NetworkUnreachable,
-        Self::HostUnreachable,
-        Self::PortUnreachable,
-        Self::TooLarge,
-        Self::Invalid,
-        Self::Other,
-    ];
-
-    /// The name under which it is reported; stable.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::NoEndpoint => "no_endpoint",
-            Self::NoSocket => "no_socket",
-            Self::BufferFull => "buffer_full",
-            Self::NoBuffers => "no_buffers",
-            Self::Filtered => "filtered",
-            Self::Prohibited => "prohibited",
-            Self::NetworkUnreachable => "network_unreachable",
-            Self::HostUnreachable => "host_unreachable",
-            Self::PortUnreachable => "port_unreachable",
-            Self::TooLarge => "too_large",
-            Self::Invalid => "invalid",
-            Self::Other => "other",
-        }
-    }
-
     pub(super) fn of(errno: Errno) -> Self {
         match errno {
             Errno::EAGAIN => Self::BufferFull,
@@ -143,20 +127,6 @@ impl UnderlayDiscard {
             Errno::EMSGSIZE => Self::TooLarge,
             Errno::EINVAL | Errno::EADDRNOTAVAIL => Self::Invalid,
             _ => Self::Other,
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn each_reason_is_listed_at_its_discriminant_under_its_own_name() {
-        for (index, reason) in UnderlayDiscard::ALL.into_iter().enumerate() {
-            assert_eq!(reason as usize, index);
-            let namesakes = UnderlayDiscard::ALL.iter().filter(|r| r.name() == reason.name());
-            assert_eq!(namesakes.count(), 1);
         }
     }
 }

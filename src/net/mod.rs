@@ -5,7 +5,7 @@
 //! socket is final: a datagram that cannot leave is discarded under a name ([`UnderlayDiscard`]), counted.
 //!
 //! Why not quinn-udp: it writes only the two ECN bits of the TOS byte, while handshake messages need a DSCP
-//! as well, and it hides which datagrams of a refused send were lost. Underneath are the safe interfaces of
+//! as well, and it hides which datagrams of a refused send were discarded. Underneath are the safe interfaces of
 //! `socket2` (send) and `nix` (options, receive); this room has no `unsafe` code of its own.
 
 mod batch;
@@ -22,32 +22,30 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::BorrowedFd;
 
-pub use batch::SendBatch;
-pub use counters::{ReceiveCounters, SendCounters, UnderlayCounters, UnderlayDiscard};
-pub use open::UnderlayError;
-pub use recv::{Received, RecvBuffer};
-pub use resolve::{Backoff, resolve};
-pub use send::SendOutcome;
+pub(crate) use batch::SendBatch;
+pub(crate) use counters::{UnderlayCounters, UnderlayDiscard};
+pub(crate) use open::UnderlayError;
+pub(crate) use recv::{ReceivedRun, RecvBuffer};
+pub(crate) use resolve::resolve;
 
-use crate::wire::{Ecn, Endpoint, Run};
+use crate::wire::Endpoint;
 use open::{FamilySocket, Pair};
 use send::Outlet;
 
 /// An address family of the underlay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[expect(missing_docs, reason = "the names say it")]
-pub enum Family {
+pub(crate) enum Family {
     V4,
     V6,
 }
 
 impl Family {
     /// Both of them.
-    pub const ALL: [Self; 2] = [Self::V4, Self::V6];
+    pub(crate) const ALL: [Self; 2] = [Self::V4, Self::V6];
 
     /// The family of `address`.
     #[must_use]
-    pub fn of(address: &SocketAddr) -> Self {
+    pub(crate) fn of(address: &SocketAddr) -> Self {
         match address {
             SocketAddr::V4(_) => Self::V4,
             SocketAddr::V6(_) => Self::V6,
@@ -58,7 +56,7 @@ impl Family {
 /// The two UDP sockets of the daemon: IPv4 and IPv6 on the same port. One of them may be missing, where
 /// the kernel lacks its family.
 #[derive(Debug)]
-pub struct Underlay {
+pub(crate) struct Underlay {
     sockets: Pair<FamilySocket>,
     counters: UnderlayCounters,
 }
@@ -69,7 +67,11 @@ impl Underlay {
     ///
     /// # Errors
     /// [`UnderlayError`], which says what to do.
-    pub fn bind(listen_port: u16, fwmark: u32, offload: bool) -> Result<Self, UnderlayError> {
+    pub(crate) fn bind(
+        listen_port: u16,
+        fwmark: u32,
+        offload: bool,
+    ) -> Result<Self, UnderlayError> {
         let sockets = open::pair(listen_port, |family, port| {
             FamilySocket::open(family, port, fwmark, offload)
         })?;
@@ -78,45 +80,40 @@ impl Underlay {
 
     /// The UDP port, the same for both families.
     #[must_use]
-    pub fn port(&self) -> u16 {
+    pub(crate) fn port(&self) -> u16 {
         self.sockets.port
-    }
-
-    /// Whether this host has a socket of `family`.
-    #[must_use]
-    pub fn has_family(&self, family: Family) -> bool {
-        self.sockets.of(family).is_some()
     }
 
     /// The socket of `family`, to wait on; it stays the same for the life of this underlay.
     #[must_use]
-    pub fn fd(&self, family: Family) -> Option<BorrowedFd<'_>> {
+    pub(crate) fn fd(&self, family: Family) -> Option<BorrowedFd<'_>> {
         self.sockets.of(family).map(FamilySocket::fd)
     }
 
     /// What has been sent, received and discarded so far.
     #[must_use]
-    pub fn counters(&self) -> &UnderlayCounters {
+    pub(crate) fn counters(&self) -> &UnderlayCounters {
         &self.counters
     }
 
     /// Sends one datagram with `tos` as the whole outer TOS or traffic class byte. Waits for room
     /// in a full send buffer, 100 ms at a time, and gives up if there is still none.
-    pub fn send(&self, endpoint: &Endpoint, datagram: &[u8], tos: u8) -> SendOutcome {
-        let run = Run::single(datagram.len(), Ecn::from_tos(tos));
-        self.dispatch(*endpoint, run, datagram, tos)
+    pub(crate) fn send(&self, endpoint: &Endpoint, datagram: &[u8], tos: u8) {
+        self.dispatch(*endpoint, datagram.len(), datagram, tos);
     }
 
-    /// Sends a run that lies in `bytes`, in as few calls as the kernel allows.
-    fn dispatch(&self, endpoint: Endpoint, run: Run, bytes: &[u8], tos: u8) -> SendOutcome {
+    /// Sends the datagrams of one run, each of `stride` bytes but the last, in as few calls as the kernel allows.
+    /// Returns whether some could leave only without the sticky source.
+    fn dispatch(&self, endpoint: Endpoint, stride: usize, bytes: &[u8], tos: u8) -> bool {
         let counters = &self.counters.send;
         match self.sockets.of(Family::of(&endpoint.remote)) {
             Some(socket) => {
-                Outlet::new(socket, socket.gso(), counters, endpoint, tos).deliver(run, bytes)
+                Outlet::new(socket, socket.gso(), counters, endpoint, tos).deliver(stride, bytes)
             }
             None => {
-                counters.discard(UnderlayDiscard::NoSocket, run.count);
-                SendOutcome::default()
+                let count = bytes.len().div_ceil(stride.max(1)).max(1);
+                counters.discard(UnderlayDiscard::NoSocket, count);
+                false
             }
         }
     }
@@ -126,7 +123,11 @@ impl Underlay {
     ///
     /// # Errors
     /// What the socket reports. None is final: call again, after a pause that grows while errors repeat.
-    pub fn receive(&self, family: Family, buffer: &mut RecvBuffer) -> io::Result<Option<Received>> {
+    pub(crate) fn receive(
+        &self,
+        family: Family,
+        buffer: &mut RecvBuffer,
+    ) -> io::Result<Option<ReceivedRun>> {
         let Some(socket) = self.sockets.of(family) else {
             return Ok(None);
         };

@@ -13,7 +13,7 @@ use thiserror::Error;
 
 use super::Family;
 
-/// Wanted bytes of each socket buffer: less loses bursts while a thread waits for its turn, and cost a
+/// Wanted bytes of each socket buffer: less discards bursts while a thread waits for its turn, and cost a
 /// quarter of the throughput where it was measured.
 const SOCKET_BUFFER: usize = 7 << 20;
 
@@ -22,7 +22,7 @@ const PORT_ATTEMPTS: usize = 16;
 
 /// Why the underlay cannot be bound, and what to do.
 #[derive(Debug, Error)]
-pub enum UnderlayError {
+pub(crate) enum UnderlayError {
     /// Another socket has the port.
     #[error(
         "UDP port {port} is already in use: another tunneld or WireGuard? choose another listen_port"

@@ -18,7 +18,7 @@ const CONTROL: usize = 256;
 
 /// Where the kernel puts what arrives; made once, used for every receive call.
 #[derive(Debug)]
-pub struct RecvBuffer {
+pub(crate) struct RecvBuffer {
     bytes: Box<[u8]>,
     control: Box<ControlSpace>,
 }
@@ -31,7 +31,7 @@ struct ControlSpace([u8; CONTROL]);
 impl RecvBuffer {
     /// An empty buffer of 64 KiB.
     #[must_use]
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::with_room(BUFFER)
     }
 
@@ -44,48 +44,36 @@ impl RecvBuffer {
 
     /// All of it: what a receive call brought comes first.
     #[must_use]
-    pub fn bytes(&self) -> &[u8] {
+    pub(crate) fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 
     /// All of it, for opening datagrams where they lie.
-    pub fn bytes_mut(&mut self) -> &mut [u8] {
+    pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
         &mut self.bytes
-    }
-
-    /// The datagrams of the receive call that `received` tells of, in order; none if it was empty.
-    pub fn datagrams(&mut self, received: &Received) -> std::slice::ChunksMut<'_, u8> {
-        let len = received.len.min(self.bytes.len());
-        self.bytes[..len].chunks_mut(received.stride.max(1))
-    }
-}
-
-impl Default for RecvBuffer {
-    fn default() -> Self {
-        Self::new()
     }
 }
 
 /// What one receive call brought: `len` bytes, datagrams of `stride` bytes of which the last may be
 /// shorter, all from one endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Received {
+pub(crate) struct ReceivedRun {
     /// Bytes in the buffer; 0 for an empty datagram.
-    pub len: usize,
+    pub(crate) len: usize,
     /// Bytes of each datagram but the last; at least one.
-    pub stride: usize,
+    pub(crate) stride: usize,
     /// The sender, and as `source` the local address it has addressed.
-    pub endpoint: Endpoint,
+    pub(crate) endpoint: Endpoint,
     /// The outer ECN field of all of them.
-    pub ecn: Ecn,
-    /// The last datagram was larger than the buffer: its end is lost.
-    pub truncated: bool,
+    pub(crate) ecn: Ecn,
+    /// The last datagram was larger than the buffer: its end was cut off.
+    pub(crate) truncated: bool,
 }
 
-impl Received {
+impl ReceivedRun {
     /// How many datagrams arrived; an empty one counts.
     #[must_use]
-    pub fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         self.len.div_ceil(self.stride.max(1)).max(1)
     }
 }
@@ -94,7 +82,7 @@ impl Received {
 pub(super) fn receive(
     socket: &FamilySocket,
     buffer: &mut RecvBuffer,
-) -> io::Result<Option<Received>> {
+) -> io::Result<Option<ReceivedRun>> {
     let fd = socket.fd().as_raw_fd();
     loop {
         let mut parts = [IoSliceMut::new(&mut buffer.bytes)];
@@ -108,12 +96,12 @@ pub(super) fn receive(
     }
 }
 
-fn describe(message: &RecvMsg<'_, '_, SockaddrStorage>) -> io::Result<Received> {
+fn describe(message: &RecvMsg<'_, '_, SockaddrStorage>) -> io::Result<ReceivedRun> {
     let remote = message.address.as_ref().and_then(socket_address);
     let remote = remote.ok_or(io::ErrorKind::InvalidData)?;
-    let control = Control::read(message);
+    let control = ReceiveControl::read(message);
     let len = message.bytes;
-    Ok(Received {
+    Ok(ReceivedRun {
         len,
         stride: control.stride.unwrap_or(len).max(1),
         endpoint: Endpoint { remote, source: control.local },
@@ -134,13 +122,13 @@ fn socket_address(address: &SockaddrStorage) -> Option<SocketAddr> {
 
 /// What the control messages of a receive call say; if they were cut short, nothing.
 #[derive(Debug, Default)]
-struct Control {
+struct ReceiveControl {
     local: Option<IpAddr>,
     tos: u8,
     stride: Option<usize>,
 }
 
-impl Control {
+impl ReceiveControl {
     fn read(message: &RecvMsg<'_, '_, SockaddrStorage>) -> Self {
         let mut control = Self::default();
         for item in message.cmsgs().into_iter().flatten() {
@@ -176,7 +164,7 @@ mod tests {
 
     #[test]
     fn a_stride_that_cannot_be_true_is_ignored() {
-        let mut control = Control::default();
+        let mut control = ReceiveControl::default();
         for size in [0, -1, i32::MIN] {
             control.take(&ControlMessageOwned::UdpGroSegments(size));
             assert_eq!(control.stride, None);
@@ -186,24 +174,16 @@ mod tests {
     }
 
     #[test]
-    fn what_was_received_is_cut_by_stride() {
-        let mut buffer = RecvBuffer::new();
-        let mut received = Received {
-            len: 250,
-            stride: 100,
+    fn datagrams_are_counted_by_stride_and_an_empty_one_counts() {
+        let received = |len, stride| ReceivedRun {
+            len,
+            stride,
             endpoint: Endpoint::new("192.0.2.1:1".parse().unwrap()),
             ecn: Ecn::NotEct,
             truncated: false,
         };
-        let sizes = |buffer: &mut RecvBuffer, received: &Received| {
-            buffer.datagrams(received).map(|d| d.len()).collect::<Vec<_>>()
-        };
-        assert_eq!(sizes(&mut buffer, &received), [100, 100, 50]);
-        assert_eq!(received.count(), 3);
-        received.stride = 1000;
-        assert_eq!(sizes(&mut buffer, &received), [250]);
-        received.len = 0;
-        assert!(sizes(&mut buffer, &received).is_empty());
-        assert_eq!(received.count(), 1);
+        for (len, stride, count) in [(250, 100, 3), (200, 100, 2), (250, 1000, 1), (0, 1, 1)] {
+            assert_eq!(received(len, stride).count(), count);
+        }
     }
 }

@@ -1,20 +1,14 @@
 //! Names of endpoints → addresses, without blocking the caller.
 
 use std::io;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
-use std::time::Duration;
+use std::net::{IpAddr, SocketAddr};
 
-use nix::net::if_::if_nametoindex;
-
-/// The addresses of `host`, at least one, in the order the system prefers, each once. An address literal
-/// (IPv6 with or without brackets or scope) answers at once; a name is looked up on a thread of its own.
+/// The addresses of `host`, at least one, in the order the system prefers, each once. An address answers at once; a
+/// name is looked up on a thread of its own.
 ///
 /// # Errors
 /// What the system's resolver says, with the name.
-pub async fn resolve(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
-    if let Some(address) = literal(host, port) {
-        return Ok(arrange([address]));
-    }
+pub(crate) async fn resolve(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
     let found = tokio::net::lookup_host((host, port))
         .await
         .map_err(|error| io::Error::new(error.kind(), format!("{host}: {error}")))?;
@@ -24,18 +18,6 @@ pub async fn resolve(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
         return Err(io::Error::new(io::ErrorKind::NotFound, reason));
     }
     Ok(addresses)
-}
-
-fn literal(host: &str, port: u16) -> Option<SocketAddr> {
-    let inner = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
-    let host = inner.unwrap_or(host);
-    if let Ok(address) = host.parse::<IpAddr>() {
-        return Some(SocketAddr::new(address, port));
-    }
-    let (address, scope) = host.split_once('%')?;
-    let address = address.parse::<Ipv6Addr>().ok()?;
-    let scope = scope.parse().or_else(|_| if_nametoindex(scope)).ok()?;
-    Some(SocketAddrV6::new(address, port, 0, scope).into())
 }
 
 /// Each address once, an IPv4 address that is written as IPv6 as what it is.
@@ -53,64 +35,22 @@ fn arrange(found: impl IntoIterator<Item = SocketAddr>) -> Vec<SocketAddr> {
     addresses
 }
 
-/// Pauses between attempts: each twice the one before, up to a longest.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Backoff {
-    first: Duration,
-    longest: Duration,
-    next: Duration,
-}
-
-impl Backoff {
-    /// Starts with `first` and never exceeds `longest`.
-    #[must_use]
-    pub const fn new(first: Duration, longest: Duration) -> Self {
-        Self { first, longest, next: first }
-    }
-
-    /// How long to wait now, after one more failure.
-    pub fn pause(&mut self) -> Duration {
-        let pause = self.next.min(self.longest);
-        self.next = pause.saturating_mul(2);
-        pause
-    }
-
-    /// It worked: the next failure waits the first pause again.
-    pub fn reset(&mut self) {
-        self.next = self.first;
-    }
-}
-
-/// One second, doubling to one minute.
-impl Default for Backoff {
-    fn default() -> Self {
-        Self::new(Duration::from_secs(1), Duration::from_secs(60))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::future::Future;
 
     use super::*;
-
-    fn block_on<F: Future>(future: F) -> F::Output {
-        let runtime = tokio::runtime::Builder::new_current_thread();
-        let runtime = { runtime }.build().unwrap();
-        runtime.block_on(future)
-    }
+    use crate::testing::block_on;
 
     fn addresses(texts: &[&str]) -> Vec<SocketAddr> {
         texts.iter().map(|text| text.parse().unwrap()).collect()
     }
 
     #[test]
-    fn literals_answer_at_their_first_poll() {
+    fn addresses_answer_at_their_first_poll() {
         let cases = [
             ("192.0.2.7", "192.0.2.7:9"),
             ("2001:db8::7", "[2001:db8::7]:9"),
-            ("[2001:db8::7]", "[2001:db8::7]:9"),
-            ("fe80::7%3", "[fe80::7%3]:9"),
             ("::ffff:192.0.2.7", "192.0.2.7:9"),
         ];
         for (host, expected) in cases {
@@ -121,15 +61,6 @@ mod tests {
             };
             assert_eq!(answer.unwrap(), addresses(&[expected]));
         }
-    }
-
-    #[test]
-    fn a_scope_may_be_the_name_of_an_interface() {
-        let answer = block_on(resolve("fe80::7%lo", 9)).unwrap();
-        let SocketAddr::V6(address) = answer[0] else {
-            panic!("not IPv6: {answer:?}");
-        };
-        assert_eq!(address.scope_id(), if_nametoindex("lo").unwrap());
     }
 
     #[test]
@@ -154,14 +85,5 @@ mod tests {
             "[2001:db8::1]:9",
         ]);
         assert_eq!(arrange(found), addresses(&["[2001:db8::1]:9", "192.0.2.1:9"]));
-    }
-
-    #[test]
-    fn pauses_double_from_a_second_to_a_minute() {
-        let mut backoff = Backoff::default();
-        let pauses: Vec<_> = (0..9).map(|_| backoff.pause().as_secs()).collect();
-        assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 60, 60, 60]);
-        backoff.reset();
-        assert_eq!(backoff.pause().as_secs(), 1);
     }
 }

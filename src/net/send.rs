@@ -1,4 +1,4 @@
-//! Sends a run: with UDP GSO if it can, and never losing a datagram that could have left another way.
+//! Sends a run: with UDP GSO if it can, and never discards a datagram that could have left another way.
 //!
 //! | the kernel says | then |
 //! |---|---|
@@ -18,25 +18,16 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use socket2::{MsgHdr, SockAddr};
 
-use super::cmsg::Control;
+use super::cmsg::SendControl;
 use super::counters::{SendCounters, UnderlayDiscard, add};
 use super::open::FamilySocket;
-use crate::wire::{Endpoint, Run};
+use crate::wire::Endpoint;
 
 /// Milliseconds to wait for room in the send buffer.
-const PATIENCE: u8 = 100;
+const ROOM_WAIT_MS: u8 = 100;
 
 /// Most calls for one send, whatever the kernel says: the end of every loop here.
 const MOST_CALLS: usize = 8;
-
-/// What became of a datagram or a run.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct SendOutcome {
-    /// Datagrams the kernel took.
-    pub sent: usize,
-    /// It took some only without the sticky source: forget that source.
-    pub source_lost: bool,
-}
 
 /// One call to the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,7 +52,7 @@ pub(super) trait SendCall {
 impl SendCall for FamilySocket {
     fn send(&self, outgoing: &Outgoing<'_>) -> Result<usize, Errno> {
         let Outgoing { remote, source, tos, segment, bytes } = *outgoing;
-        let control = Control::new(&remote, source, tos, segment);
+        let control = SendControl::new(&remote, source, tos, segment);
         let address = SockAddr::from(remote);
         let buffers = [IoSlice::new(bytes)];
         let mut message = MsgHdr::new().with_addr(&address).with_buffers(&buffers);
@@ -76,7 +67,7 @@ impl SendCall for FamilySocket {
     fn wait_for_room(&self) -> bool {
         let mut fds = [PollFd::new(self.fd(), PollFlags::POLLOUT)];
         // An error shows itself again at the next send
-        poll(&mut fds, PollTimeout::from(PATIENCE)) != Ok(0)
+        poll(&mut fds, PollTimeout::from(ROOM_WAIT_MS)) != Ok(0)
     }
 }
 
@@ -89,7 +80,7 @@ pub(super) struct Outlet<'a, C> {
     tos: u8,
     /// The send buffer stayed full: do not wait for it again.
     full: bool,
-    outcome: SendOutcome,
+    source_lost: bool,
 }
 
 impl<'a, C: SendCall> Outlet<'a, C> {
@@ -100,67 +91,63 @@ impl<'a, C: SendCall> Outlet<'a, C> {
         endpoint: Endpoint,
         tos: u8,
     ) -> Self {
-        Self { call, gso, counters, endpoint, tos, full: false, outcome: SendOutcome::default() }
+        Self { call, gso, counters, endpoint, tos, full: false, source_lost: false }
     }
 
-    /// Sends the datagrams of `run`, which lie in `bytes`, in order.
-    pub(super) fn deliver(mut self, run: Run, bytes: &[u8]) -> SendOutcome {
-        if run.count <= 1 {
+    /// Sends in order the datagrams of `stride` bytes, the last perhaps shorter, that lie in `bytes`: no more than
+    /// a run may hold. Returns whether some could leave only without the sticky source: forget that source.
+    pub(super) fn deliver(mut self, stride: usize, bytes: &[u8]) -> bool {
+        if bytes.len() <= stride {
             self.one(bytes);
         } else {
-            let stride = run.stride.max(1);
-            for part in bytes.chunks(stride * most_segments(stride)) {
-                self.part(stride, part);
-            }
+            self.run(stride, bytes);
         }
-        self.outcome
+        self.source_lost
     }
 
-    /// Sends datagrams of `stride` bytes, no more than one GSO send may hold.
-    fn part(&mut self, stride: usize, part: &[u8]) {
-        let segment = u16::try_from(stride).ok();
-        let Some(segment) = segment.filter(|_| part.len() > stride && self.gso_on()) else {
-            self.one_by_one(stride, part);
+    /// Sends several datagrams with one call, or one by one.
+    fn run(&mut self, stride: usize, bytes: &[u8]) {
+        let Some(segment) = u16::try_from(stride).ok().filter(|_| self.gso_on()) else {
+            self.one_by_one(stride, bytes);
             return;
         };
-        match self.attempt(Some(segment), part) {
-            Ok(taken) if taken >= part.len() => self.count_sent(part.len().div_ceil(stride)),
+        let count = bytes.len().div_ceil(stride);
+        match self.attempt(Some(segment), bytes) {
+            Ok(taken) if taken >= bytes.len() => add(&self.counters.datagrams, count),
             Ok(taken) => {
                 let whole = taken / stride;
-                self.count_sent(whole);
+                add(&self.counters.datagrams, whole);
                 add(&self.counters.gso_refused, 1);
                 self.turn_gso_off("it took a part");
-                self.one_by_one(stride, &part[whole * stride..]);
+                self.one_by_one(stride, &bytes[whole * stride..]);
             }
             Err(errno @ (Errno::EIO | Errno::EINVAL)) => {
                 add(&self.counters.gso_refused, 1);
-                let before = self.outcome;
-                self.one_by_one(stride, part);
                 // The fault was not the source's or the route's if nothing but GSO has changed
-                if self.outcome.sent > before.sent && self.outcome.source_lost == before.source_lost
-                {
+                if self.one_by_one(stride, bytes) && !self.source_lost {
                     self.turn_gso_off(errno.desc());
                 }
             }
             Err(Errno::EMSGSIZE) => {
                 add(&self.counters.gso_refused, 1);
-                self.one_by_one(stride, part);
+                self.one_by_one(stride, bytes);
             }
-            Err(errno) => self.discard(errno, part.len().div_ceil(stride)),
+            Err(errno) => self.discard(errno, count),
         }
     }
 
-    fn one_by_one(&mut self, stride: usize, bytes: &[u8]) {
-        for datagram in bytes.chunks(stride) {
-            self.one(datagram);
-        }
+    /// Whether any of them left.
+    fn one_by_one(&mut self, stride: usize, bytes: &[u8]) -> bool {
+        bytes.chunks(stride).filter(|datagram| self.one(datagram)).count() > 0
     }
 
-    fn one(&mut self, datagram: &[u8]) {
-        match self.attempt(None, datagram) {
-            Ok(_) => self.count_sent(1),
+    fn one(&mut self, datagram: &[u8]) -> bool {
+        let result = self.attempt(None, datagram);
+        match result {
+            Ok(_) => add(&self.counters.datagrams, 1),
             Err(errno) => self.discard(errno, 1),
         }
+        result.is_ok()
     }
 
     /// One send, without the sticky source if it cannot leave from there.
@@ -172,8 +159,7 @@ impl<'a, C: SendCall> Outlet<'a, C> {
                 let again = self.persist(sourceless, segment, bytes);
                 if again.is_ok() {
                     self.endpoint = sourceless;
-                    self.outcome.source_lost = true;
-                    add(&self.counters.source_lost, 1);
+                    self.source_lost = true;
                 }
                 again
             }
@@ -224,24 +210,11 @@ impl<'a, C: SendCall> Outlet<'a, C> {
         }
     }
 
-    fn count_sent(&mut self, datagrams: usize) {
-        self.outcome.sent += datagrams;
-        add(&self.counters.datagrams, datagrams);
-    }
-
     fn discard(&self, errno: Errno, datagrams: usize) {
         let reason = UnderlayDiscard::of(errno);
         tracing::trace!(reason = reason.name(), %errno, datagrams, remote = %self.endpoint, "discarded");
         self.counters.discard(reason, datagrams);
     }
-}
-
-/// How many datagrams of `stride` bytes one GSO send may hold. Kernels before 6.9 allow 64 segments, but
-/// count the IP and UDP headers (48 bytes with IPv6) as data.
-pub(super) fn most_segments(stride: usize) -> usize {
-    const UDP_MAX_SEGMENTS: usize = 64;
-    const HEADERS: usize = 48;
-    UDP_MAX_SEGMENTS.saturating_sub(HEADERS.div_ceil(stride.max(1))).max(1)
 }
 
 /// Whether the sticky source may be at fault. EINVAL to a GSO send is more likely to mean GSO.

@@ -6,7 +6,7 @@ use ipnet::IpNet;
 
 /// A set of addresses, built once from prefixes of both families.
 #[derive(Clone, Debug, Default)]
-pub struct AllowedIps {
+pub(crate) struct AllowedIps {
     /// First and last address of each block; sorted, without overlap.
     blocks: Vec<(IpAddr, IpAddr)>,
 }
@@ -14,7 +14,7 @@ pub struct AllowedIps {
 impl AllowedIps {
     /// Whether `address` lies in one of the prefixes.
     #[must_use]
-    pub fn contains(&self, address: IpAddr) -> bool {
+    pub(crate) fn contains(&self, address: IpAddr) -> bool {
         let after = self.blocks.partition_point(|(first, _)| *first <= address);
         after.checked_sub(1).is_some_and(|block| address <= self.blocks[block].1)
     }

@@ -116,12 +116,12 @@ impl CookieJar {
     /// Writes both MACs into `message`, which is about to be sent.
     pub(crate) fn sign(&mut self, now: Instant, message: &mut impl Maced) {
         let mac1 = mac(&self.keys.mac1, &[message.before_mac1()]);
-        *message.macs_mut().0 = mac1;
+        message.set_mac1(mac1);
         self.outstanding = Some((message.sender(), mac1));
         if let Some((cookie, since)) = &self.cookie
             && now.since(*since) < COOKIE_TIME - COOKIE_LATENCY
         {
-            *message.macs_mut().1 = mac(cookie, &[message.before_mac2()]);
+            message.set_mac2(mac(cookie, &[message.before_mac2()]));
         }
     }
 

@@ -142,7 +142,7 @@ impl Inbound {
             return Err(Discard::SourceNotAllowed);
         }
         let packet = &mut text[..header.total_len];
-        let ecn = decapsulate(header.ecn, outer).map_err(|_| Discard::CongestionMark)?;
+        let ecn = decapsulate(header.ecn, outer).ok_or(Discard::CongestionMark)?;
         if ecn != header.ecn {
             set_ecn(packet, ecn);
         }

@@ -1,7 +1,7 @@
 //! WireGuard's protocol between two hosts, without sockets, clocks, threads or the system's randomness: time and a seed
 //! come in by value.
 //!
-//! A tunnel has three parts, one for each thread, made together by [`tunnel`]:
+//! A tunnel has three parts, one for each thread, made together by [`tunnel()`]:
 //! - [`Tunnel`], for control: told of handshake messages, facts and timeouts, it decides everything;
 //! - [`Outbound`]: seals packets of the overlay with the session that [`Tunnel`] installed;
 //! - [`Inbound`]: opens datagrams with the sessions that [`Tunnel`] wants open.
@@ -36,7 +36,6 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-pub use allowed_ips::AllowedIps;
 pub use constants::HANDSHAKE_QUEUE;
 pub use discard::{Discard, Stats};
 pub use inbound::{Inbound, Received};
@@ -48,6 +47,7 @@ pub use tunnel::Tunnel;
 
 use crate::crypto::{PresharedKey, PrivateKey, PublicKey};
 use crate::wire::{Endpoint, Handshake};
+use allowed_ips::AllowedIps;
 
 /// What a tunnel is made from.
 #[derive(Clone, Debug)]

@@ -14,7 +14,7 @@ use super::{Offloads, TunFault};
 use crate::wire::ip::IpHeader;
 
 /// Where the coalescer writes.
-pub trait PacketWriter {
+pub(crate) trait PacketWriter {
     /// Writes one packet.
     ///
     /// # Errors
@@ -33,7 +33,7 @@ pub trait PacketWriter {
 /// It holds places in the caller's buffer, not bytes: all packets [pushed](Self::push) up to the next
 /// [flush](Self::flush) lie in one buffer, which does not change in between.
 #[derive(Debug)]
-pub struct Coalescer {
+pub(crate) struct Coalescer {
     offloads: Offloads,
     /// What will be written, in this order.
     items: Vec<Item>,
@@ -51,15 +51,15 @@ pub struct Coalescer {
 
 /// What a [flush](Coalescer::flush) wrote.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Flushed {
+pub(crate) struct Flushed {
     /// Packets that reached the device, segments counted singly.
-    pub packets: usize,
+    pub(crate) packets: usize,
     /// Superpackets among the writes.
-    pub superpackets: usize,
-    /// Packets lost because the device was down.
-    pub down: usize,
+    pub(crate) superpackets: usize,
+    /// Packets discarded because the device was down.
+    pub(crate) down: usize,
     /// Packets that the device refused.
-    pub refused: usize,
+    pub(crate) refused: usize,
 }
 
 #[derive(Debug)]
@@ -92,7 +92,7 @@ struct Open {
 impl Coalescer {
     /// A coalescer of what the device has been granted.
     #[must_use]
-    pub fn new(offloads: Offloads) -> Self {
+    pub(crate) fn new(offloads: Offloads) -> Self {
         Self {
             offloads,
             items: Vec::with_capacity(BATCH),
@@ -106,7 +106,7 @@ impl Coalescer {
 
     /// Takes the packet at `range` of `buffer`; bytes after its own length are left off. A range outside of the
     /// buffer is no packet.
-    pub fn push(&mut self, buffer: &[u8], range: Range<usize>) {
+    pub(crate) fn push(&mut self, buffer: &[u8], range: Range<usize>) {
         let Some(bytes) = buffer.get(range.clone()) else {
             return;
         };
@@ -135,25 +135,13 @@ impl Coalescer {
         self.add(range, None);
     }
 
-    /// Packets pushed since the last flush.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.segments.len()
-    }
-
-    /// Whether there is nothing to flush.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.segments.is_empty()
-    }
-
     /// Writes all that was pushed; `buffer` is the one it was pushed from. Packets that the device does not take
-    /// are lost and counted, except for refused superpackets: their packets are written singly, and no more
+    /// are discarded and counted, except for refused superpackets: their packets are written singly, and no more
     /// superpackets after them.
     ///
     /// # Errors
-    /// [`TunFault::Gone`] if the device was deleted; the rest is lost then.
-    pub fn flush(
+    /// [`TunFault::Gone`] if the device was deleted; the rest is discarded then.
+    pub(crate) fn flush(
         &mut self,
         buffer: &[u8],
         writer: &mut impl PacketWriter,

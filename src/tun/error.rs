@@ -10,15 +10,7 @@ use super::segment::Malformed;
 
 /// Why the device could not be opened. The text says what to do about it.
 #[derive(Debug, thiserror::Error)]
-pub enum TunError {
-    /// The name cannot be that of a network device.
-    #[error("{name:?} is no name for a network device: {reason}")]
-    Name {
-        /// The name given.
-        name: String,
-        /// What is wrong with it.
-        reason: &'static str,
-    },
+pub(crate) enum TunError {
     /// A device of another kind has the name.
     #[error(
         "{name}: there is a network device of this name which is not a TUN device with a single queue; \
@@ -80,7 +72,7 @@ pub enum TunError {
 
 /// Why the kernel's network settings could not be read or changed.
 #[derive(Debug, thiserror::Error)]
-pub enum LinkError {
+pub(crate) enum LinkError {
     /// No conversation with the kernel.
     #[error("cannot talk to the kernel over netlink: {0}")]
     Netlink(#[source] io::Error),
@@ -139,8 +131,8 @@ pub enum LinkError {
 
 /// What a read or write met on a device that was opened well.
 #[derive(Debug, thiserror::Error)]
-pub enum TunFault {
-    /// The device is down: this packet is lost, later ones pass once it is up.
+pub(crate) enum TunFault {
+    /// The device is down: this packet is discarded, later ones pass once it is up.
     #[error("the device is down")]
     Down,
     /// The device was deleted: nothing will pass any more.
@@ -149,10 +141,10 @@ pub enum TunFault {
     /// The kernel does not take this superpacket; its segments may be written singly.
     #[error("the kernel refused a superpacket")]
     Refused,
-    /// What was read is no packet: it is lost, others pass.
+    /// What was read is no packet: it is discarded, others pass.
     #[error("the device gave {0}")]
     Malformed(#[from] Malformed),
-    /// Another error: this packet is lost, others may pass.
+    /// Another error: this packet is discarded, others may pass.
     #[error(transparent)]
     Other(io::Error),
 }
@@ -160,7 +152,7 @@ pub enum TunFault {
 impl TunFault {
     /// Whether nothing will pass any more.
     #[must_use]
-    pub fn is_fatal(&self) -> bool {
+    pub(crate) fn is_fatal(&self) -> bool {
         matches!(self, Self::Gone)
     }
 }

@@ -3,12 +3,12 @@
 use std::net::IpAddr;
 
 use super::Offloads;
-use super::checksum::Sum;
 use super::layout::{
     ACK, ECE, Family, IPV4_CHECKSUM, IPV4_FRAGMENT, IPV4_ID, PSH, TCP_ACK, TCP_DATA_OFFSET,
     TCP_FLAGS, TCP_SEQUENCE, TCP_URGENT, TCP_WINDOW, Transport, UDP_LENGTH, long_at, put, word_at,
 };
 use super::virtio::{GSO_TCPV4, GSO_TCPV6, GSO_UDP_L4, NEEDS_CSUM, VirtioNetHdr};
+use crate::wire::checksum::Sum;
 use crate::wire::ip::{IPV4_HEADER, IpHeader};
 
 /// What keeps the order of its packets: one direction of one connection.

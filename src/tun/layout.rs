@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::checksum::Sum;
+use crate::wire::checksum::Sum;
 use crate::wire::ip::{IPV4_HEADER, IPV6_HEADER};
 
 /// The IP version of a packet.

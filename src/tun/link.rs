@@ -21,7 +21,7 @@ use super::netlink::{DeviceState, Netlink, io_error, is_one_of};
 use super::underlay::look_up;
 
 /// A device, as netlink sees it. It remembers what it changed.
-pub struct Link {
+pub(crate) struct Link {
     netlink: Netlink,
     device: String,
     index: u32,
@@ -33,15 +33,15 @@ pub struct Link {
 
 /// What to give a device.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct LinkSettings {
+pub(crate) struct LinkSettings {
     /// Addresses of this end, each with its network.
-    pub addresses: Vec<IpNet>,
+    pub(crate) addresses: Vec<IpNet>,
     /// Bytes of the largest inner packet; `None` leaves it.
-    pub mtu: Option<u32>,
+    pub(crate) mtu: Option<u32>,
     /// Networks to be routed to the device.
-    pub routes: Vec<IpNet>,
+    pub(crate) routes: Vec<IpNet>,
     /// Number of the table for `routes`; `None` for the main table.
-    pub table: Option<u32>,
+    pub(crate) table: Option<u32>,
 }
 
 impl Link {
@@ -50,7 +50,7 @@ impl Link {
     ///
     /// # Errors
     /// [`LinkError`] if the kernel cannot be asked.
-    pub async fn open(tun: &Tun) -> Result<Self, LinkError> {
+    pub(crate) async fn open(tun: &Tun) -> Result<Self, LinkError> {
         let netlink = Netlink::connect().map_err(LinkError::Netlink)?;
         let mut link = Self {
             netlink,
@@ -73,7 +73,7 @@ impl Link {
     ///
     /// # Errors
     /// [`LinkError`] names what failed; what went well before is still there, and can be [undone](Self::undo).
-    pub async fn configure(&mut self, settings: &LinkSettings) -> Result<(), LinkError> {
+    pub(crate) async fn configure(&mut self, settings: &LinkSettings) -> Result<(), LinkError> {
         self.check(settings)?;
         if let Some(mtu) = settings.mtu {
             self.set_mtu(mtu).await?;
@@ -100,7 +100,7 @@ impl Link {
     ///
     /// # Errors
     /// [`LinkError`] if the kernel refuses.
-    pub async fn set_mtu(&self, mtu: u32) -> Result<(), LinkError> {
+    pub(crate) async fn set_mtu(&self, mtu: u32) -> Result<(), LinkError> {
         self.set(LinkUnspec::new_with_index(self.index).mtu(mtu).build())
             .await
             .map_err(|error| self.failed(format_args!("setting the MTU to {mtu}"), error))
@@ -111,7 +111,7 @@ impl Link {
     ///
     /// # Errors
     /// The first thing that failed; the others have been tried all the same.
-    pub async fn undo(&mut self) -> Result<(), LinkError> {
+    pub(crate) async fn undo(&mut self) -> Result<(), LinkError> {
         let Some(found) = self.found else {
             return Ok(());
         };

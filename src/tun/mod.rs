@@ -8,8 +8,8 @@
 //!
 //! Whatever the kernel grants, there is a plain path: packets one by one, as `offload = false` forces.
 
-mod checksum;
 mod coalesce;
+mod counters;
 mod error;
 mod flow;
 mod ioctl;
@@ -23,46 +23,49 @@ mod virtio;
 
 use std::fs::File;
 use std::io::{self, IoSlice, Read, Write};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::errno::Errno;
 use nix::net::if_::if_nametoindex;
 
-pub use coalesce::{Coalescer, Flushed, PacketWriter};
-pub use error::{LinkError, TunError, TunFault};
-pub use link::{Link, LinkSettings};
-pub use segment::{Malformed, TunPacket};
-pub use underlay::{UnderlayRoute, underlay_route};
-pub use virtio::{VIRTIO_HEADER, VirtioNetHdr};
+pub(crate) use coalesce::{Coalescer, Flushed, PacketWriter};
+pub(crate) use counters::TunCounters;
+pub(crate) use error::{TunError, TunFault};
+pub(crate) use link::{Link, LinkSettings};
+pub(crate) use segment::{Malformed, TunPacket};
+pub(crate) use underlay::underlay_route;
+pub(crate) use virtio::{VIRTIO_HEADER, VirtioNetHdr};
 
+use crate::wire::Superpacket;
+use counters::add;
 use layout::Transport;
 use virtio::PLAIN;
 
 /// An open TUN device, not blocking. Any thread may read, any may write.
 #[derive(Debug)]
-pub struct Tun {
+pub(crate) struct Tun {
     file: File,
     name: String,
     index: u32,
     created: bool,
     offloads: Offloads,
     refuses_superpackets: AtomicBool,
-    refused_superpackets: AtomicU64,
+    counters: TunCounters,
 }
 
 /// Which superpackets the device gives and takes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Offloads {
+pub(crate) struct Offloads {
     /// Of TCP.
-    pub tso: bool,
+    pub(crate) tso: bool,
     /// Of UDP; not before Linux 6.2.
-    pub uso: bool,
+    pub(crate) uso: bool,
 }
 
 /// Room for one read: the virtio header and the largest packet.
 #[derive(Debug)]
-pub struct ReadBuffer {
+pub(crate) struct ReadBuffer {
     bytes: Box<[u8]>,
 }
 
@@ -72,8 +75,7 @@ impl Tun {
     ///
     /// # Errors
     /// [`TunError`], whose text says what to do.
-    pub fn open(name: &str, offload: bool) -> Result<Self, TunError> {
-        open::check_name(name)?;
+    pub(crate) fn open(name: &str, offload: bool) -> Result<Self, TunError> {
         let file = open::open_driver(name)?;
         let created = if_nametoindex(name).is_err();
         let name = open::attach(file.as_fd(), name)?;
@@ -90,46 +92,48 @@ impl Tun {
             created,
             offloads,
             refuses_superpackets: AtomicBool::new(false),
-            refused_superpackets: AtomicU64::new(0),
+            counters: TunCounters::default(),
         })
     }
 
     /// The device's name when it was opened; somebody may rename it.
     #[must_use]
-    pub fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> &str {
         &self.name
     }
 
     /// The device's index, which stays.
     #[must_use]
-    pub fn index(&self) -> u32 {
+    pub(crate) fn index(&self) -> u32 {
         self.index
     }
 
     /// Whether the device came into being with this descriptor, and will vanish with it.
     #[must_use]
-    pub fn created(&self) -> bool {
+    pub(crate) fn created(&self) -> bool {
         self.created
     }
 
     /// What the kernel has granted.
     #[must_use]
-    pub fn offloads(&self) -> Offloads {
+    pub(crate) fn offloads(&self) -> Offloads {
         self.offloads
     }
 
-    /// Superpackets that the kernel did not take, although it had granted them: none, or one of each writer that
-    /// had yet to learn of it.
+    /// What was read and written so far.
     #[must_use]
-    pub fn refused_superpackets(&self) -> u64 {
-        self.refused_superpackets.load(Ordering::Relaxed)
+    pub(crate) fn counters(&self) -> &TunCounters {
+        &self.counters
     }
 
     /// Reads one packet or superpacket; `None` if there is none now.
     ///
     /// # Errors
     /// [`TunFault`]; all but [`TunFault::Gone`] cost this packet only.
-    pub fn read<'a>(&self, buffer: &'a mut ReadBuffer) -> Result<Option<TunPacket<'a>>, TunFault> {
+    pub(crate) fn read<'a>(
+        &self,
+        buffer: &'a mut ReadBuffer,
+    ) -> Result<Option<TunPacket<'a>>, TunFault> {
         let len = loop {
             match (&self.file).read(&mut buffer.bytes) {
                 Ok(len) => break len,
@@ -138,26 +142,49 @@ impl Tun {
                 Err(error) => return Err(error.into()),
             }
         };
-        let (header, packet) =
-            buffer.bytes[..len].split_at_mut_checked(VIRTIO_HEADER).ok_or(Malformed::Short)?;
-        let header = VirtioNetHdr::parse(header).ok_or(Malformed::Short)?;
-        Ok(Some(TunPacket::parse(&header, packet)?))
+        match take_apart(&mut buffer.bytes[..len]) {
+            Ok(packet) => {
+                self.counters.read.count(packet.count());
+                Ok(Some(packet))
+            }
+            Err(malformed) => {
+                add(&self.counters.read.malformed, 1);
+                Err(malformed.into())
+            }
+        }
+    }
+
+    /// Writes what was pushed into `coalescer` from `buffer`.
+    ///
+    /// # Errors
+    /// [`TunFault::Gone`] if the device was deleted; all else is counted.
+    pub(crate) fn flush(&self, coalescer: &mut Coalescer, buffer: &[u8]) -> Result<(), TunFault> {
+        let flushed = coalescer.flush(buffer, &mut &*self)?;
+        self.counters.write.count(&flushed);
+        Ok(())
     }
 
     /// Writes one packet, whose checksums are complete.
     ///
     /// # Errors
-    /// [`TunFault`]; the packet is lost.
-    pub fn write(&self, packet: &[u8]) -> Result<(), TunFault> {
-        self.write_slices(&[IoSlice::new(&PLAIN), IoSlice::new(packet)]).map_err(TunFault::from)
+    /// [`TunFault`]; the packet is discarded.
+    pub(crate) fn write(&self, packet: &[u8]) -> Result<(), TunFault> {
+        let mut writer = self;
+        let result = writer.write_packet(packet);
+        match &result {
+            Ok(()) => add(&self.counters.write.packets, 1),
+            Err(TunFault::Down) => add(&self.counters.write.down, 1),
+            Err(_) => add(&self.counters.write.refused, 1),
+        }
+        result
     }
 
     /// Writes one superpacket in a single call: its virtio header, the headers of all segments, the payloads.
     ///
     /// # Errors
     /// [`TunFault::Refused`] if the kernel does not take it, or has refused one before: none is tried after that.
-    /// Otherwise [`TunFault`], and the superpacket is lost.
-    pub fn write_gathered(&self, gathered: &[IoSlice<'_>]) -> Result<(), TunFault> {
+    /// Otherwise [`TunFault`], and the superpacket is discarded.
+    pub(crate) fn write_gathered(&self, gathered: &[IoSlice<'_>]) -> Result<(), TunFault> {
         if self.refuses_superpackets.load(Ordering::Relaxed) {
             return Err(TunFault::Refused);
         }
@@ -165,7 +192,7 @@ impl Tun {
             if error.raw_os_error() != Some(Errno::EINVAL as i32) {
                 return error.into();
             }
-            self.refused_superpackets.fetch_add(1, Ordering::Relaxed);
+            add(&self.counters.write.superpackets_refused, 1);
             if !self.refuses_superpackets.swap(true, Ordering::Relaxed) {
                 tracing::warn!(
                     device = self.name,
@@ -194,15 +221,9 @@ impl AsFd for Tun {
     }
 }
 
-impl AsRawFd for Tun {
-    fn as_raw_fd(&self) -> RawFd {
-        self.file.as_raw_fd()
-    }
-}
-
 impl PacketWriter for &Tun {
     fn write_packet(&mut self, packet: &[u8]) -> Result<(), TunFault> {
-        self.write(packet)
+        self.write_slices(&[IoSlice::new(&PLAIN), IoSlice::new(packet)]).map_err(TunFault::from)
     }
 
     fn write_superpacket(&mut self, gathered: &[IoSlice<'_>]) -> Result<(), TunFault> {
@@ -212,7 +233,7 @@ impl PacketWriter for &Tun {
 
 impl Offloads {
     /// Packets one by one.
-    pub const NONE: Self = Self { tso: false, uso: false };
+    pub(crate) const NONE: Self = Self { tso: false, uso: false };
 
     fn cover(self, transport: Transport) -> bool {
         match transport {
@@ -225,15 +246,16 @@ impl Offloads {
 impl ReadBuffer {
     /// A buffer that any packet fits in.
     #[must_use]
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { bytes: vec![0; READ_BUFFER].into_boxed_slice() }
     }
 }
 
-impl Default for ReadBuffer {
-    fn default() -> Self {
-        Self::new()
-    }
+/// Parts what was read into header and packet.
+fn take_apart(bytes: &mut [u8]) -> Result<TunPacket<'_>, Malformed> {
+    let (header, packet) = bytes.split_at_mut_checked(VIRTIO_HEADER).ok_or(Malformed::Short)?;
+    let header = VirtioNetHdr::parse(header).ok_or(Malformed::Short)?;
+    TunPacket::parse(&header, packet)
 }
 
 /// The virtio header and the largest IPv6 packet: a fixed header and what its length field can say.

@@ -15,20 +15,6 @@ use super::error::TunError;
 use super::virtio::VIRTIO_HEADER;
 use super::{Offloads, ioctl};
 
-/// What a network device may be called (`dev_valid_name` in the kernel; `%` would make the name a pattern).
-pub(super) fn check_name(name: &str) -> Result<(), TunError> {
-    let reason = match name {
-        "" => "it is empty",
-        "." | ".." => "it is a directory",
-        _ if name.len() > MAX_NAME => "it has more than 15 bytes",
-        _ if name.contains(|c: char| c.is_whitespace() || "/:%\0".contains(c)) => {
-            "spaces, `/`, `:` and `%` are not allowed"
-        }
-        _ => return Ok(()),
-    };
-    Err(TunError::Name { name: name.to_owned(), reason })
-}
-
 /// Opens the driver, which is loaded if need be.
 pub(super) fn open_driver(name: &str) -> Result<File, TunError> {
     let first = match open_node() {
@@ -151,24 +137,10 @@ const NODE: &str = "/dev/net/tun";
 /// Major number of miscellaneous devices, and the minor number of the TUN driver among them.
 const MISC_MAJOR: u64 = 10;
 const TUN_MINOR: u64 = 200;
-/// `IFNAMSIZ` without the final zero.
-const MAX_NAME: usize = 15;
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn names_that_no_device_can_have_are_refused() {
-        for name in ["", ".", "..", "sixteen-bytes-16", "a b", "a/b", "tun%d", "a:b", "a\0"] {
-            let error = check_name(name).unwrap_err();
-            assert!(matches!(&error, TunError::Name { name: given, .. } if given == name));
-            assert!(error.to_string().contains("no name for a network device"), "{error}");
-        }
-        for name in ["tun0", "fifteen-bytes-1", "a.b"] {
-            check_name(name).unwrap();
-        }
-    }
 
     #[test]
     fn the_driver_is_found_among_the_miscellaneous_devices() {

@@ -4,12 +4,12 @@
 //! segments back to back, and checksums left to the reader. Splitting is what the kernel's own segmentation
 //! does (`tcp_gso_segment`, `__udp_gso_segment`).
 
-use super::checksum::Sum;
 use super::layout::{
     CWR, FIN, Family, IPV4_CHECKSUM, IPV4_ID, IPV4_LENGTH, PSH, TCP_FLAGS, TCP_HEADER,
     TCP_SEQUENCE, Transport, UDP_LENGTH, long_at, put, word_at,
 };
 use super::virtio::{GSO_NONE, GSO_TCPV4, GSO_TCPV6, GSO_UDP_L4, VirtioNetHdr};
+use crate::wire::checksum::Sum;
 use crate::wire::ip::{IpHeader, NotIp, Superpacket};
 
 /// A packet or superpacket in the buffer it was read into.
@@ -17,14 +17,14 @@ use crate::wire::ip::{IpHeader, NotIp, Superpacket};
 /// [`IpHeader::parse`] of its [`header`](Superpacket::header) succeeds; checksums of what
 /// [`write_segment`](Superpacket::write_segment) writes are complete.
 #[derive(Clone, Copy, Debug)]
-pub struct TunPacket<'a> {
+pub(crate) struct TunPacket<'a> {
     bytes: &'a [u8],
     split: Option<Split>,
 }
 
 /// Why a packet cannot be taken as the device gave it. Discard it and go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Malformed {
+pub(crate) enum Malformed {
     /// Shorter than the virtio header.
     #[error("shorter than its virtio header")]
     Short,
@@ -51,7 +51,7 @@ impl<'a> TunPacket<'a> {
     ///
     /// # Errors
     /// [`Malformed`], if what was read makes no sense.
-    pub fn parse(header: &VirtioNetHdr, packet: &'a mut [u8]) -> Result<Self, Malformed> {
+    pub(crate) fn parse(header: &VirtioNetHdr, packet: &'a mut [u8]) -> Result<Self, Malformed> {
         let ip = IpHeader::parse(packet).map_err(Malformed::NotIp)?;
         let bytes = packet.get_mut(..ip.total_len).ok_or(Malformed::NotIp(NotIp::Length))?;
         if header.gso_kind() != GSO_NONE {

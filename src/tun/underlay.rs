@@ -13,19 +13,22 @@ use super::netlink::{Netlink, io_error, is_one_of};
 
 /// The route that outer packets take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct UnderlayRoute {
+pub(crate) struct UnderlayRoute {
     /// Bytes of the largest outer packet, IP header included, as far as this host knows: of the route, which
     /// includes what was learned of the path, or else of the device.
-    pub mtu: u32,
+    pub(crate) mtu: u32,
     /// Index of the device they leave by.
-    pub index: u32,
+    pub(crate) index: u32,
 }
 
 /// Looks up the route that packets with this mark take to `destination` now. Called on a tokio runtime.
 ///
 /// # Errors
 /// [`LinkError`] if there is none, or the kernel cannot be asked.
-pub async fn underlay_route(destination: IpAddr, fwmark: u32) -> Result<UnderlayRoute, LinkError> {
+pub(crate) async fn underlay_route(
+    destination: IpAddr,
+    fwmark: u32,
+) -> Result<UnderlayRoute, LinkError> {
     let destination = destination.to_canonical();
     let failed = |source: io::Error| {
         if is_one_of(&source, &NO_WAY) {

@@ -7,43 +7,43 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
     Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable,
 )]
 #[repr(C)]
-pub struct VirtioNetHdr {
+pub(crate) struct VirtioNetHdr {
     /// `NEEDS_CSUM` or nothing.
-    pub flags: u8,
+    pub(crate) flags: u8,
     /// One of the `GSO_` constants, perhaps with `GSO_ECN`.
-    pub gso_type: u8,
+    pub(crate) gso_type: u8,
     /// Bytes of all headers, as far as the writer knows: a hint, wrong for forwarded packets.
-    pub hdr_len: u16,
+    pub(crate) hdr_len: u16,
     /// Payload bytes of each segment.
-    pub gso_size: u16,
+    pub(crate) gso_size: u16,
     /// Where summing starts: the offset of the transport header.
-    pub csum_start: u16,
+    pub(crate) csum_start: u16,
     /// Where the checksum goes, counted from `csum_start`.
-    pub csum_offset: u16,
+    pub(crate) csum_offset: u16,
 }
 
 impl VirtioNetHdr {
     /// Reads the header from the start of what the device gave; `None` if it is shorter.
     #[must_use]
-    pub fn parse(bytes: &[u8]) -> Option<Self> {
+    pub(crate) fn parse(bytes: &[u8]) -> Option<Self> {
         Self::read_from_prefix(bytes).ok().map(|(header, _)| header)
     }
 
     /// The `GSO_` constant, without the ECN bit.
     #[must_use]
-    pub fn gso_kind(&self) -> u8 {
+    pub(crate) fn gso_kind(&self) -> u8 {
         self.gso_type & !GSO_ECN
     }
 
     /// Whether the checksum is left for the reader to complete.
     #[must_use]
-    pub fn needs_csum(&self) -> bool {
+    pub(crate) fn needs_csum(&self) -> bool {
         self.flags & NEEDS_CSUM != 0
     }
 }
 
 /// Bytes of [`VirtioNetHdr`].
-pub const VIRTIO_HEADER: usize = size_of::<VirtioNetHdr>();
+pub(crate) const VIRTIO_HEADER: usize = size_of::<VirtioNetHdr>();
 const _: () = assert!(VIRTIO_HEADER == 10);
 
 /// The header of a packet with nothing left to do.

@@ -3,8 +3,7 @@
 use zerocopy::little_endian::U32;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-/// Bytes of an AEAD tag.
-pub const TAG: usize = 16;
+use crate::crypto::aead::TAG;
 
 /// First message of a handshake: 148 bytes.
 #[derive(
@@ -70,45 +69,69 @@ const _: () = assert!(size_of::<Initiation>() == 148);
 const _: () = assert!(size_of::<Response>() == 92);
 const _: () = assert!(size_of::<CookieReply>() == 64);
 
-/// The two messages that carry mac1 and mac2 at their end.
+/// The two messages that carry a sender index after the type, and mac1 and mac2 at their end.
 pub trait Maced: IntoBytes + FromBytes + KnownLayout + Immutable {
+    /// The sender index.
+    fn sender(&self) -> u32 {
+        let index = self.as_bytes()[4..].first_chunk();
+        u32::from_le_bytes(*index.expect("both messages are longer"))
+    }
     /// The part that mac1 covers.
     fn before_mac1(&self) -> &[u8] {
         let bytes = self.as_bytes();
-        &bytes[..bytes.len() - 32]
+        &bytes[..bytes.len() - 2 * MAC]
     }
     /// The part that mac2 covers.
     fn before_mac2(&self) -> &[u8] {
         let bytes = self.as_bytes();
-        &bytes[..bytes.len() - 16]
+        &bytes[..bytes.len() - MAC]
     }
-    /// The sender index.
-    fn sender(&self) -> u32;
     /// mac1 as sent.
-    fn mac1(&self) -> &[u8; 16];
+    fn mac1(&self) -> &[u8; MAC] {
+        self.before_mac2().last_chunk().expect("both messages are longer")
+    }
     /// mac2 as sent.
-    fn mac2(&self) -> &[u8; 16];
-    /// Both, to be written.
-    fn macs_mut(&mut self) -> (&mut [u8; 16], &mut [u8; 16]);
+    fn mac2(&self) -> &[u8; MAC] {
+        self.as_bytes().last_chunk().expect("both messages are longer")
+    }
+    /// Writes mac1.
+    fn set_mac1(&mut self, mac: [u8; MAC]) {
+        let range = self.before_mac1().len()..self.before_mac2().len();
+        self.as_mut_bytes()[range].copy_from_slice(&mac);
+    }
+    /// Writes mac2.
+    fn set_mac2(&mut self, mac: [u8; MAC]) {
+        let at = self.before_mac2().len();
+        self.as_mut_bytes()[at..].copy_from_slice(&mac);
+    }
 }
 
-macro_rules! maced {
-    ($message:ty) => {
-        impl Maced for $message {
-            fn sender(&self) -> u32 {
-                self.sender.get()
-            }
-            fn mac1(&self) -> &[u8; 16] {
-                &self.mac1
-            }
-            fn mac2(&self) -> &[u8; 16] {
-                &self.mac2
-            }
-            fn macs_mut(&mut self) -> (&mut [u8; 16], &mut [u8; 16]) {
-                (&mut self.mac1, &mut self.mac2)
-            }
-        }
-    };
+impl Maced for Initiation {}
+impl Maced for Response {}
+
+/// Bytes of mac1, and of mac2.
+const MAC: usize = 16;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check<M: Maced>(sender: impl Fn(&M) -> u32, macs: impl Fn(&M) -> [[u8; MAC]; 2]) {
+        let mut bytes = [7; 148];
+        bytes[4..8].copy_from_slice(&[1, 2, 3, 4]);
+        let (mut message, _) = M::read_from_prefix(&bytes).unwrap();
+        message.set_mac1([8; MAC]);
+        message.set_mac2([9; MAC]);
+        assert_eq!((message.sender(), sender(&message)), (0x0403_0201, 0x0403_0201));
+        assert_eq!([*message.mac1(), *message.mac2()], [[8; MAC], [9; MAC]]);
+        assert_eq!(macs(&message), [[8; MAC], [9; MAC]]);
+        assert_eq!(message.before_mac1().len() + 2 * MAC, size_of::<M>());
+        assert_eq!(message.before_mac2().len() + MAC, size_of::<M>());
+    }
+
+    #[test]
+    fn sender_and_macs_stand_where_the_fields_do() {
+        check::<Initiation>(|message| message.sender.get(), |message| [message.mac1, message.mac2]);
+        check::<Response>(|message| message.sender.get(), |message| [message.mac1, message.mac2]);
+    }
 }
-maced!(Initiation);
-maced!(Response);

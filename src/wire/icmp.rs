@@ -3,6 +3,7 @@
 
 use std::net::IpAddr;
 
+use super::checksum::Sum;
 use super::ip::{IPV4_HEADER, IPV6_HEADER, IpHeader};
 
 const ICMP: u8 = 1;
@@ -26,15 +27,7 @@ pub fn unreachable(packet: &[u8]) -> Option<Vec<u8>> {
         return None;
     }
     let quote = &packet[..packet.len().min(MAX_QUOTE)];
-    match (header.destination, header.source) {
-        (IpAddr::V4(from), IpAddr::V4(to)) => {
-            Some(unreachable_v4(from.octets(), to.octets(), quote))
-        }
-        (IpAddr::V6(from), IpAddr::V6(to)) => {
-            Some(unreachable_v6(from.octets(), to.octets(), quote))
-        }
-        _ => None,
-    }
+    answer(&header, quote)
 }
 
 fn is_error_or_fragment(packet: &[u8]) -> Option<bool> {
@@ -49,46 +42,36 @@ fn is_error_or_fragment(packet: &[u8]) -> Option<bool> {
     })
 }
 
-/// Host unreachable: type 3, code 1.
-fn unreachable_v4(from: [u8; 4], to: [u8; 4], quote: &[u8]) -> Vec<u8> {
-    let total = (IPV4_HEADER + ICMP_HEADER + quote.len()) as u16;
-    let mut packet = vec![0x45, 0xc0];
-    packet.extend(total.to_be_bytes());
-    packet.extend([0, 0, 0, 0, 64, ICMP, 0, 0]);
-    packet.extend(from);
-    packet.extend(to);
-    let checksum = checksum(&[&packet]);
-    packet[10..12].copy_from_slice(&checksum);
-    packet.extend([3, 1, 0, 0, 0, 0, 0, 0]);
+/// Host unreachable (type 3, code 1), or address unreachable (type 1, code 3).
+fn answer(header: &IpHeader, quote: &[u8]) -> Option<Vec<u8>> {
+    let len = (ICMP_HEADER + quote.len()) as u16;
+    let (mut packet, kind, sum) = match (header.destination, header.source) {
+        (IpAddr::V4(from), IpAddr::V4(to)) => {
+            let [l0, l1] = (IPV4_HEADER as u16 + len).to_be_bytes();
+            let mut packet = vec![0x45, 0xc0, l0, l1, 0, 0, 0, 0, 64, ICMP, 0, 0];
+            packet.extend(from.octets());
+            packet.extend(to.octets());
+            let checksum = Sum::default().bytes(&packet).checksum();
+            packet[10..12].copy_from_slice(&checksum);
+            (packet, [3, 1], Sum::default())
+        }
+        (IpAddr::V6(from), IpAddr::V6(to)) => {
+            let [l0, l1] = len.to_be_bytes();
+            let mut packet = vec![0x60, 0, 0, 0, l0, l1, ICMPV6, 64];
+            packet.extend(from.octets());
+            packet.extend(to.octets());
+            let sum = Sum::default().pseudo_header(&packet[8..], ICMPV6, len);
+            (packet, [1, 3], sum)
+        }
+        _ => return None,
+    };
+    let icmp = packet.len();
+    packet.extend(kind);
+    packet.extend([0; ICMP_HEADER - 2]);
     packet.extend(quote);
-    let checksum = self::checksum(&[&packet[IPV4_HEADER..]]);
-    packet[IPV4_HEADER + 2..IPV4_HEADER + 4].copy_from_slice(&checksum);
-    packet
-}
-
-/// Address unreachable: type 1, code 3.
-fn unreachable_v6(from: [u8; 16], to: [u8; 16], quote: &[u8]) -> Vec<u8> {
-    let length = ((ICMP_HEADER + quote.len()) as u16).to_be_bytes();
-    let mut packet = vec![0x60, 0, 0, 0, length[0], length[1], ICMPV6, 64];
-    packet.extend(from);
-    packet.extend(to);
-    packet.extend([1, 3, 0, 0, 0, 0, 0, 0]);
-    packet.extend(quote);
-    let pseudo_header = [0, 0, length[0], length[1], 0, 0, 0, ICMPV6];
-    let checksum = checksum(&[&from, &to, &pseudo_header, &packet[IPV6_HEADER..]]);
-    packet[IPV6_HEADER + 2..IPV6_HEADER + 4].copy_from_slice(&checksum);
-    packet
-}
-
-/// The Internet checksum (RFC 1071) of parts that all have an even length but the last.
-fn checksum(parts: &[&[u8]]) -> [u8; 2] {
-    let words = parts.iter().flat_map(|part| part.chunks(2));
-    let sum: u32 = words
-        .map(|word| u32::from(word[0]) << 8 | u32::from(word.get(1).copied().unwrap_or(0)))
-        .sum();
-    let folded = (sum & 0xffff) + (sum >> 16);
-    let folded = (folded & 0xffff) + (folded >> 16);
-    (!(folded as u16)).to_be_bytes()
+    let checksum = sum.bytes(&packet[icmp..]).checksum();
+    packet[icmp + 2..icmp + 4].copy_from_slice(&checksum);
+    Some(packet)
 }
 
 #[cfg(test)]
@@ -120,7 +103,8 @@ mod tests {
         assert_eq!((header.source, header.destination), addresses);
         assert_eq!(answer[20..22], [3, 1]);
         assert_eq!(answer[28..], packet);
-        assert_eq!((checksum(&[&answer[..20]]), checksum(&[&answer[20..]])), ([0; 2], [0; 2]));
+        assert!(Sum::default().bytes(&answer[..20]).verify());
+        assert!(Sum::default().bytes(&answer[20..]).verify());
     }
 
     #[test]
@@ -130,7 +114,8 @@ mod tests {
         assert_eq!(IpHeader::parse(&answer).unwrap().total_len, 40 + 8 + packet.len());
         assert_eq!(answer[40..42], [1, 3]);
         let pseudo_header = [0, 0, answer[4], answer[5], 0, 0, 0, ICMPV6];
-        assert_eq!(checksum(&[&answer[8..40], &pseudo_header, &answer[40..]]), [0; 2]);
+        let sum = Sum::default().bytes(&answer[8..40]).bytes(&pseudo_header);
+        assert!(sum.bytes(&answer[40..]).verify());
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use super::checksum::Sum;
+
 /// The ECN field of an IP header (RFC 3168 §5).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[repr(u8)]
@@ -107,22 +109,17 @@ impl IpHeader {
     }
 }
 
-/// The outer ECN field tells of congestion, the inner packet cannot carry that: it is to be discarded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct CongestedNotEct;
-
 /// The ECN field of an inner packet after decapsulation (RFC 6040 §4.2): congestion met on the underlay
-/// is passed on to the receiver of the inner packet.
-///
-/// # Errors
-/// [`CongestedNotEct`] where only a lost packet tells the inner sender of congestion.
-pub fn decapsulate(inner: Ecn, outer: Ecn) -> Result<Ecn, CongestedNotEct> {
+/// is passed on to the receiver of the inner packet. `None`: discard the packet, for only that tells its sender of
+/// congestion.
+#[must_use]
+pub fn decapsulate(inner: Ecn, outer: Ecn) -> Option<Ecn> {
     match (inner, outer) {
-        (Ecn::NotEct, Ecn::Ce) => Err(CongestedNotEct),
-        (Ecn::NotEct, _) => Ok(Ecn::NotEct),
-        (Ecn::Ce, _) | (_, Ecn::Ce) => Ok(Ecn::Ce),
-        (Ecn::Ect0, Ecn::Ect1) => Ok(Ecn::Ect1),
-        (inner, _) => Ok(inner),
+        (Ecn::NotEct, Ecn::Ce) => None,
+        (Ecn::NotEct, _) => Some(Ecn::NotEct),
+        (Ecn::Ce, _) | (_, Ecn::Ce) => Some(Ecn::Ce),
+        (Ecn::Ect0, Ecn::Ect1) => Some(Ecn::Ect1),
+        (inner, _) => Some(inner),
     }
 }
 
@@ -136,10 +133,8 @@ pub fn set_ecn(packet: &mut [u8], ecn: Ecn) {
             *tos = (*tos & !0b11) | ecn;
             let after = u16::from_be_bytes([*version, *tos]);
             let checksum = u16::from_be_bytes([rest[8], rest[9]]);
-            let mut sum = u32::from(!checksum) + u32::from(!before) + u32::from(after);
-            sum = (sum & 0xffff) + (sum >> 16);
-            sum = (sum & 0xffff) + (sum >> 16);
-            rest[8..10].copy_from_slice(&(!(sum as u16)).to_be_bytes());
+            let sum = Sum::default().word(!checksum).word(!before).word(after);
+            rest[8..10].copy_from_slice(&sum.checksum());
         }
         [version, class, rest @ ..] if *version >> 4 == 6 && rest.len() >= IPV6_HEADER - 2 => {
             *class = (*class & !(0b11 << 4)) | (ecn << 4);
@@ -275,10 +270,10 @@ mod tests {
         use Ecn::{Ce, Ect0, Ect1, NotEct};
         // Figure 4: rows are the inner field, columns the outer one, both in the order of ALL_ECN
         let table = [
-            [Ok(NotEct), Ok(NotEct), Ok(NotEct), Err(CongestedNotEct)],
-            [Ok(Ect0), Ok(Ect0), Ok(Ect1), Ok(Ce)],
-            [Ok(Ect1), Ok(Ect1), Ok(Ect1), Ok(Ce)],
-            [Ok(Ce), Ok(Ce), Ok(Ce), Ok(Ce)],
+            [Some(NotEct), Some(NotEct), Some(NotEct), None],
+            [Some(Ect0), Some(Ect0), Some(Ect1), Some(Ce)],
+            [Some(Ect1), Some(Ect1), Some(Ect1), Some(Ce)],
+            [Some(Ce), Some(Ce), Some(Ce), Some(Ce)],
         ];
         for (inner, row) in ALL_ECN.into_iter().zip(table) {
             for (outer, expected) in ALL_ECN.into_iter().zip(row) {
@@ -287,29 +282,19 @@ mod tests {
         }
     }
 
-    /// The RFC 1071 sum of a whole header, its checksum included: all ones if that is right.
-    fn header_sum(packet: &[u8]) -> u16 {
-        let words = packet[..IPV4_HEADER].chunks(2);
-        let mut sum: u32 = words.map(|w| u32::from(u16::from_be_bytes([w[0], w[1]]))).sum();
-        while sum > 0xffff {
-            sum = (sum & 0xffff) + (sum >> 16);
-        }
-        sum as u16
-    }
-
     #[test]
     fn an_ipv4_header_keeps_a_right_checksum_under_any_ecn() {
         for identification in 0..=u16::MAX {
             let mut packet = ipv4(20, 20);
             packet[1] = 0b1011_1000;
             packet[4..6].copy_from_slice(&identification.to_be_bytes());
-            let checksum = !header_sum(&packet);
-            packet[10..12].copy_from_slice(&checksum.to_be_bytes());
+            let checksum = Sum::default().bytes(&packet).checksum();
+            packet[10..12].copy_from_slice(&checksum);
             for ecn in ALL_ECN {
                 let before = packet.clone();
                 set_ecn(&mut packet, ecn);
                 assert_eq!(IpHeader::parse(&packet).unwrap().ecn, ecn);
-                assert_eq!(header_sum(&packet), 0xffff, "{identification} {ecn:?}");
+                assert!(Sum::default().bytes(&packet).verify(), "{identification} {ecn:?}");
                 assert_eq!(packet[1] & !0b11, 0b1011_1000);
                 assert_eq!(packet[2..10], before[2..10]);
                 assert_eq!(packet[12..], before[12..]);

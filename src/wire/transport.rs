@@ -3,7 +3,8 @@
 use zerocopy::little_endian::{U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use super::handshake::TAG;
+use super::datagram::MAX_RUN_BYTES;
+use crate::crypto::aead::TAG;
 
 /// What precedes the sealed packet.
 #[derive(
@@ -25,6 +26,9 @@ const _: () = assert!(HEADER == 16);
 
 /// Bytes that transport data has more than the padded packet in it: header and tag.
 pub const OVERHEAD: usize = HEADER + TAG;
+
+/// Bytes of the largest packet that one datagram carries; padding never exceeds the MTU.
+pub const MAX_MTU: u32 = (MAX_RUN_BYTES - OVERHEAD) as u32;
 
 /// Bytes of the packet once padded with zeros to a multiple of 16, but never beyond `mtu` on account of
 /// the padding (paper §5.4.6). Nothing, the keepalive, stays nothing.

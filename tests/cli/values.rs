@@ -53,15 +53,15 @@ fn a_number_has_its_range() {
 fn an_mtu_carries_what_its_family_must_carry() {
     refused(
         "interface",
-        "a number from 576 to 65535",
+        "a number from 576 to 65475",
         &[
             ("mtu = 575", 7, "575 is out of range"),
-            ("mtu = 65536", 7, "65536 is out of range"),
+            ("mtu = 65476", 7, "65476 is out of range"),
             ("mtu = \"auto\"", 7, "\"auto\" is not a number"),
         ],
     );
     let problem = "1279 is too small for the IPv6 address";
-    refused("interface", "a number from 1280 to 65535", &[("mtu = 1279", 7, problem)]);
+    refused("interface", "a number from 1280 to 65475", &[("mtu = 1279", 7, problem)]);
 }
 
 #[test]
@@ -70,10 +70,10 @@ fn a_device_name_is_one_that_the_kernel_takes() {
         "interface",
         r#"1 to 15 letters, digits and signs, without "/", ":", "%" and spaces, like "tun0""#,
         &[
-            ("name = \"\"", 8, "\"\" is not a name for a network card"),
-            ("name = \"a/b\"", 8, "\"a/b\" is not a name for a network card"),
-            ("name = \"a b\"", 8, "\"a b\" is not a name for a network card"),
-            ("name = \"tun%d\"", 8, "\"tun%d\" is not a name for a network card"),
+            ("name = \"\"", 8, "\"\" is not a name for a device"),
+            ("name = \"a/b\"", 8, "\"a/b\" is not a name for a device"),
+            ("name = \"a b\"", 8, "\"a b\" is not a name for a device"),
+            ("name = \"tun%d\"", 8, "\"tun%d\" is not a name for a device"),
             ("name = \"sixteen-letters-\"", 8, "\"sixteen-letters-\" has 16 bytes"),
             ("name = \"..\"", 8, "\"..\" is a name with another meaning"),
             ("name = \"lo\"", 8, "\"lo\" is a name with another meaning"),

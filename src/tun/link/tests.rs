@@ -4,8 +4,10 @@ use rtnetlink::packet_route::address::AddressAttribute;
 use rtnetlink::packet_route::route::RouteMetric;
 
 use super::*;
-use crate::tun::tests::namespace::{block_on, in_namespace};
-use crate::tun::{UnderlayRoute, ioctl, underlay_route};
+use crate::testing::block_on;
+use crate::tun::ioctl;
+use crate::tun::tests::in_namespace;
+use crate::tun::underlay::{UnderlayRoute, underlay_route};
 
 fn nets(texts: &[&str]) -> Vec<IpNet> {
     texts.iter().map(|text| text.parse().unwrap()).collect()

@@ -10,8 +10,9 @@ use std::time::Duration;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{setsockopt, sockopt};
 
-use super::namespace::{block_on, in_namespace};
+use super::in_namespace;
 use super::packets::split;
+use crate::testing::{block_on, load};
 use crate::tun::{Coalescer, Link, LinkSettings, ReadBuffer, Tun};
 use crate::wire::Superpacket;
 
@@ -19,7 +20,7 @@ use crate::wire::Superpacket;
 #[derive(Clone, Copy, Debug, Default)]
 struct Seen {
     largest_read: usize,
-    superpackets_written: usize,
+    superpackets_written: u64,
 }
 
 const PATIENCE: Option<Duration> = Some(Duration::from_secs(20));
@@ -57,8 +58,7 @@ fn carry(from: &Tun, to: &Tun, coalescer: &mut Coalescer, room: &mut ReadBuffer,
     for range in ranges {
         coalescer.push(&buffer, range);
     }
-    let mut writer = to;
-    seen.superpackets_written += coalescer.flush(&buffer, &mut writer).unwrap().superpackets;
+    to.flush(coalescer, &buffer).unwrap();
 }
 
 fn relay(ends: [&Tun; 2], done: &AtomicBool) -> Seen {
@@ -71,6 +71,8 @@ fn relay(ends: [&Tun; 2], done: &AtomicBool) -> Seen {
         carry(ends[0], ends[1], &mut coalescers[1], &mut room, &mut seen);
         carry(ends[1], ends[0], &mut coalescers[0], &mut room, &mut seen);
     }
+    let written = ends.map(|end| load(&end.counters().write.superpackets));
+    seen.superpackets_written = written.iter().sum();
     seen
 }
 
