@@ -47,7 +47,7 @@ impl SendBatch {
             return;
         };
         let bytes = &self.buffer[..run.total()];
-        if self.underlay.dispatch(endpoint, run.stride, bytes, run.ecn as u8) {
+        if self.underlay.dispatch(endpoint, run.stride, bytes, run.ecn as u8, 1) {
             self.source_lost = true;
             self.endpoint = Some(endpoint.without_source());
         }

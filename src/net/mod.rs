@@ -96,20 +96,26 @@ impl Underlay {
         &self.counters
     }
 
-    /// Sends one datagram with `tos` as the whole outer TOS or traffic class byte. Waits for room
-    /// in a full send buffer, 100 ms at a time, and gives up if there is still none.
+    /// Sends one datagram with `tos` as the whole outer TOS or traffic class byte, without waiting for room.
     pub(crate) fn send(&self, endpoint: &Endpoint, datagram: &[u8], tos: u8) {
-        self.dispatch(*endpoint, datagram.len(), datagram, tos);
+        self.dispatch(*endpoint, datagram.len(), datagram, tos, 0);
     }
 
     /// Sends the datagrams of one run, each of `stride` bytes but the last, in as few calls as the kernel allows.
-    /// Returns whether some could leave only without the sticky source.
-    fn dispatch(&self, endpoint: Endpoint, stride: usize, bytes: &[u8], tos: u8) -> bool {
+    /// Waits `waits` times for room in a full send buffer, 100 ms each. Returns whether some could leave only without
+    /// the sticky source.
+    fn dispatch(
+        &self,
+        endpoint: Endpoint,
+        stride: usize,
+        bytes: &[u8],
+        tos: u8,
+        waits: u8,
+    ) -> bool {
         let counters = &self.counters.send;
         match self.sockets.of(Family::of(&endpoint.remote)) {
-            Some(socket) => {
-                Outlet::new(socket, socket.gso(), counters, endpoint, tos).deliver(stride, bytes)
-            }
+            Some(socket) => Outlet::new(socket, socket.gso(), counters, endpoint, tos, waits)
+                .deliver(stride, bytes),
             None => {
                 let count = bytes.len().div_ceil(stride.max(1)).max(1);
                 counters.discard(UnderlayDiscard::NoSocket, count);

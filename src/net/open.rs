@@ -3,7 +3,7 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicUsize;
 
 use nix::errno::Errno;
 use nix::libc;
@@ -131,7 +131,7 @@ pub(super) fn pair<S>(
 #[derive(Debug)]
 pub(super) struct FamilySocket {
     pub(super) socket: Socket,
-    gso: AtomicBool,
+    gso: AtomicUsize,
 }
 
 impl FamilySocket {
@@ -167,12 +167,12 @@ impl FamilySocket {
             .map_err(|error| bind_error(error, port, fatal("bind the socket")))?;
         let address = socket.local_addr().map_err(fatal("read the address"))?;
         let port = address.as_socket().map_or(port, |address| address.port());
-        let gso = AtomicBool::new(gso);
+        let gso = AtomicUsize::new(if gso { usize::MAX } else { 0 });
         Ok((Self { socket, gso }, port))
     }
 
     /// Whether UDP GSO is used; sending clears it for good when the kernel refuses.
-    pub(super) fn gso(&self) -> &AtomicBool {
+    pub(super) fn gso(&self) -> &AtomicUsize {
         &self.gso
     }
 
@@ -233,7 +233,8 @@ fn prefer(family: Family, socket: &Socket) {
     match family {
         Family::V4 => {
             attempt(socket, "IP_RECVTOS", sockopt::IpRecvTos, &true);
-            let value = libc::IP_PMTUDISC_DONT;
+            // Nor does anybody's ICMP message change what we send: routers fragment what is too large
+            let value = libc::IP_PMTUDISC_OMIT;
             attempt(socket, "IP_MTU_DISCOVER", Ipv4MtuDiscover, &value);
         }
         Family::V6 => {

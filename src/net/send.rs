@@ -2,17 +2,18 @@
 //!
 //! | the kernel says | then |
 //! |---|---|
-//! | EIO, EINVAL to a GSO send (no checksum offload; IPv6 on old virtio) | the same datagrams one by one; if they pass, no GSO on this socket any more |
+//! | EIO to a GSO send (no checksum offload) | the same datagrams one by one; if they pass, no GSO on this socket any more |
+//! | EINVAL to a GSO send (longer than the route's MTU, before Linux 6.14; IPv6 on old virtio) | one by one; if they pass, no GSO for datagrams as long as these |
 //! | a part of a GSO send | the rest one by one, the same |
 //! | EMSGSIZE to a GSO send (segments larger than the route's MTU) | one by one, this time: the kernel fragments them |
 //! | the address cannot be sent from, or no route from there | again without the sticky source; if that passes, the source is lost |
-//! | EAGAIN | waits for room, up to 100 ms; then what is left of the run is discarded |
+//! | EAGAIN | transport data waits for room, once, up to 100 ms; then what is left of the run is discarded |
 //! | EINTR | again |
 //! | anything else | the datagrams of that send are discarded under a name |
 
 use std::io::IoSlice;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -45,8 +46,8 @@ pub(super) trait SendCall {
     /// Sends without waiting; returns how many bytes were taken.
     fn send(&self, outgoing: &Outgoing<'_>) -> Result<usize, Errno>;
 
-    /// Waits a bounded time for room in the send buffer; false if there is none.
-    fn wait_for_room(&self) -> bool;
+    /// Waits a bounded time for room in the send buffer.
+    fn wait_for_room(&self);
 }
 
 impl SendCall for FamilySocket {
@@ -64,21 +65,24 @@ impl SendCall for FamilySocket {
             .map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(0)))
     }
 
-    fn wait_for_room(&self) -> bool {
+    fn wait_for_room(&self) {
         let mut fds = [PollFd::new(self.fd(), PollFlags::POLLOUT)];
-        // An error shows itself again at the next send
-        poll(&mut fds, PollTimeout::from(ROOM_WAIT_MS)) != Ok(0)
+        // What goes wrong shows itself at the next send
+        let _ = poll(&mut fds, PollTimeout::from(ROOM_WAIT_MS));
     }
 }
 
 /// Takes one run out through a socket.
 pub(super) struct Outlet<'a, C> {
     call: &'a C,
-    gso: &'a AtomicBool,
+    /// The longest datagrams that may leave with GSO.
+    gso: &'a AtomicUsize,
     counters: &'a SendCounters,
     endpoint: Endpoint,
     tos: u8,
-    /// The send buffer stayed full: do not wait for it again.
+    /// How often to wait for room in the send buffer.
+    waits: u8,
+    /// The send buffer stayed full: do not try again.
     full: bool,
     source_lost: bool,
 }
@@ -86,12 +90,13 @@ pub(super) struct Outlet<'a, C> {
 impl<'a, C: SendCall> Outlet<'a, C> {
     pub(super) fn new(
         call: &'a C,
-        gso: &'a AtomicBool,
+        gso: &'a AtomicUsize,
         counters: &'a SendCounters,
         endpoint: Endpoint,
         tos: u8,
+        waits: u8,
     ) -> Self {
-        Self { call, gso, counters, endpoint, tos, full: false, source_lost: false }
+        Self { call, gso, counters, endpoint, tos, waits, full: false, source_lost: false }
     }
 
     /// Sends in order the datagrams of `stride` bytes, the last perhaps shorter, that lie in `bytes`: no more than
@@ -107,7 +112,8 @@ impl<'a, C: SendCall> Outlet<'a, C> {
 
     /// Sends several datagrams with one call, or one by one.
     fn run(&mut self, stride: usize, bytes: &[u8]) {
-        let Some(segment) = u16::try_from(stride).ok().filter(|_| self.gso_on()) else {
+        let Some(segment) = u16::try_from(stride).ok().filter(|_| stride <= self.longest_gso())
+        else {
             self.one_by_one(stride, bytes);
             return;
         };
@@ -118,14 +124,16 @@ impl<'a, C: SendCall> Outlet<'a, C> {
                 let whole = taken / stride;
                 add(&self.counters.datagrams, whole);
                 add(&self.counters.gso_refused, 1);
-                self.turn_gso_off("it took a part");
+                self.limit_gso(0, "it took a part");
                 self.one_by_one(stride, &bytes[whole * stride..]);
             }
             Err(errno @ (Errno::EIO | Errno::EINVAL)) => {
                 add(&self.counters.gso_refused, 1);
                 // The fault was not the source's or the route's if nothing but GSO has changed
                 if self.one_by_one(stride, bytes) && !self.source_lost {
-                    self.turn_gso_off(errno.desc());
+                    // Before Linux 6.14 EINVAL may mean that these are longer than the route's MTU
+                    let longest = if errno == Errno::EIO { 0 } else { stride - 1 };
+                    self.limit_gso(longest, errno.desc());
                 }
             }
             Err(Errno::EMSGSIZE) => {
@@ -188,7 +196,12 @@ impl<'a, C: SendCall> Outlet<'a, C> {
             add(&self.counters.calls, 1);
             match self.call.send(&outgoing) {
                 Err(Errno::EINTR) => {}
-                Err(Errno::EAGAIN) => self.full = !self.call.wait_for_room(),
+                Err(Errno::EAGAIN) if self.waits > 0 => {
+                    self.waits -= 1;
+                    // Room for one datagram makes nothing ready: one more try, whatever the wait said
+                    self.call.wait_for_room();
+                }
+                Err(Errno::EAGAIN) => break,
                 result => return result,
             }
         }
@@ -196,16 +209,17 @@ impl<'a, C: SendCall> Outlet<'a, C> {
         Err(Errno::EAGAIN)
     }
 
-    fn gso_on(&self) -> bool {
+    fn longest_gso(&self) -> usize {
         self.gso.load(Ordering::Relaxed)
     }
 
-    fn turn_gso_off(&self, reason: &str) {
-        if self.gso.swap(false, Ordering::Relaxed) {
+    fn limit_gso(&self, longest: usize, reason: &str) {
+        if self.gso.fetch_min(longest, Ordering::Relaxed) == usize::MAX {
             tracing::warn!(
                 reason,
+                longest,
                 remote = %self.endpoint,
-                "the kernel refuses UDP GSO: sending datagrams one by one from now on, at a lower speed"
+                "the kernel refuses UDP GSO: longer datagrams are sent one by one from now on, at a lower speed"
             );
         }
     }

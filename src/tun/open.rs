@@ -100,9 +100,10 @@ fn open_error(name: &str, source: io::Error) -> TunError {
     }
 }
 
-/// Runs `modprobe tun`; tells how it went.
+/// Runs `modprobe tun`, that of the system and without our environment; tells how it went.
 fn load_module() -> String {
-    let output = Command::new("modprobe").arg("tun").stdin(Stdio::null()).output();
+    let output =
+        Command::new("/sbin/modprobe").arg("tun").env_clear().stdin(Stdio::null()).output();
     match output {
         Ok(output) if output.status.success() => "modprobe tun: done".to_owned(),
         Ok(output) => {

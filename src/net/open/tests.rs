@@ -131,7 +131,7 @@ fn the_options_are_those_promised() {
                 assert!(getsockopt(socket, sockopt::IpRecvTos).unwrap());
                 assert!(getsockopt(socket, sockopt::Ipv4PacketInfo).unwrap());
                 let value = getsockopt(socket, Ipv4MtuDiscover).unwrap();
-                assert_eq!(value, libc::IP_PMTUDISC_DONT);
+                assert_eq!(value, libc::IP_PMTUDISC_OMIT);
             }
             Family::V6 => {
                 assert!(socket.only_v6().unwrap());

@@ -11,14 +11,13 @@ type Answer = Result<usize, Errno>;
 /// A kernel that answers as the test says, and keeps what it took.
 struct Kernel<F> {
     answer: F,
-    room: bool,
     waits: Cell<usize>,
     taken: RefCell<Vec<Vec<u8>>>,
 }
 
 impl<F: Fn(&Outgoing<'_>) -> Answer> Kernel<F> {
     fn new(answer: F) -> Self {
-        Self { answer, room: true, waits: Cell::new(0), taken: RefCell::default() }
+        Self { answer, waits: Cell::new(0), taken: RefCell::default() }
     }
 }
 
@@ -31,15 +30,14 @@ impl<F: Fn(&Outgoing<'_>) -> Answer> SendCall for Kernel<F> {
         Ok(taken)
     }
 
-    fn wait_for_room(&self) -> bool {
+    fn wait_for_room(&self) {
         self.waits.set(self.waits.get() + 1);
-        self.room
     }
 }
 
 /// The socket's state around the kernel.
 struct Bench {
-    gso: AtomicBool,
+    gso: AtomicUsize,
     counters: SendCounters,
     endpoint: Endpoint,
 }
@@ -47,7 +45,7 @@ struct Bench {
 impl Bench {
     fn new(source: Option<&str>) -> Self {
         Self {
-            gso: AtomicBool::new(true),
+            gso: AtomicUsize::new(usize::MAX),
             counters: SendCounters::default(),
             endpoint: Endpoint {
                 remote: "192.0.2.1:51820".parse().unwrap(),
@@ -64,13 +62,13 @@ impl Bench {
     ) -> (usize, bool) {
         let bytes = datagrams(run).concat();
         let before = load(&self.counters.datagrams);
-        let outlet = Outlet::new(kernel, &self.gso, &self.counters, self.endpoint, 0);
+        let outlet = Outlet::new(kernel, &self.gso, &self.counters, self.endpoint, 0, 1);
         let source_lost = outlet.deliver(run.stride, &bytes);
         ((load(&self.counters.datagrams) - before) as usize, source_lost)
     }
 
     fn gso_on(&self) -> bool {
-        self.gso.load(Ordering::Relaxed)
+        self.gso.load(Ordering::Relaxed) == usize::MAX
     }
 
     fn discarded(&self, reason: UnderlayDiscard) -> u64 {
@@ -140,7 +138,7 @@ fn a_single_datagram_asks_for_no_gso() {
 #[test]
 fn without_gso_datagrams_leave_one_by_one() {
     let bench = Bench::new(None);
-    bench.gso.store(false, Ordering::Relaxed);
+    bench.gso.store(0, Ordering::Relaxed);
     let kernel = Kernel::new(refuses_gso(Errno::EIO));
     assert_eq!(bench.deliver(&kernel, RUN), (5, false));
     assert_eq!(kernel.taken.take(), datagrams(RUN));
@@ -160,6 +158,18 @@ fn a_refused_gso_send_loses_nothing_and_is_the_last() {
         assert_eq!(load(&bench.counters.calls), 1 + 5 + 5);
         assert_eq!(bench.all_discarded(), 0);
     }
+}
+
+#[test]
+fn gso_refused_as_invalid_goes_on_for_shorter_datagrams() {
+    let bench = Bench::new(None);
+    let kernel = Kernel::new(|outgoing: &Outgoing<'_>| match outgoing.segment {
+        Some(100..) => Err(Errno::EINVAL),
+        _ => takes_all(outgoing),
+    });
+    bench.deliver(&kernel, RUN);
+    bench.deliver(&kernel, Run { stride: 99, ..RUN });
+    assert_eq!(load(&bench.counters.calls), 1 + 5 + 1);
 }
 
 #[test]
@@ -261,23 +271,30 @@ fn a_full_send_buffer_is_waited_for() {
 #[test]
 fn a_send_buffer_that_stays_full_is_waited_for_once_in_a_run() {
     let bench = Bench::new(Some("192.0.2.9"));
-    bench.gso.store(false, Ordering::Relaxed);
-    let mut kernel = Kernel::new(|_: &Outgoing<'_>| Err(Errno::EAGAIN));
-    kernel.room = false;
+    bench.gso.store(0, Ordering::Relaxed);
+    let kernel = Kernel::new(|_: &Outgoing<'_>| Err(Errno::EAGAIN));
     assert_eq!(bench.deliver(&kernel, RUN), (0, false));
     assert_eq!(kernel.waits.get(), 1);
+    assert_eq!(load(&bench.counters.calls), 2, "the second in spite of the wait");
     assert_eq!(bench.discarded(UnderlayDiscard::BufferFull), 5);
 }
 
 #[test]
-fn a_kernel_that_lies_about_room_or_interrupts_for_ever_is_no_spin() {
-    for errno in [Errno::EAGAIN, Errno::EINTR] {
-        let bench = Bench::new(None);
-        let kernel = Kernel::new(move |_: &Outgoing<'_>| Err(errno));
-        assert_eq!(bench.deliver(&kernel, RUN), (0, false));
-        assert_eq!(load(&bench.counters.calls), MOST_CALLS as u64);
-        assert_eq!(bench.discarded(UnderlayDiscard::BufferFull), 5);
-    }
+fn who_does_not_want_to_wait_discards_at_once() {
+    let bench = Bench::new(None);
+    let kernel = Kernel::new(|_: &Outgoing<'_>| Err(Errno::EAGAIN));
+    Outlet::new(&kernel, &bench.gso, &bench.counters, bench.endpoint, 0, 0).deliver(148, &[0; 148]);
+    assert_eq!(kernel.waits.get(), 0);
+    assert_eq!(bench.discarded(UnderlayDiscard::BufferFull), 1);
+}
+
+#[test]
+fn a_kernel_that_interrupts_for_ever_is_no_spin() {
+    let bench = Bench::new(None);
+    let kernel = Kernel::new(|_: &Outgoing<'_>| Err(Errno::EINTR));
+    assert_eq!(bench.deliver(&kernel, RUN), (0, false));
+    assert_eq!(load(&bench.counters.calls), MOST_CALLS as u64);
+    assert_eq!(bench.discarded(UnderlayDiscard::BufferFull), 5);
 }
 
 #[test]
@@ -326,7 +343,7 @@ fn other_errors_discard_under_a_name_and_the_next_send_goes_on() {
 #[test]
 fn one_bad_datagram_costs_no_other() {
     let bench = Bench::new(None);
-    bench.gso.store(false, Ordering::Relaxed);
+    bench.gso.store(0, Ordering::Relaxed);
     let kernel = Kernel::new(|outgoing: &Outgoing<'_>| match outgoing.bytes[0] {
         2 => Err(Errno::ENOBUFS),
         _ => takes_all(outgoing),

@@ -47,7 +47,7 @@ fn a_source_that_this_host_has_no_more_is_reported_and_nothing_lost() {
             continue;
         };
         let gone = Endpoint { source: Some(gone.parse().unwrap()), ..endpoint };
-        assert!(sender.dispatch(gone, 3, b"one", 0));
+        assert!(sender.dispatch(gone, 3, b"one", 0, 1));
         let mut batch = SendBatch::new(Arc::clone(&sender));
         batch.set_endpoint(Some(gone));
         let mut number = 0;
@@ -89,7 +89,7 @@ fn nothing_there_is_none_and_what_arrives_is_counted() {
         let counters = &receiver.counters().receive;
         let (calls, datagrams) = (load(&counters.calls), load(&counters.datagrams));
         let bytes = vec![1; 250];
-        sender.dispatch(endpoint, 100, &bytes, 0);
+        sender.dispatch(endpoint, 100, &bytes, 0, 1);
         assert_eq!(collect(receiver, family, 3).concat(), bytes);
         assert_eq!(load(&counters.datagrams) - datagrams, 3);
         assert!((1..=3).contains(&(load(&counters.calls) - calls)));
@@ -121,7 +121,7 @@ fn a_link_local_endpoint_keeps_its_interface() {
         let from = SocketAddrV6::new(*to.ip(), here.port(), 0, 1);
         let expected = Endpoint { remote: from.into(), source: Some((*to.ip()).into()) };
         assert_eq!(asked.endpoint, expected);
-        assert!(!there.dispatch(asked.endpoint, 6, b"answer", 0));
+        assert!(!there.dispatch(asked.endpoint, 6, b"answer", 0, 1));
         let answered = receive(&here, Family::V6, &mut buffer);
         assert_eq!(answered.endpoint.remote, to.into());
     });
