@@ -91,7 +91,7 @@ fn configuration(numbers: &mut Numbers) -> (String, String) {
         key(1).to_base64().as_str()
     );
     if numbers.yes() {
-        let port = numbers.pick(&[0, 1, 500, 4500, 51820, 65475]);
+        let port = numbers.pick(&[0, 1, 500, 4500, 51820, 65535]);
         writeln!(file, "listen_port = {port}").unwrap();
     }
     if numbers.yes() {
@@ -116,7 +116,7 @@ fn configuration(numbers: &mut Numbers) -> (String, String) {
         "",
         "\"192.0.2.2:51820\"",
         "\"[2001:db8::2]:1\"",
-        "\"host-b.invalid:65475\"",
+        "\"host-b.invalid:65535\"",
         "\"203.0.113.77:9\"",
         "[\"host-b.invalid:7\", \"192.0.2.2:51820\", \"[2001:db8::2]:51820\"]",
     ]);
@@ -129,7 +129,7 @@ fn configuration(numbers: &mut Numbers) -> (String, String) {
         writeln!(file, "allowed_ips = {networks:?}").unwrap();
     }
     if numbers.yes() {
-        let seconds = numbers.pick(&[0, 1, 25, 65475]);
+        let seconds = numbers.pick(&[0, 1, 25, 65535]);
         writeln!(file, "persistent_keepalive = {seconds}").unwrap();
     }
     (name, file)
@@ -209,14 +209,14 @@ fn the_least_and_the_greatest_values_run() {
         ("addresses = [\"fd77::1/64\"]\nmtu = 1280", ""),
         (
             "addresses = [\"10.77.0.1/30\", \"fd77::1/64\"]\nmtu = 65475",
-            "endpoint = \"192.0.2.2:65475\"",
+            "endpoint = \"192.0.2.2:65535\"",
         ),
         (
             "addresses = [\"10.77.0.1/30\"]\nname = \"fifteen-bytes-1\"",
             "endpoint = \"192.0.2.2:1\"",
         ),
         (
-            "addresses = [\"10.77.0.1/30\"]\nname = \"t\"\nlisten_port = 65475",
+            "addresses = [\"10.77.0.1/30\"]\nname = \"t\"\nlisten_port = 65535",
             "persistent_keepalive = 0",
         ),
         ("addresses = [\"10.77.0.1/1\"]\ntable = \"off\"", ""),
