@@ -118,6 +118,8 @@ impl Handshake {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn typed(first: u8, len: usize) -> Vec<u8> {
@@ -168,6 +170,29 @@ mod tests {
         }
         for len in 0..4 {
             assert_eq!(Message::parse(&mut typed(1, len)), Err(Malformed::Type));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn writing_and_reading_a_message_are_inverses(
+            which in 0..3usize,
+            mut bytes in proptest::collection::vec(any::<u8>(), 148),
+        ) {
+            let (message_type, len) = [(1, 148), (2, 92), (3, 64)][which];
+            bytes.truncate(len);
+            bytes[..4].copy_from_slice(&[message_type, 0, 0, 0]);
+            let message = Handshake::parse(&bytes).unwrap();
+            prop_assert_eq!(message.as_bytes(), &bytes);
+            prop_assert_eq!(Handshake::parse(message.as_bytes()), Ok(message));
+        }
+
+        #[test]
+        fn any_datagram_is_a_message_or_none(mut bytes: Vec<u8>, first in 0..6u8) {
+            if let Some(byte) = bytes.first_mut() {
+                *byte = first;
+            }
+            let _ = Message::parse(&mut bytes);
         }
     }
 }
