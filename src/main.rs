@@ -14,7 +14,7 @@ fn main() -> ExitCode {
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             // Nothing is left to try if not even the error can be written.
-            let _ = writeln!(io::stderr(), "tunneld: error: {error:#}");
+            let _ = writeln!(io::stderr(), "{}tunneld: error: {error:#}", logging::error_prefix());
             exit_code(&error)
         }
     }

@@ -63,6 +63,12 @@ fn level(name: Option<String>) -> Result<Level, BadLevel> {
     }
 }
 
+/// What a line about an error that ends the program begins with: its level, if the journal reads it.
+#[must_use]
+pub fn error_prefix() -> &'static str {
+    if goes_to_journal() { "<3>" } else { "" }
+}
+
 /// systemd.exec(5): `JOURNAL_STREAM` names the device and inode of the journal's socket; standard error may since
 /// have become something else.
 fn goes_to_journal() -> bool {

@@ -209,8 +209,8 @@ struct Quota {
 }
 
 impl Quota {
-    /// Whether one more line may be written; if so, how many were not since the last.
-    fn allow(&mut self, now: Instant) -> Option<u32> {
+    /// Whether one more line may be written; if so, how many were not since the last, if any.
+    fn allow(&mut self, now: Instant) -> Option<Option<u32>> {
         if self.since.is_none_or(|since| now.since(since) >= QUOTA_TIME) {
             (self.since, self.used) = (Some(now), 0);
         }
@@ -219,7 +219,8 @@ impl Quota {
             return None;
         }
         self.used += 1;
-        Some(std::mem::take(&mut self.unsaid))
+        let unsaid = std::mem::take(&mut self.unsaid);
+        Some((unsaid > 0).then_some(unsaid))
     }
 }
 
@@ -232,11 +233,11 @@ mod tests {
         let mut quota = Quota::default();
         let at = |seconds: u64| Instant::from_nanos(1_000_000_000 * (1 + seconds));
         for _ in 0..10 {
-            assert_eq!(quota.allow(at(0)), Some(0));
+            assert_eq!(quota.allow(at(0)), Some(None));
         }
         assert_eq!((quota.allow(at(1)), quota.allow(at(9))), (None, None));
-        assert_eq!(quota.allow(at(10)), Some(2));
-        assert_eq!(quota.allow(at(10)), Some(0));
+        assert_eq!(quota.allow(at(10)), Some(Some(2)));
+        assert_eq!(quota.allow(at(10)), Some(None));
     }
 
     #[test]

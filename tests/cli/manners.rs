@@ -107,3 +107,20 @@ fn a_full_disk_is_a_failure() {
         "tunneld: error: cannot write to standard output: No space left on device (os error 28)\n"
     );
 }
+
+#[test]
+fn an_error_that_goes_to_the_journal_has_its_level() {
+    use std::os::unix::fs::MetadataExt;
+    let host = Host::new();
+    let log = std::fs::File::create(host.path("log")).unwrap();
+    let about = log.metadata().unwrap();
+    let status = Process::new(PROGRAM)
+        .args(["check", "-c", "/nonexistent.toml"])
+        .env("JOURNAL_STREAM", format!("{}:{}", about.dev(), about.ino()))
+        .stderr(log)
+        .status()
+        .unwrap();
+    assert_eq!(status.code(), Some(2));
+    let said = std::fs::read_to_string(host.path("log")).unwrap();
+    assert!(said.starts_with("<3>tunneld: error: /nonexistent.toml"), "{said}");
+}
