@@ -13,6 +13,7 @@ mod netns {
     mod ecn;
     mod faults;
     mod hostile;
+    mod inside;
     mod keys;
     mod lab;
     mod mtu;

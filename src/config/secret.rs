@@ -119,7 +119,7 @@ impl fmt::Display for Exposed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { mode, owner } = self;
         if !self.owner_is_trusted() {
-            return write!(f, "belongs to another user (uid {owner})");
+            return write!(f, "belongs to another user (uid {owner}): chown it");
         }
         let who = if mode & 0o022 != 0 {
             "is writable by others than its owner"

@@ -115,7 +115,7 @@ impl<'i> Value<'i> {
 /// Whether so much of `text` could be base64 that it may be a key, mistyped or not.
 fn may_be_key(text: &str) -> bool {
     const ENOUGH: usize = 40;
-    let is_base64 = |byte: &u8| byte.is_ascii_alphanumeric() || b"+/=".contains(byte);
+    let is_base64 = |byte: &u8| byte.is_ascii_alphanumeric() || b"+/=-_".contains(byte);
     text.as_bytes().split(|byte| !is_base64(byte)).any(|run| run.len() >= ENOUGH)
 }
 

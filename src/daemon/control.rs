@@ -1,6 +1,6 @@
 //! The control loop: one input to the tunnel, then every output of it, then sleep until the next.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -43,6 +43,8 @@ pub(super) struct Control {
     pub(super) fwmark: u32,
     /// The peer may be reached by another way than when the path was looked at.
     pub(super) path_changed: bool,
+    /// An address that somebody called from and that may lie inside the tunnel.
+    pub(super) suspect: Option<IpAddr>,
 }
 
 /// The MTU that follows from the path to the peer.
@@ -82,10 +84,13 @@ impl Control {
                     self.tunnel.handle_timeout(clock::now());
                 }
                 () = self.path.threads.control.notified() => self.tunnel.handle_facts(clock::now()),
-                _ = looks.tick(), if self.path_changed => self.look_at_path().await,
+                _ = looks.tick(), if self.path_changed || self.suspect.is_some() => {
+                    self.look_at_suspect().await;
+                    self.look_at_path().await;
+                }
                 address = self.endpoints.resolved() => {
                     // Where an authentic packet came from is better than what a name says.
-                    if !self.tunnel.has_session(clock::boot()) {
+                    if self.tunnel.seeks_peer(clock::boot()) {
                         self.send_to(address);
                     }
                 }
@@ -121,6 +126,7 @@ impl Control {
                 _ => {}
             }
         }
+        self.suspect = self.tunnel.take_suspect().or(self.suspect);
         while let Some(transmit) = self.tunnel.poll_transmit() {
             let bytes = transmit.message.as_bytes();
             self.path.underlay.send(&transmit.endpoint, bytes, HANDSHAKE_TOS);
@@ -140,10 +146,21 @@ impl Control {
         self.path_changed = true;
     }
 
+    /// Looks up whether somebody calls from inside the tunnel or only from an address that looks so.
+    async fn look_at_suspect(&mut self) {
+        let Some(ip) = self.suspect.take() else { return };
+        match underlay_route(ip, self.fwmark).await {
+            Ok(route) if route.index != self.path.tun.index() => self.tunnel.set_outside(ip),
+            _ => tracing::debug!(%ip, "a message came from inside the tunnel"),
+        }
+    }
+
     /// Looks up the way to the peer: a loop is told, and the device's MTU set to what the path carries, if it is
     /// to follow it.
     async fn look_at_path(&mut self) {
-        self.path_changed = false;
+        if !std::mem::take(&mut self.path_changed) {
+            return;
+        }
         let Some(endpoint) = self.tunnel.endpoint() else { return };
         let remote = endpoint.remote.ip();
         let route = match underlay_route(remote, self.fwmark).await {

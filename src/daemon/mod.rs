@@ -130,6 +130,7 @@ async fn run_on(config: Config) -> anyhow::Result<()> {
         auto_mtu: interface.mtu.is_none().then_some(auto_mtu),
         fwmark: interface.fwmark,
         path_changed: false,
+        suspect: None,
     };
     tell_started(&path);
     let ended = control.run(signals, failures, handshakes).await;

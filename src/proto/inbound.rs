@@ -120,7 +120,8 @@ impl Inbound {
             .ok_or(Discard::UnknownReceiver)?;
         let text = half.open(now, data)?;
         if self.shared.endpoint.load().as_deref() != Some(&from) {
-            if self.shared.is_inside(&from) {
+            if self.shared.may_be_inside(&from) {
+                self.wake_control = true;
                 return Err(Discard::SourceInside);
             }
             self.shared.set_endpoint(from);

@@ -1,6 +1,7 @@
 //! What the three threads share: where to send and with which key, what the data threads met, and what control
 //! wants of them. The data threads write facts; only control decides what follows.
 
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -20,6 +21,10 @@ pub(crate) struct Shared {
     pub(crate) endpoint: ArcSwapOption<Endpoint>,
     /// The networks whose way is through the device: an endpoint there would send the tunnel into itself.
     routed: AllowedIps,
+    /// An address in those networks that is reached outside all the same, as control found out.
+    outside: ArcSwapOption<IpAddr>,
+    /// An address in those networks that a message came from: control is to find out.
+    suspect: ArcSwapOption<IpAddr>,
     /// The device's MTU: padding stops there.
     pub(crate) mtu: AtomicUsize,
     pub(crate) facts: Facts,
@@ -34,6 +39,8 @@ impl Shared {
             sealing: ArcSwapOption::empty(),
             endpoint: ArcSwapOption::from_pointee(endpoint),
             routed,
+            outside: ArcSwapOption::empty(),
+            suspect: ArcSwapOption::empty(),
             mtu: AtomicUsize::new(mtu),
             facts: Facts::default(),
             outbound_orders: Orders::default(),
@@ -46,9 +53,27 @@ impl Shared {
         self.endpoint.load().as_deref().copied()
     }
 
-    /// Whether the way to `endpoint` leads through the tunnel itself.
-    pub(crate) fn is_inside(&self, endpoint: &Endpoint) -> bool {
-        self.routed.contains(endpoint.remote.ip())
+    /// Whether the way to `endpoint`, a new one, may lead through the tunnel itself; control is then to find out.
+    pub(crate) fn may_be_inside(&self, endpoint: &Endpoint) -> bool {
+        let ip = endpoint.remote.ip();
+        let inside = self.routed.contains(ip)
+            && self.outside.load().as_deref() != Some(&ip)
+            && self.endpoint().is_none_or(|current| current.remote.ip() != ip);
+        if inside {
+            self.suspect.store(Some(Arc::new(ip)));
+        }
+        inside
+    }
+
+    /// The address to find out about, once.
+    pub(crate) fn take_suspect(&self) -> Option<IpAddr> {
+        self.suspect.load().as_ref()?;
+        self.suspect.swap(None).map(|ip| *ip)
+    }
+
+    /// `ip` is reached outside the tunnel.
+    pub(crate) fn set_outside(&self, ip: IpAddr) {
+        self.outside.store(Some(Arc::new(ip)));
     }
 
     pub(crate) fn set_endpoint(&self, endpoint: Endpoint) {

@@ -136,6 +136,11 @@ impl Timers {
         self.retransmit = Some(now + REKEY_TIMEOUT + jitter(random));
     }
 
+    /// Whether initiations were sent of a handshake that is neither complete nor given up.
+    pub(crate) fn handshake_begun(&self) -> bool {
+        self.initiations > 0
+    }
+
     /// What was postponed is not needed any more.
     pub(crate) fn handshake_not_needed(&mut self) {
         self.postponed = false;

@@ -2,7 +2,7 @@
 //! it the caller takes out what there is to send, to tell and to wake.
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -114,7 +114,7 @@ impl Tunnel {
         message: &Handshake,
         queued: usize,
     ) -> Result<(), Discard> {
-        if self.shared.is_inside(&from) {
+        if self.shared.may_be_inside(&from) {
             self.shared.stats.discard(Discard::SourceInside);
             return Err(Discard::SourceInside);
         }
@@ -183,6 +183,24 @@ impl Tunnel {
     #[must_use]
     pub fn inbound_has_orders(&self) -> bool {
         self.shared.opening.pending()
+    }
+
+    /// An address inside the routed networks that a message came from. The message was discarded; if the address
+    /// is reached outside the tunnel, [`Tunnel::set_outside`] lets the next one pass.
+    #[must_use]
+    pub fn take_suspect(&self) -> Option<IpAddr> {
+        self.shared.take_suspect()
+    }
+
+    /// The way to `ip` does not lead through the tunnel, whatever the routed networks say.
+    pub fn set_outside(&self, ip: IpAddr) {
+        self.shared.set_outside(ip);
+    }
+
+    /// Whether another endpoint is worth trying: there is no session, or nobody answers.
+    #[must_use]
+    pub fn seeks_peer(&self, now: Instant) -> bool {
+        !self.has_session(now) || self.timers.handshake_under_way()
     }
 
     /// Mixes fresh randomness of the system into ours: to be called now and then.
@@ -345,6 +363,7 @@ impl Tunnel {
     fn expire(&mut self, now: Now, timer: Timer) {
         match timer {
             Timer::Retransmit => self.retransmit(now),
+            Timer::PostponedHandshake if self.timers.handshake_begun() => self.initiate(now),
             Timer::PostponedHandshake => self.initiate_if_needed(now),
             Timer::PassiveKeepalive => {
                 if self.timers.passive_keepalive_due(now.boot, &self.shared.facts) {

@@ -143,7 +143,8 @@ pub fn set_ecn(packet: &mut [u8], ecn: Ecn) {
     }
 }
 
-/// Whether the packet that starts `packet` is a UDP datagram to `to`, or a fragment of one to that address.
+/// Whether the packet that starts `packet` is a UDP datagram to `to`, or the first fragment of one: the others do
+/// not tell their port.
 #[must_use]
 pub fn is_udp_to(packet: &[u8], to: SocketAddr) -> bool {
     const UDP: u8 = 17;
@@ -151,17 +152,17 @@ pub fn is_udp_to(packet: &[u8], to: SocketAddr) -> bool {
     let Some(header) = IpHeader::parse_fixed(packet).filter(|ip| ip.destination == to.ip()) else {
         return false;
     };
-    // The protocol, where its header begins, and whether this is a fragment.
-    let (protocol, transport, fragment) = if header.source.is_ipv4() {
-        let fragment = u16::from_be_bytes([packet[6], packet[7]]) & 0x3fff != 0;
-        (packet[9], usize::from(packet[0] & 0xf) * 4, fragment)
+    // The protocol, where its header begins, and how far into the datagram that is.
+    let word = |at| packet.get(at..at + 2).map_or(0, |word| u16::from_be_bytes([word[0], word[1]]));
+    let (protocol, transport, offset) = if header.source.is_ipv4() {
+        (packet[9], usize::from(packet[0] & 0xf) * 4, word(6) & 0x1fff)
     } else if packet[6] == FRAGMENT {
-        (packet.get(IPV6_HEADER).copied().unwrap_or(0), IPV6_HEADER + 8, true)
+        let protocol = packet.get(IPV6_HEADER).copied().unwrap_or(0);
+        (protocol, IPV6_HEADER + 8, word(IPV6_HEADER + 2) >> 3)
     } else {
-        (packet[6], IPV6_HEADER, false)
+        (packet[6], IPV6_HEADER, 0)
     };
-    let port = packet.get(transport + 2..transport + 4);
-    protocol == UDP && (fragment || port == Some(&to.port().to_be_bytes()))
+    protocol == UDP && offset == 0 && word(transport + 2) == to.port()
 }
 
 /// One packet of the overlay, or many of one flow that the kernel handed over as one superpacket. All
@@ -326,7 +327,7 @@ mod tests {
     }
 
     #[test]
-    fn a_datagram_of_ours_is_known_by_address_and_port_and_its_fragments_by_address() {
+    fn a_datagram_of_ours_is_known_by_address_and_port() {
         let to = "10.0.0.2:51820".parse().unwrap();
         let mut packet = ipv4(28, 28);
         (packet[9], packet[22], packet[23]) = (17, 0xca, 0x6c);
@@ -334,18 +335,23 @@ mod tests {
         assert!(!is_udp_to(&packet, "10.0.0.2:51821".parse().unwrap()));
         assert!(!is_udp_to(&packet, "10.0.0.3:51820".parse().unwrap()));
         assert!(!is_udp_to(&packet[..22], to));
-        (packet[7], packet[22]) = (1, 0);
-        assert!(is_udp_to(&packet, to));
-        packet[9] = 6;
+        packet[6] = 0x20;
+        assert!(is_udp_to(&packet, to), "a first fragment");
+        packet[7] = 1;
+        assert!(!is_udp_to(&packet, to), "a later one");
+        (packet[6], packet[7], packet[9]) = (0, 0, 6);
         assert!(!is_udp_to(&packet, to));
 
         let to = "[::2]:51820".parse().unwrap();
-        let mut packet = ipv6(16, 56);
+        let mut packet = ipv6(24, 64);
         (packet[6], packet[42], packet[43]) = (17, 0xca, 0x6c);
         assert!(is_udp_to(&packet, to));
-        (packet[6], packet[40]) = (44, 17);
-        assert!(is_udp_to(&packet, to));
-        packet[40] = 6;
+        (packet[6], packet[40], packet[42], packet[43]) = (44, 17, 0, 1);
+        (packet[50], packet[51]) = (0xca, 0x6c);
+        assert!(is_udp_to(&packet, to), "a first fragment");
+        packet[43] = 8;
+        assert!(!is_udp_to(&packet, to), "a later one");
+        (packet[40], packet[43]) = (6, 0);
         assert!(!is_udp_to(&packet, to));
     }
 }

@@ -117,7 +117,7 @@ fn a_file_that_belongs_to_a_stranger_is_refused() {
         let path = host.write("tunneld.toml", &good(), 0o600);
         std::os::unix::fs::chown(host.path(name), Some(65534), None).unwrap();
         let said = after(check(&path), &path);
-        assert!(said.contains("belongs to another user (uid 65534)"), "{said}");
+        assert!(said.contains("belongs to another user (uid 65534): chown it"), "{said}");
         std::os::unix::fs::chown(host.path(name), Some(0), None).unwrap();
     }
 }

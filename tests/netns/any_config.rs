@@ -97,7 +97,7 @@ fn configuration(numbers: &mut Numbers) -> (String, String) {
     if numbers.yes() {
         let with_v6 = addresses.iter().any(|address| address.contains(':'));
         let least = if with_v6 { 1280 } else { 576 };
-        let mtu = numbers.pick(&[least, 1281, 1420, 1500, 9000, 65_460, 65_461, 65_535]);
+        let mtu = numbers.pick(&[least, 1281, 1420, 1500, 9000, 65_460, 65_461, 65_475]);
         writeln!(file, "mtu = {mtu}").unwrap();
     }
     let table = numbers.pick(&["", "\"auto\"", "\"off\"", "1", "51820", "252", "4294967295"]);

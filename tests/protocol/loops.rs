@@ -49,6 +49,20 @@ fn a_handshake_from_inside_the_tunnel_is_not_answered() {
 }
 
 #[test]
+fn a_caller_in_those_networks_that_is_reached_outside_gets_through_on_the_next_try() {
+    let mut link = Link::with(&routed(parameters(1, 2, None)), &parameters(2, 1, Some(A)));
+    let mut leaving = link.b.send(&link.clock, &packet(2, 1, b"call"));
+    let call = moved(&leaving.remove(0), "10.0.0.9:51820");
+    assert_eq!(link.inject(&call), Some(Discard::SourceInside));
+    let suspect = link.a.tunnel.take_suspect();
+    assert_eq!(suspect, Some("10.0.0.9".parse().unwrap()));
+    assert_eq!(link.a.tunnel.take_suspect(), None);
+    link.a.tunnel.set_outside(suspect.unwrap());
+    assert_eq!(link.inject(&call), None);
+    assert_eq!(link.a.remote(), "10.0.0.9:51820".parse::<SocketAddr>().unwrap());
+}
+
+#[test]
 fn a_datagram_of_ours_that_comes_back_through_the_device_is_discarded() {
     let mut config = parameters(1, 2, Some(B));
     config.allowed_ips.push("198.51.100.0/24".parse().unwrap());
