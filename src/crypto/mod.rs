@@ -3,7 +3,7 @@
 //! | job | primitive | library |
 //! |---|---|---|
 //! | key agreement | X25519 | `x25519-dalek` |
-//! | hash, MAC, key derivation | BLAKE2s, HMAC | `blake2`, `hmac` |
+//! | hash, MAC, key derivation | BLAKE2s, HMAC of our own | `blake2` |
 //! | handshake and cookie encryption | (X)ChaCha20-Poly1305 | `chacha20poly1305` |
 //! | transport encryption | ChaCha20-Poly1305 | `aws-lc-rs` |
 
