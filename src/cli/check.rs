@@ -3,7 +3,7 @@
 use std::fmt::{self, Display};
 use std::path::Path;
 
-use crate::config::{Config, Table};
+use crate::config::{Config, Offload, Table};
 use crate::crypto::PresharedKey;
 
 /// Loads `path` and prints what it means; no secrets.
@@ -38,6 +38,7 @@ impl Display for Summary<'_> {
         line(f, "mtu", or(interface.mtu, "worked out from the path"))?;
         line(f, "routes", routes(interface.table))?;
         line(f, "fwmark", or(Some(interface.fwmark).filter(|mark| *mark != 0), "none"))?;
+        line(f, "offload", offload(interface.offload))?;
         writeln!(f, "peer")?;
         line(f, "public key", peer.public_key)?;
         let preshared = peer.preshared_key != PresharedKey::default();
@@ -73,4 +74,11 @@ fn routes(table: Table) -> String {
         Table::Off => "none".to_owned(),
         Table::Number(number) => format!("in table {number}"),
     }
+}
+
+fn offload(Offload { tun_gso, tun_gro, udp_gso, udp_gro }: Offload) -> String {
+    let each =
+        [("tun_gso", tun_gso), ("tun_gro", tun_gro), ("udp_gso", udp_gso), ("udp_gro", udp_gro)];
+    let on: Vec<&str> = each.into_iter().filter(|(_, on)| *on).map(|(name, _)| name).collect();
+    or(Some(on.join(", ")).filter(|text| !text.is_empty()), "none")
 }

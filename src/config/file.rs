@@ -54,7 +54,7 @@ macro_rules! section {
 section! {
     /// This end of the link.
     InterfaceTable: "interface" {
-        name, addresses, private_key, private_key_file, listen_port, mtu, table, fwmark,
+        name, addresses, private_key, private_key_file, listen_port, mtu, table, fwmark, offload,
     }
 }
 
@@ -65,8 +65,15 @@ section! {
     }
 }
 
-const SECTIONS: [(&str, &[&str]); 2] =
-    [(InterfaceTable::SECTION, InterfaceTable::KEYS), (PeerTable::SECTION, PeerTable::KEYS)];
+/// The section inside `[interface]`, which mostly stands on one line: `offload = { tun_gso = false }`.
+pub(super) const OFFLOAD: &str = "interface.offload";
+pub(super) const OFFLOAD_KEYS: [&str; 4] = ["tun_gso", "tun_gro", "udp_gso", "udp_gro"];
+
+const SECTIONS: [(&str, &[&str]); 3] = [
+    (InterfaceTable::SECTION, InterfaceTable::KEYS),
+    (PeerTable::SECTION, PeerTable::KEYS),
+    (OFFLOAD, &OFFLOAD_KEYS),
+];
 
 impl<'i> File<'i> {
     pub(super) fn parse(text: &'i str) -> Result<Self, Fault> {
@@ -143,7 +150,7 @@ fn take_section<'i>(
 }
 
 fn refuse_unknown_sections(root: &DeTable<'_>) -> Result<(), Fault> {
-    let known = SECTIONS.map(|(section, _)| section);
+    let known = [InterfaceTable::SECTION, PeerTable::SECTION];
     let Some(unknown) = first_unknown(root, &known) else {
         return Ok(());
     };
@@ -162,7 +169,7 @@ fn refuse_unknown_sections(root: &DeTable<'_>) -> Result<(), Fault> {
 }
 
 /// Only the name of an unknown key is shown: its value may be a secret under a mistyped name.
-fn refuse_unknown(
+pub(super) fn refuse_unknown(
     table: &DeTable<'_>,
     section: &'static str,
     keys: &[&'static str],

@@ -5,11 +5,11 @@ use std::path::Path;
 use ipnet::IpNet;
 
 use super::error::Fault;
-use super::file::InterfaceTable;
+use super::file::{InterfaceTable, OFFLOAD, OFFLOAD_KEYS};
 use super::key_source::KeySource;
 use super::network;
 use super::value::Value;
-use super::{Interface, Table};
+use super::{Interface, Offload, Table};
 
 const DEFAULT_NAME: &str = "tun0";
 /// The kernel's `IFNAMSIZ`, without the zero at the end.
@@ -24,6 +24,7 @@ const LARGEST_MTU: u16 = 65_507 - 32;
 const ACCEPTED_NAME: &str =
     r#"1 to 15 letters, digits and signs, without "/", ":", "%" and spaces, like "tun0""#;
 const ACCEPTED_ADDRESSES: &str = r#"like "10.77.0.1/30" or "fd77::1/64""#;
+const ACCEPTED_OFFLOAD: &str = "like { tun_gso = false, udp_gso = false }";
 const ACCEPTED_TABLE: &str = r#""auto", "off" or a number from 1 to 4294967295"#;
 
 impl Interface {
@@ -48,6 +49,7 @@ impl Interface {
             mtu: table.mtu.map(|value| mtu(&value, &addresses)).transpose()?,
             table: table.table.map_or(Ok(Table::Auto), |value| routing_table(&value))?,
             fwmark: table.fwmark.map_or(Ok(0), |value| value.integer(0..=u32::MAX))?,
+            offload: offload(table.offload)?,
             addresses,
         })
     }
@@ -110,6 +112,17 @@ fn routing_table(value: &Value<'_>) -> Result<Table, Fault> {
             .map(Table::Number)
             .map_err(|fault| Fault { accepted: ACCEPTED_TABLE.to_owned(), ..fault }),
     }
+}
+
+/// What is not said is on.
+fn offload(value: Option<Value<'_>>) -> Result<Offload, Fault> {
+    let values = match value {
+        Some(value) => value.table(OFFLOAD, OFFLOAD_KEYS, ACCEPTED_OFFLOAD)?,
+        None => Default::default(),
+    };
+    let on = |value: Option<Value<'_>>| value.map_or(Ok(true), |value| value.boolean());
+    let [tun_gso, tun_gro, udp_gso, udp_gro] = values.map(on);
+    Ok(Offload { tun_gso: tun_gso?, tun_gro: tun_gro?, udp_gso: udp_gso?, udp_gro: udp_gro? })
 }
 
 #[cfg(test)]

@@ -62,6 +62,21 @@ pub struct Interface {
     pub table: Table,
     /// The mark of outer packets; 0 is none.
     pub fwmark: u32,
+    /// Which offloads of the kernel may be used.
+    pub offload: Offload,
+}
+
+/// Which offloads of the kernel may be used; each is, where the kernel has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Offload {
+    /// The device may give superpackets.
+    pub tun_gso: bool,
+    /// The device may be given superpackets.
+    pub tun_gro: bool,
+    /// One call may send many datagrams.
+    pub udp_gso: bool,
+    /// One call may receive many datagrams.
+    pub udp_gro: bool,
 }
 
 /// Where the routes for `allowed_ips` go.

@@ -13,12 +13,13 @@ fn render(config: &Config) -> String {
     let quoted = |text: String| format!("{text:?}");
     let nets = |nets: &[IpNet]| list(nets.iter().map(|net| quoted(net.to_string())).collect());
     let mut text = format!(
-        "[interface]\nname = {:?}\naddresses = {}\nprivate_key = {:?}\nlisten_port = {}\nfwmark = {}\n",
+        "[interface]\nname = {:?}\naddresses = {}\nprivate_key = {:?}\nlisten_port = {}\nfwmark = {}\noffload = {}\n",
         interface.name,
         nets(&interface.addresses),
         interface.private_key.to_base64().as_str(),
         interface.listen_port,
         interface.fwmark,
+        inline(interface.offload),
     );
     if let Some(mtu) = interface.mtu {
         text += &format!("mtu = {mtu}\n");
@@ -42,6 +43,12 @@ fn render(config: &Config) -> String {
         _ => text += &format!("endpoint = {}\n", list(endpoints)),
     }
     text
+}
+
+fn inline(Offload { tun_gso, tun_gro, udp_gso, udp_gro }: Offload) -> String {
+    format!(
+        "{{ tun_gso = {tun_gso}, tun_gro = {tun_gro}, udp_gso = {udp_gso}, udp_gro = {udp_gro} }}"
+    )
 }
 
 fn address() -> impl Strategy<Value = IpNet> {
@@ -68,11 +75,12 @@ fn interface() -> impl Strategy<Value = Interface> {
         prop::option::of(1280..=65_475_u16),
         table,
         any::<u32>(),
+        any::<[bool; 4]>(),
     )
         .prop_filter("no name with another meaning", |(name, ..)| {
             name != "all" && name != "default"
         })
-        .prop_map(|(name, addresses, key, listen_port, mtu, table, fwmark)| Interface {
+        .prop_map(|(name, addresses, key, listen_port, mtu, table, fwmark, on)| Interface {
             name,
             addresses,
             private_key: PrivateKey::clamped(key),
@@ -80,6 +88,7 @@ fn interface() -> impl Strategy<Value = Interface> {
             mtu,
             table,
             fwmark,
+            offload: Offload { tun_gso: on[0], tun_gro: on[1], udp_gso: on[2], udp_gro: on[3] },
         })
 }
 

@@ -35,6 +35,7 @@ fn what_is_not_said_has_its_default() {
             mtu: None,
             table: Table::Auto,
             fwmark: 0,
+            offload: Offload { tun_gso: true, tun_gro: true, udp_gso: true, udp_gro: true },
         }
     );
     assert_eq!(
@@ -66,6 +67,17 @@ fn the_limits_of_each_number_are_accepted() {
     }
     let off = parse(ONE, "persistent_keepalive = 0").unwrap();
     assert_eq!(off.peer.persistent_keepalive, None);
+}
+
+#[test]
+fn each_offload_is_turned_off_alone_on_one_line_or_in_a_section() {
+    let offload = |text: &str| parse(&format!("{ONE}\n{text}"), "").unwrap().interface.offload;
+    let all = Offload { tun_gso: true, tun_gro: true, udp_gso: true, udp_gro: true };
+    assert_eq!(offload("offload = {}"), all);
+    assert_eq!(offload("offload = { tun_gso = false }"), Offload { tun_gso: false, ..all });
+    assert_eq!(offload("offload.tun_gro = false"), Offload { tun_gro: false, ..all });
+    let udp = Offload { udp_gso: false, udp_gro: false, ..all };
+    assert_eq!(offload("[interface.offload]\nudp_gso = false\nudp_gro = false"), udp);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use toml::Spanned;
 use toml::de::DeValue;
 
 use super::error::Fault;
-use super::suggest;
+use super::{file, suggest};
 
 /// A value as typed.
 pub(super) struct Value<'i> {
@@ -69,6 +69,28 @@ impl<'i> Value<'i> {
             .and_then(|number| T::try_from(number).ok())
             .filter(|number| range.contains(number))
             .ok_or_else(|| self.fault("is out of range", accepted))
+    }
+
+    /// True or false.
+    pub(super) fn boolean(&self) -> Result<bool, Fault> {
+        self.data.as_bool().ok_or_else(|| self.fault("is not a boolean", "true or false"))
+    }
+
+    /// The values of a table that is the section `section` and has no keys but these.
+    pub(super) fn table<const N: usize>(
+        self,
+        section: &'static str,
+        keys: [&'static str; N],
+        accepted: &str,
+    ) -> Result<[Option<Self>; N], Fault> {
+        if !self.data.is_table() {
+            return Err(self.fault("is not a table", accepted));
+        }
+        let DeValue::Table(mut table) = self.data else {
+            return Ok(keys.map(|_| None));
+        };
+        file::refuse_unknown(&table, section, &keys)?;
+        Ok(keys.map(|key| table.remove(key).map(|value| Self::new(section, key, value))))
     }
 
     /// The items of a list, or the value itself if it is text: `endpoint = "a:1"` is `endpoint = ["a:1"]`.

@@ -28,11 +28,11 @@ use nix::sys::prctl;
 use tokio::sync::mpsc;
 use zeroize::Zeroizing;
 
-use crate::config::{Config, Interface, Table};
+use crate::config::{self, Config, Interface, Table};
 use crate::net::{Underlay, UnderlayCounters, UnderlayDiscard};
 use crate::proto::{self, HANDSHAKE_QUEUE, Parameters, Stats};
 use crate::tun::{Link, LinkSettings, Tun, TunCounters};
-use crate::wire::{Endpoint, Handshake};
+use crate::wire::{Endpoint, Handshake, Offload};
 use clock::Alarm;
 use control::{AutoMtu, Control, Ended};
 use endpoints::Endpoints;
@@ -78,8 +78,10 @@ pub fn run(config: Config) -> anyhow::Result<()> {
 async fn run_on(config: Config) -> anyhow::Result<()> {
     let signals = Signals::listen().context("listening for signals")?;
     let Config { interface, peer } = config;
-    let tun = Tun::open(&interface.name, true)?;
-    let underlay = Arc::new(Underlay::bind(interface.listen_port, interface.fwmark, true)?);
+    let config::Offload { tun_gso, tun_gro, udp_gso, udp_gro } = interface.offload;
+    let tun = Tun::open(&interface.name, Offload { gso: tun_gso, gro: tun_gro })?;
+    let wanted = Offload { gso: udp_gso, gro: udp_gro };
+    let underlay = Arc::new(Underlay::bind(interface.listen_port, interface.fwmark, wanted)?);
     let mut link = Link::open(&tun).await?;
     let mtu = interface.mtu.map_or(DEFAULT_MTU, u32::from);
     let settings = settings(&interface, &peer.allowed_ips, mtu);
@@ -169,8 +171,16 @@ fn settings(interface: &Interface, allowed_ips: &[IpNet], mtu: u32) -> LinkSetti
 
 fn tell_started(path: &DataPath) {
     let (device, port) = (path.tun.name(), path.underlay.port());
-    let offloads = path.tun.offloads();
-    tracing::info!(device, port, tso = offloads.tso, uso = offloads.uso, "started");
+    let udp = path.underlay.offload();
+    tracing::info!(
+        device,
+        port,
+        tun_gso = %path.tun.gives(),
+        tun_gro = %path.tun.takes(),
+        udp_gso = udp.gso,
+        udp_gro = udp.gro,
+        "started"
+    );
     service::ready(&format!("running {device}, UDP port {port}"));
 }
 
@@ -220,13 +230,19 @@ fn tell_counters(path: &DataPath, stats: &Stats) {
         report::discards(stats)
     );
     let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+    // Near 1 on a busy link, an offload is off, or was refused: what segments cost is paid for each.
+    let per_call = |count: &AtomicU64, calls: &AtomicU64| {
+        format!("{:.1}", load(count) as f64 / load(calls).max(1) as f64)
+    };
     let UnderlayCounters { send, receive } = path.underlay.counters();
     tracing::info!(
         sent = load(&send.datagrams),
         send_calls = load(&send.calls),
+        per_send = per_call(&send.datagrams, &send.calls),
         gso_refused = load(&send.gso_refused),
         received = load(&receive.datagrams),
         receive_calls = load(&receive.calls),
+        per_receive = per_call(&receive.datagrams, &receive.calls),
         truncated = load(&receive.truncated),
         "underlay: not sent: {}",
         report::named(UnderlayDiscard::ALL.iter().map(|why| (why.name(), send.discarded(*why))))
@@ -234,9 +250,13 @@ fn tell_counters(path: &DataPath, stats: &Stats) {
     let TunCounters { read, write } = path.tun.counters();
     tracing::info!(
         read = load(&read.packets),
+        read_calls = load(&read.calls),
+        per_read = per_call(&read.packets, &read.calls),
         superpackets_read = load(&read.superpackets),
         malformed = load(&read.malformed),
         written = load(&write.packets),
+        write_calls = load(&write.calls),
+        per_write = per_call(&write.packets, &write.calls),
         superpackets_written = load(&write.superpackets),
         down = load(&write.down),
         refused = load(&write.refused),

@@ -11,6 +11,7 @@
 mod batch;
 mod cmsg;
 mod counters;
+mod gso;
 mod open;
 mod recv;
 mod resolve;
@@ -28,7 +29,7 @@ pub(crate) use open::UnderlayError;
 pub(crate) use recv::{ReceivedRun, RecvBuffer};
 pub(crate) use resolve::resolve;
 
-use crate::wire::Endpoint;
+use crate::wire::{Endpoint, Offload};
 use open::{FamilySocket, Pair};
 use send::Outlet;
 
@@ -63,17 +64,17 @@ pub(crate) struct Underlay {
 
 impl Underlay {
     /// Binds `listen_port` for both families; 0 means any port that is free for both. `fwmark` marks all
-    /// outer packets unless it is 0. With `offload`, UDP GSO and GRO are used as far as the kernel has them.
+    /// outer packets unless it is 0. UDP GSO and GRO are used as far as `wanted` says and the kernel has them.
     ///
     /// # Errors
     /// [`UnderlayError`], which says what to do.
     pub(crate) fn bind(
         listen_port: u16,
         fwmark: u32,
-        offload: bool,
+        wanted: Offload,
     ) -> Result<Self, UnderlayError> {
         let sockets = open::pair(listen_port, |family, port| {
-            FamilySocket::open(family, port, fwmark, offload)
+            FamilySocket::open(family, port, fwmark, wanted)
         })?;
         Ok(Self { sockets, counters: UnderlayCounters::default() })
     }
@@ -82,6 +83,16 @@ impl Underlay {
     #[must_use]
     pub(crate) fn port(&self) -> u16 {
         self.sockets.port
+    }
+
+    /// The offloads that the kernel has granted.
+    #[must_use]
+    pub(crate) fn offload(&self) -> Offload {
+        let sockets = || Family::ALL.into_iter().filter_map(|family| self.sockets.of(family));
+        Offload {
+            gso: sockets().all(|socket| socket.gso.enabled()),
+            gro: sockets().all(|socket| socket.gro),
+        }
     }
 
     /// The socket of `family`, to wait on; it stays the same for the life of this underlay.
@@ -114,7 +125,7 @@ impl Underlay {
     ) -> bool {
         let counters = &self.counters.send;
         match self.sockets.of(Family::of(&endpoint.remote)) {
-            Some(socket) => Outlet::new(socket, socket.gso(), counters, endpoint, tos, waits)
+            Some(socket) => Outlet::new(socket, &socket.gso, counters, endpoint, tos, waits)
                 .deliver(stride, bytes),
             None => {
                 let count = bytes.len().div_ceil(stride.max(1)).max(1);

@@ -3,7 +3,6 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::atomic::AtomicUsize;
 
 use nix::errno::Errno;
 use nix::libc;
@@ -12,6 +11,8 @@ use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use thiserror::Error;
 
 use super::Family;
+use super::gso::GsoLimit;
+use crate::wire::Offload;
 
 /// Wanted bytes of each socket buffer: less discards bursts while a thread waits for its turn, and cost a
 /// quarter of the throughput where it was measured.
@@ -131,7 +132,9 @@ pub(super) fn pair<S>(
 #[derive(Debug)]
 pub(super) struct FamilySocket {
     pub(super) socket: Socket,
-    gso: AtomicUsize,
+    pub(super) gso: GsoLimit,
+    /// Whether the kernel hands over several datagrams at a time.
+    pub(super) gro: bool,
 }
 
 impl FamilySocket {
@@ -140,7 +143,7 @@ impl FamilySocket {
         family: Family,
         port: u16,
         fwmark: u32,
-        offload: bool,
+        wanted: Offload,
     ) -> Result<(Self, u16), OpenError> {
         let fatal = |action| {
             move |source: io::Error| {
@@ -161,19 +164,13 @@ impl FamilySocket {
         }
         require(family, &socket).map_err(|errno| fatal("set the options")(errno.into()))?;
         prefer(family, &socket);
-        let gso = offload && enable_offload(family, &socket);
+        let granted = enable_offload(family, &socket, wanted);
         socket
             .bind(&SockAddr::from(SocketAddr::new(any, port)))
             .map_err(|error| bind_error(error, port, fatal("bind the socket")))?;
         let address = socket.local_addr().map_err(fatal("read the address"))?;
         let port = address.as_socket().map_or(port, |address| address.port());
-        let gso = AtomicUsize::new(if gso { usize::MAX } else { 0 });
-        Ok((Self { socket, gso }, port))
-    }
-
-    /// Whether UDP GSO is used; sending clears it for good when the kernel refuses.
-    pub(super) fn gso(&self) -> &AtomicUsize {
-        &self.gso
+        Ok((Self { socket, gso: GsoLimit::new(granted.gso), gro: granted.gro }, port))
     }
 
     pub(super) fn fd(&self) -> BorrowedFd<'_> {
@@ -258,18 +255,23 @@ fn prefer(family: Family, socket: &Socket) {
     );
 }
 
-/// Turns UDP GRO on; tells whether the kernel knows UDP GSO.
-fn enable_offload(family: Family, socket: &Socket) -> bool {
-    attempt(socket, "UDP_GRO", sockopt::UdpGroSegment, &true);
-    let gso = getsockopt(socket, sockopt::UdpGsoSegment).is_ok();
-    tracing::debug!(?family, gso, "UDP offload");
-    gso
+/// Turns UDP GRO on and asks whether the kernel knows UDP GSO, as far as they are wanted; returns what there is.
+fn enable_offload(family: Family, socket: &Socket, wanted: Offload) -> Offload {
+    let granted = Offload {
+        gso: wanted.gso && getsockopt(socket, sockopt::UdpGsoSegment).is_ok(),
+        gro: wanted.gro && attempt(socket, "UDP_GRO", sockopt::UdpGroSegment, &true),
+    };
+    tracing::debug!(?family, ?granted, "UDP offload");
+    granted
 }
 
-fn attempt<O: SetSockOpt>(socket: &Socket, name: &'static str, option: O, value: &O::Val) {
-    if let Err(errno) = option.set(socket, value) {
+/// Whether the kernel took the option.
+fn attempt<O: SetSockOpt>(socket: &Socket, name: &'static str, option: O, value: &O::Val) -> bool {
+    let result = option.set(socket, value);
+    if let Err(errno) = result {
         tracing::debug!(option = name, %errno, "the kernel refused a socket option");
     }
+    result.is_ok()
 }
 
 /// Whether IPv4 datagrams may be fragmented.

@@ -2,10 +2,11 @@
 //!
 //! | the kernel says | then |
 //! |---|---|
-//! | EIO to a GSO send (no checksum offload) | the same datagrams one by one; if they pass, no GSO on this socket any more |
-//! | EINVAL to a GSO send (longer than the route's MTU, before Linux 6.14; IPv6 on old virtio) | one by one; if they pass, no GSO for datagrams as long as these |
-//! | a part of a GSO send | the rest one by one, the same |
-//! | EMSGSIZE to a GSO send (segments larger than the route's MTU) | one by one, this time: the kernel fragments them |
+//! | EIO to a GSO send (no checksum offload) | the same datagrams one by one; if they pass, no GSO for a while |
+//! | EMSGSIZE to a GSO send (longer than the route's MTU), or EINVAL (the same before Linux 6.14; IPv6 on old virtio) | one by one, which the kernel fragments; if they pass, no GSO for a while for datagrams as long as these |
+//! | a part of a GSO send | the rest one by one, no GSO for a while |
+//! | ENOBUFS, ENOMEM to a GSO send | one by one: each needs less memory at a time |
+//! | the same to a single datagram | again, a few times at once: memory comes back soon or not at all |
 //! | the address cannot be sent from, or no route from there | again without the sticky source; if that passes, the source is lost |
 //! | EAGAIN | transport data waits for room, once, up to 100 ms; then what is left of the run is discarded |
 //! | EINTR | again |
@@ -13,7 +14,6 @@
 
 use std::io::IoSlice;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -21,6 +21,7 @@ use socket2::{MsgHdr, SockAddr};
 
 use super::cmsg::SendControl;
 use super::counters::{SendCounters, UnderlayDiscard, add};
+use super::gso::GsoLimit;
 use super::open::FamilySocket;
 use crate::wire::Endpoint;
 
@@ -75,8 +76,7 @@ impl SendCall for FamilySocket {
 /// Takes one run out through a socket.
 pub(super) struct Outlet<'a, C> {
     call: &'a C,
-    /// The longest datagrams that may leave with GSO.
-    gso: &'a AtomicUsize,
+    gso: &'a GsoLimit,
     counters: &'a SendCounters,
     endpoint: Endpoint,
     tos: u8,
@@ -90,7 +90,7 @@ pub(super) struct Outlet<'a, C> {
 impl<'a, C: SendCall> Outlet<'a, C> {
     pub(super) fn new(
         call: &'a C,
-        gso: &'a AtomicUsize,
+        gso: &'a GsoLimit,
         counters: &'a SendCounters,
         endpoint: Endpoint,
         tos: u8,
@@ -112,8 +112,7 @@ impl<'a, C: SendCall> Outlet<'a, C> {
 
     /// Sends several datagrams with one call, or one by one.
     fn run(&mut self, stride: usize, bytes: &[u8]) {
-        let Some(segment) = u16::try_from(stride).ok().filter(|_| stride <= self.longest_gso())
-        else {
+        let Some(segment) = u16::try_from(stride).ok().filter(|_| self.gso.allows(stride)) else {
             self.one_by_one(stride, bytes);
             return;
         };
@@ -124,19 +123,18 @@ impl<'a, C: SendCall> Outlet<'a, C> {
                 let whole = taken / stride;
                 add(&self.counters.datagrams, whole);
                 add(&self.counters.gso_refused, 1);
-                self.limit_gso(0, "it took a part");
+                self.gso.limit(0, "it took a part", self.endpoint.remote);
                 self.one_by_one(stride, &bytes[whole * stride..]);
             }
-            Err(errno @ (Errno::EIO | Errno::EINVAL)) => {
+            Err(errno @ (Errno::EIO | Errno::EINVAL | Errno::EMSGSIZE)) => {
                 add(&self.counters.gso_refused, 1);
                 // The fault was not the source's or the route's if nothing but GSO has changed
                 if self.one_by_one(stride, bytes) && !self.source_lost {
-                    // Before Linux 6.14 EINVAL may mean that these are longer than the route's MTU
                     let longest = if errno == Errno::EIO { 0 } else { stride - 1 };
-                    self.limit_gso(longest, errno.desc());
+                    self.gso.limit(longest, errno.desc(), self.endpoint.remote);
                 }
             }
-            Err(Errno::EMSGSIZE) => {
+            Err(Errno::ENOBUFS | Errno::ENOMEM) => {
                 add(&self.counters.gso_refused, 1);
                 self.one_by_one(stride, bytes);
             }
@@ -189,6 +187,7 @@ impl<'a, C: SendCall> Outlet<'a, C> {
             segment,
             bytes,
         };
+        let mut busy = Errno::EAGAIN;
         for _ in 0..MOST_CALLS {
             if self.full {
                 break;
@@ -196,32 +195,21 @@ impl<'a, C: SendCall> Outlet<'a, C> {
             add(&self.counters.calls, 1);
             match self.call.send(&outgoing) {
                 Err(Errno::EINTR) => {}
+                Err(errno @ (Errno::ENOBUFS | Errno::ENOMEM)) if segment.is_none() => busy = errno,
                 Err(Errno::EAGAIN) if self.waits > 0 => {
                     self.waits -= 1;
                     // Room for one datagram makes nothing ready: one more try, whatever the wait said
                     self.call.wait_for_room();
                 }
-                Err(Errno::EAGAIN) => break,
+                Err(Errno::EAGAIN) => {
+                    busy = Errno::EAGAIN;
+                    break;
+                }
                 result => return result,
             }
         }
-        self.full = true;
-        Err(Errno::EAGAIN)
-    }
-
-    fn longest_gso(&self) -> usize {
-        self.gso.load(Ordering::Relaxed)
-    }
-
-    fn limit_gso(&self, longest: usize, reason: &str) {
-        if self.gso.fetch_min(longest, Ordering::Relaxed) == usize::MAX {
-            tracing::warn!(
-                reason,
-                longest,
-                remote = %self.endpoint,
-                "the kernel refuses UDP GSO: longer datagrams are sent one by one from now on, at a lower speed"
-            );
-        }
+        self.full |= busy == Errno::EAGAIN;
+        Err(busy)
     }
 
     fn discard(&self, errno: Errno, datagrams: usize) {

@@ -3,7 +3,6 @@
 use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{
@@ -14,14 +13,14 @@ use socket2::SockRef;
 
 use super::*;
 use crate::testing::{block_on, in_own_network, load, skip};
-use crate::wire::{DatagramSink, Ecn, Run};
+use crate::wire::{DatagramSink, Ecn, Offload, Run};
 
 mod receiving;
 mod sending;
 
 const LOOPBACKS: [&str; 2] = ["127.0.0.1", "::1"];
 
-fn bind(offload: bool) -> Arc<Underlay> {
+fn bind(offload: Offload) -> Arc<Underlay> {
     Arc::new(Underlay::bind(0, 0, offload).unwrap())
 }
 
@@ -38,7 +37,7 @@ fn endpoint_at(underlay: &Underlay, address: &str) -> Option<Endpoint> {
 
 /// Runs `check` over each loopback address this host has, with and without offload.
 fn over_loopbacks(check: impl Fn(&Arc<Underlay>, &Arc<Underlay>, Endpoint)) {
-    for offload in [true, false] {
+    for offload in [Offload::ALL, Offload::NONE] {
         let (sender, receiver) = (bind(offload), bind(offload));
         let to = LOOPBACKS.map(|address| endpoint_at(&receiver, address));
         assert!(to[0].is_some() || to[1].is_some());
@@ -114,7 +113,7 @@ fn raise_loopback(mtu: u32, address: Option<&str>) {
 
 #[test]
 fn both_families_have_one_port() {
-    let underlay = bind(true);
+    let underlay = bind(Offload::ALL);
     for family in Family::ALL {
         let Some(fd) = underlay.fd(family) else {
             skip("both_families_have_one_port", format_args!("{family:?}"));
@@ -129,15 +128,15 @@ fn both_families_have_one_port() {
 
 #[test]
 fn a_port_in_use_says_so() {
-    let first = bind(true);
-    let error = Underlay::bind(first.port(), 0, true).unwrap_err();
+    let first = bind(Offload::ALL);
+    let error = Underlay::bind(first.port(), 0, Offload::ALL).unwrap_err();
     assert!(matches!(error, UnderlayError::PortInUse { port } if port == first.port()));
 }
 
 #[test]
 fn a_free_port_can_be_chosen() {
-    let port = Underlay::bind(0, 0, true).unwrap().port();
-    match Underlay::bind(port, 0, true) {
+    let port = Underlay::bind(0, 0, Offload::ALL).unwrap().port();
+    match Underlay::bind(port, 0, Offload::ALL) {
         Ok(underlay) => assert_eq!(underlay.port(), port),
         Err(UnderlayError::PortInUse { .. }) => {} // another process was faster
         Err(error) => panic!("{error}"),
@@ -146,7 +145,7 @@ fn a_free_port_can_be_chosen() {
 
 #[test]
 fn fwmark_marks_the_socket() {
-    let underlay = match Underlay::bind(0, 0x7e57, true) {
+    let underlay = match Underlay::bind(0, 0x7e57, Offload::ALL) {
         Err(UnderlayError::MarkRefused { fwmark: 0x7e57 }) => {
             return skip("fwmark_marks_the_socket", "CAP_NET_ADMIN");
         }
@@ -161,7 +160,7 @@ fn fwmark_marks_the_socket() {
 fn an_endpoint_of_a_family_without_a_socket_is_discarded_by_name() {
     let underlay = Underlay {
         sockets: open::pair(0, |family, port| match family {
-            Family::V4 => FamilySocket::open(family, port, 0, true),
+            Family::V4 => FamilySocket::open(family, port, 0, Offload::ALL),
             Family::V6 => Err(open::OpenError::Missing(io::ErrorKind::Unsupported.into())),
         })
         .unwrap(),

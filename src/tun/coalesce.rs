@@ -24,7 +24,8 @@ pub(crate) trait PacketWriter {
     /// Writes one superpacket: the virtio header, the headers of all segments, then at least two payloads.
     ///
     /// # Errors
-    /// [`TunFault::Refused`] if the kernel does not take this superpacket; its segments may be written singly.
+    /// [`TunFault::Refused`] if the kernel takes no superpackets, [`TunFault::NoMemory`] if it has no room for this
+    /// one: its segments may be written singly.
     fn write_superpacket(&mut self, gathered: &[IoSlice<'_>]) -> Result<(), TunFault>;
 }
 
@@ -136,8 +137,8 @@ impl Coalescer {
     }
 
     /// Writes all that was pushed; `buffer` is the one it was pushed from. Packets that the device does not take
-    /// are discarded and counted, except for refused superpackets: their packets are written singly, and no more
-    /// superpackets after them.
+    /// are discarded and counted, except for refused superpackets: their packets are written singly, and, unless
+    /// only memory was short, no more superpackets after them.
     ///
     /// # Errors
     /// [`TunFault::Gone`] if the device was deleted; the rest is discarded then.
@@ -271,6 +272,7 @@ impl Coalescer {
         {
             match self.write_gathered(item, candidate, buffer, writer) {
                 Err(TunFault::Refused) => self.offloads = Offloads::NONE,
+                Err(TunFault::NoMemory) => {}
                 result => {
                     flushed.superpackets += usize::from(result.is_ok());
                     return flushed.count(item.count, result);

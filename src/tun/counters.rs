@@ -17,6 +17,8 @@ pub(crate) struct TunCounters {
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub(crate) struct ReadCounters {
+    /// Calls to the kernel that brought a packet.
+    pub(crate) calls: AtomicU64,
     /// Packets, segments counted singly.
     pub(crate) packets: AtomicU64,
     /// Superpackets among the reads.
@@ -29,6 +31,8 @@ pub(crate) struct ReadCounters {
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub(crate) struct WriteCounters {
+    /// Calls to the kernel, failed ones included.
+    pub(crate) calls: AtomicU64,
     /// Packets, segments counted singly.
     pub(crate) packets: AtomicU64,
     /// Superpackets among the writes.
@@ -37,13 +41,13 @@ pub(crate) struct WriteCounters {
     pub(crate) down: AtomicU64,
     /// Packets that it did not take for another reason.
     pub(crate) refused: AtomicU64,
-    /// Superpackets that it did not take although they had been granted: none, or one of each writer that had yet
-    /// to learn of it. Their packets are counted above.
+    /// Superpackets that it did not take. Their packets were written one by one, and are counted above.
     pub(crate) superpackets_refused: AtomicU64,
 }
 
 impl ReadCounters {
     pub(super) fn count(&self, packets: usize) {
+        add(&self.calls, 1);
         add(&self.packets, packets);
         add(&self.superpackets, usize::from(packets > 1));
     }

@@ -141,6 +141,9 @@ pub(crate) enum TunFault {
     /// The kernel does not take this superpacket; its segments may be written singly.
     #[error("the kernel refused a superpacket")]
     Refused,
+    /// The kernel has no memory for a superpacket now; its segments may be written singly.
+    #[error("the kernel has no memory for a superpacket")]
+    NoMemory,
     /// What was read is no packet: it is discarded, others pass.
     #[error("the device gave {0}")]
     Malformed(#[from] Malformed),

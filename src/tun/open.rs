@@ -52,7 +52,8 @@ pub(super) fn attach(device: BorrowedFd<'_>, name: &str) -> Result<String, TunEr
     })
 }
 
-/// Asks for the short virtio header and for offloads, all or as many as the kernel grants.
+/// Asks for the short virtio header and for offloads, all or as many as the kernel knows; returns these. Unless reads
+/// are `wanted` to bring superpackets, it takes the offloads back: what may be written does not depend on them.
 pub(super) fn negotiate(device: &File, name: &str, wanted: bool) -> Result<Offloads, TunError> {
     let device = device.as_fd();
     let failed = |action| {
@@ -68,14 +69,15 @@ pub(super) fn negotiate(device: &File, name: &str, wanted: bool) -> Result<Offlo
         (tso, Offloads { tso: true, uso: false }),
         (csum, Offloads::NONE),
     ];
-    for (offload, granted) in steps {
-        if wanted && ioctl::set_offload(device, offload.into()).is_ok() {
-            return Ok(granted);
-        }
+    let known = steps
+        .into_iter()
+        .find(|(offload, _)| ioctl::set_offload(device, (*offload).into()).is_ok())
+        .map(|(_, known)| known);
+    if !wanted || known.is_none() {
+        // Said expressly: a device that existed before may have others.
+        ioctl::set_offload(device, 0).map_err(failed("turning offloads off (TUNSETOFFLOAD)"))?;
     }
-    // Said expressly: a device that existed before may have others.
-    ioctl::set_offload(device, 0).map_err(failed("turning offloads off (TUNSETOFFLOAD)"))?;
-    Ok(Offloads::NONE)
+    Ok(known.unwrap_or(Offloads::NONE))
 }
 
 fn open_node() -> io::Result<File> {

@@ -14,6 +14,7 @@ pub mod datagram;
 pub mod handshake;
 pub mod icmp;
 pub mod ip;
+pub(crate) mod offload;
 pub mod transport;
 
 use zerocopy::little_endian::U32;
@@ -22,6 +23,7 @@ use zerocopy::{FromBytes, IntoBytes};
 pub use datagram::{DatagramSink, Endpoint, Run};
 pub use handshake::{CookieReply, Initiation, Maced, Response};
 pub use ip::{Ecn, IpHeader, Superpacket};
+pub(crate) use offload::Offload;
 pub use transport::TransportHeader;
 
 /// The first four bytes of each message.

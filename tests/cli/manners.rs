@@ -48,7 +48,7 @@ fn a_level_that_is_none_is_a_mistake_of_the_user() {
 fn check_says_what_the_configuration_means_without_secrets() {
     let host = Host::new();
     let text = good()
-        .replace("[peer]", "listen_port = 51820\ntable = 7\n[peer]\npreshared_key_file = \"psk\"");
+        .replace("[peer]", "listen_port = 51820\ntable = 7\noffload = { tun_gro = false, udp_gro = false }\n[peer]\npreshared_key_file = \"psk\"");
     let answer = host.check(&text);
     assert_eq!((answer.code, answer.stderr.as_str()), (Some(0), ""));
     let (ours, theirs) = (key(1).public_key(), key(2).public_key());
@@ -65,6 +65,7 @@ interface
   mtu            worked out from the path
   routes         in table 7
   fwmark         none
+  offload        tun_gso, udp_gso
 peer
   public key     {theirs}
   preshared key  yes

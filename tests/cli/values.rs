@@ -97,6 +97,31 @@ fn a_routing_table_is_a_word_or_a_number() {
 }
 
 #[test]
+fn each_offload_is_true_or_false() {
+    let host = Host::new();
+    let keys = "tun_gso, tun_gro, udp_gso, udp_gro";
+    let like = "like { tun_gso = false, udp_gso = false }";
+    for (value, expected) in [
+        ("false", format!("11: [interface] offload: false is not a table; accepted: {like}")),
+        ("[]", format!("11: [interface] offload: [] is not a table; accepted: {like}")),
+        (
+            "{ udp_gso = \"no\" }",
+            "23: [interface.offload] udp_gso: \"no\" is not a boolean; accepted: true or false"
+                .to_owned(),
+        ),
+        (
+            "{ tun-gso = false }",
+            format!(
+                "13: [interface.offload] \"tun-gso\": is not a key; perhaps tun_gso is meant; accepted: {keys}"
+            ),
+        ),
+    ] {
+        let text = with("interface", &format!("offload = {value}"));
+        assert_eq!(message(&host, &text), format!("4:{expected}"));
+    }
+}
+
+#[test]
 fn an_endpoint_has_a_host_and_a_port() {
     let port = "\"h:0\" has no port from 1 to 65535 after its last colon";
     refused(

@@ -9,7 +9,7 @@ use std::process::Command;
 use crate::host::{Host, PROGRAM, after, check, good, message, with};
 
 const INTERFACE_KEYS: &str =
-    "name, addresses, private_key, private_key_file, listen_port, mtu, table, fwmark";
+    "name, addresses, private_key, private_key_file, listen_port, mtu, table, fwmark, offload";
 const PEER_KEYS: &str =
     "public_key, preshared_key, preshared_key_file, endpoint, allowed_ips, persistent_keepalive";
 
@@ -33,6 +33,12 @@ fn an_unknown_key_is_named_with_the_one_that_may_be_meant() {
             "interface",
             "endpoint = 1",
             "\"endpoint\": is not a key; endpoint belongs under [peer]",
+            INTERFACE_KEYS,
+        ),
+        (
+            "interface",
+            "udp_gso = 1",
+            "\"udp_gso\": is not a key; udp_gso belongs under [interface.offload]",
             INTERFACE_KEYS,
         ),
         ("peer", "mtu = 1420", "\"mtu\": is not a key; mtu belongs under [interface]", PEER_KEYS),

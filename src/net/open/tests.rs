@@ -114,7 +114,7 @@ fn a_kernel_without_the_family_is_told_apart_from_a_failure() {
 #[test]
 fn the_options_are_those_promised() {
     for family in Family::ALL {
-        let (socket, _) = match FamilySocket::open(family, 0, 0, true) {
+        let (socket, _) = match FamilySocket::open(family, 0, 0, Offload::ALL) {
             Err(OpenError::Missing(error)) => {
                 skip("the_options_are_those_promised", error);
                 continue;

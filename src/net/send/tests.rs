@@ -1,6 +1,7 @@
 use std::cell::{Cell, RefCell};
 
 use super::*;
+use crate::net::gso::RETRY_AFTER;
 use crate::testing::load;
 use crate::wire::datagram::MAX_RUN_COUNT;
 use crate::wire::transport::OVERHEAD;
@@ -37,15 +38,19 @@ impl<F: Fn(&Outgoing<'_>) -> Answer> SendCall for Kernel<F> {
 
 /// The socket's state around the kernel.
 struct Bench {
-    gso: AtomicUsize,
+    gso: GsoLimit,
     counters: SendCounters,
     endpoint: Endpoint,
 }
 
 impl Bench {
     fn new(source: Option<&str>) -> Self {
+        Self::with_gso(source, true)
+    }
+
+    fn with_gso(source: Option<&str>, gso: bool) -> Self {
         Self {
-            gso: AtomicUsize::new(usize::MAX),
+            gso: GsoLimit::new(gso),
             counters: SendCounters::default(),
             endpoint: Endpoint {
                 remote: "192.0.2.1:51820".parse().unwrap(),
@@ -68,7 +73,7 @@ impl Bench {
     }
 
     fn gso_on(&self) -> bool {
-        self.gso.load(Ordering::Relaxed) == usize::MAX
+        self.gso.allows(usize::MAX)
     }
 
     fn discarded(&self, reason: UnderlayDiscard) -> u64 {
@@ -137,8 +142,7 @@ fn a_single_datagram_asks_for_no_gso() {
 
 #[test]
 fn without_gso_datagrams_leave_one_by_one() {
-    let bench = Bench::new(None);
-    bench.gso.store(0, Ordering::Relaxed);
+    let bench = Bench::with_gso(None, false);
     let kernel = Kernel::new(refuses_gso(Errno::EIO));
     assert_eq!(bench.deliver(&kernel, RUN), (5, false));
     assert_eq!(kernel.taken.take(), datagrams(RUN));
@@ -146,8 +150,8 @@ fn without_gso_datagrams_leave_one_by_one() {
 }
 
 #[test]
-fn a_refused_gso_send_loses_nothing_and_is_the_last() {
-    for errno in [Errno::EIO, Errno::EINVAL] {
+fn a_refused_gso_send_loses_nothing_and_is_the_last_for_a_while() {
+    for errno in [Errno::EIO, Errno::EINVAL, Errno::EMSGSIZE] {
         let bench = Bench::new(Some("192.0.2.9"));
         let kernel = Kernel::new(refuses_gso(errno));
         assert_eq!(bench.deliver(&kernel, RUN), (5, false));
@@ -161,25 +165,73 @@ fn a_refused_gso_send_loses_nothing_and_is_the_last() {
 }
 
 #[test]
-fn gso_refused_as_invalid_goes_on_for_shorter_datagrams() {
-    let bench = Bench::new(None);
-    let kernel = Kernel::new(|outgoing: &Outgoing<'_>| match outgoing.segment {
-        Some(100..) => Err(Errno::EINVAL),
-        _ => takes_all(outgoing),
-    });
-    bench.deliver(&kernel, RUN);
-    bench.deliver(&kernel, Run { stride: 99, ..RUN });
-    assert_eq!(load(&bench.counters.calls), 1 + 5 + 1);
+fn gso_refused_for_the_routes_mtu_goes_on_for_shorter_datagrams() {
+    for errno in [Errno::EINVAL, Errno::EMSGSIZE] {
+        let bench = Bench::new(None);
+        let kernel = Kernel::new(|outgoing: &Outgoing<'_>| match outgoing.segment {
+            Some(100..) => Err(errno),
+            _ => takes_all(outgoing),
+        });
+        bench.deliver(&kernel, RUN);
+        bench.deliver(&kernel, Run { stride: 99, ..RUN });
+        assert_eq!(load(&bench.counters.calls), 1 + 5 + 1);
+    }
 }
 
 #[test]
-fn segments_too_large_for_the_route_leave_one_by_one_this_time() {
+fn gso_is_tried_again_now_and_then_and_used_again_once_the_route_allows_it() {
     let bench = Bench::new(None);
-    let kernel = Kernel::new(refuses_gso(Errno::EMSGSIZE));
+    let route_is_narrow = Cell::new(true);
+    let kernel = Kernel::new(|outgoing: &Outgoing<'_>| match outgoing.segment {
+        Some(_) if route_is_narrow.get() => Err(Errno::EINVAL),
+        _ => takes_all(outgoing),
+    });
+    let deliver = |times| {
+        for _ in 0..times {
+            assert_eq!(bench.deliver(&kernel, RUN), (5, false));
+        }
+    };
+    deliver(1);
+    for refused in 1..=3 {
+        deliver(RETRY_AFTER);
+        assert_eq!(load(&bench.counters.gso_refused), refused);
+        deliver(1);
+        assert_eq!(load(&bench.counters.gso_refused), refused + 1, "one call in vain");
+    }
+    route_is_narrow.set(false);
+    deliver(RETRY_AFTER);
+    let calls = load(&bench.counters.calls);
+    deliver(10);
+    assert_eq!(load(&bench.counters.calls) - calls, 10);
+    assert_eq!(bench.all_discarded(), 0);
+}
+
+#[test]
+fn without_memory_for_a_gso_send_datagrams_leave_one_by_one_this_time() {
+    for errno in [Errno::ENOBUFS, Errno::ENOMEM] {
+        let bench = Bench::new(None);
+        let kernel = Kernel::new(refuses_gso(errno));
+        assert_eq!(bench.deliver(&kernel, RUN), (5, false));
+        assert_eq!(kernel.taken.take(), datagrams(RUN));
+        assert!(bench.gso_on());
+        assert_eq!(load(&bench.counters.gso_refused), 1);
+    }
+}
+
+#[test]
+fn a_single_datagram_without_memory_is_tried_again_at_once() {
+    let bench = Bench::with_gso(None, false);
+    let refusals = Cell::new(3);
+    let kernel = Kernel::new(|outgoing: &Outgoing<'_>| match refusals.get() {
+        0 => takes_all(outgoing),
+        left => {
+            refusals.set(left - 1);
+            Err(Errno::ENOBUFS)
+        }
+    });
     assert_eq!(bench.deliver(&kernel, RUN), (5, false));
     assert_eq!(kernel.taken.take(), datagrams(RUN));
-    assert!(bench.gso_on());
-    assert_eq!(load(&bench.counters.gso_refused), 1);
+    assert_eq!((load(&bench.counters.calls), kernel.waits.get()), (3 + 5, 0));
 }
 
 #[test]
@@ -270,8 +322,7 @@ fn a_full_send_buffer_is_waited_for() {
 
 #[test]
 fn a_send_buffer_that_stays_full_is_waited_for_once_in_a_run() {
-    let bench = Bench::new(Some("192.0.2.9"));
-    bench.gso.store(0, Ordering::Relaxed);
+    let bench = Bench::with_gso(Some("192.0.2.9"), false);
     let kernel = Kernel::new(|_: &Outgoing<'_>| Err(Errno::EAGAIN));
     assert_eq!(bench.deliver(&kernel, RUN), (0, false));
     assert_eq!(kernel.waits.get(), 1);
@@ -315,7 +366,6 @@ fn an_interrupted_send_is_repeated() {
 #[test]
 fn other_errors_discard_under_a_name_and_the_next_send_goes_on() {
     let cases = [
-        (Errno::ENOBUFS, UnderlayDiscard::NoBuffers),
         (Errno::EPERM, UnderlayDiscard::Filtered),
         (Errno::ENETUNREACH, UnderlayDiscard::NetworkUnreachable),
         (Errno::EHOSTUNREACH, UnderlayDiscard::HostUnreachable),
@@ -342,8 +392,7 @@ fn other_errors_discard_under_a_name_and_the_next_send_goes_on() {
 
 #[test]
 fn one_bad_datagram_costs_no_other() {
-    let bench = Bench::new(None);
-    bench.gso.store(0, Ordering::Relaxed);
+    let bench = Bench::with_gso(None, false);
     let kernel = Kernel::new(|outgoing: &Outgoing<'_>| match outgoing.bytes[0] {
         2 => Err(Errno::ENOBUFS),
         _ => takes_all(outgoing),

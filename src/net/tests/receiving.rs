@@ -4,7 +4,7 @@ use super::*;
 
 #[test]
 fn an_answer_leaves_from_the_address_that_was_addressed() {
-    let (here, there) = (bind(true), bind(true));
+    let (here, there) = (bind(Offload::ALL), bind(Offload::ALL));
     let mut buffer = RecvBuffer::new();
     for address in ["127.0.0.2", "127.0.0.3", "::1"] {
         let Some(endpoint) = endpoint_at(&there, address) else {
@@ -23,7 +23,7 @@ fn an_answer_leaves_from_the_address_that_was_addressed() {
 
 #[test]
 fn a_run_leaves_from_its_sticky_source() {
-    let (sender, receiver) = (bind(true), bind(true));
+    let (sender, receiver) = (bind(Offload::ALL), bind(Offload::ALL));
     let Some(endpoint) = endpoint_at(&receiver, "127.0.0.1") else {
         return skip("a_run_leaves_from_its_sticky_source", "IPv4");
     };
@@ -41,7 +41,7 @@ fn a_run_leaves_from_its_sticky_source() {
 #[test]
 fn a_source_that_this_host_has_no_more_is_reported_and_nothing_lost() {
     let cases = [("127.0.0.1", "192.0.2.99"), ("::1", "2001:db8::99")];
-    let (sender, receiver) = (bind(true), bind(true));
+    let (sender, receiver) = (bind(Offload::ALL), bind(Offload::ALL));
     for (address, gone) in cases {
         let Some(endpoint) = endpoint_at(&receiver, address) else {
             continue;
@@ -102,7 +102,7 @@ fn a_link_local_endpoint_keeps_its_interface() {
     let test = "a_link_local_endpoint_keeps_its_interface";
     in_own_network(test, || {
         raise_loopback(65_536, Some("fe80::7"));
-        let (here, there) = (bind(true), bind(true));
+        let (here, there) = (bind(Offload::ALL), bind(Offload::ALL));
         if there.fd(Family::V6).is_none() {
             return skip("a_link_local_endpoint_keeps_its_interface", "IPv6");
         }
@@ -129,7 +129,7 @@ fn a_link_local_endpoint_keeps_its_interface() {
 
 #[test]
 fn a_datagram_cut_short_is_flagged() {
-    let (sender, receiver) = (bind(false), bind(false));
+    let (sender, receiver) = (bind(Offload::NONE), bind(Offload::NONE));
     let Some(endpoint) = endpoint_at(&receiver, "127.0.0.1") else {
         return skip("a_datagram_cut_short_is_flagged", "IPv4");
     };

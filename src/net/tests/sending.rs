@@ -30,10 +30,10 @@ fn runs_arrive_whole_and_in_order() {
 
 #[test]
 fn udp_gso_takes_many_datagrams_with_one_call() {
-    let (sender, receiver) = (bind(true), bind(true));
+    let (sender, receiver) = (bind(Offload::ALL), bind(Offload::ALL));
     for endpoint in LOOPBACKS.iter().filter_map(|address| endpoint_at(&receiver, address)) {
         let family = Family::of(&endpoint.remote);
-        if sender.sockets.of(family).unwrap().gso().load(Ordering::Relaxed) == 0 {
+        if !sender.offload().gso {
             return skip("udp_gso_takes_many_datagrams_with_one_call", "UDP GSO");
         }
         let send = &sender.counters().send;
@@ -61,7 +61,7 @@ fn udp_gso_takes_many_datagrams_with_one_call() {
 
 #[test]
 fn the_plain_path_takes_one_datagram_with_each_call() {
-    let (sender, receiver) = (bind(false), bind(false));
+    let (sender, receiver) = (bind(Offload::NONE), bind(Offload::NONE));
     for endpoint in LOOPBACKS.iter().filter_map(|address| endpoint_at(&receiver, address)) {
         let calls = load(&sender.counters().send.calls);
         let mut batch = SendBatch::new(Arc::clone(&sender));
@@ -137,7 +137,7 @@ fn tos_of_next(socket: &UdpSocket) -> u8 {
 
 #[test]
 fn a_handshake_message_leaves_with_its_dscp() {
-    let sender = bind(true);
+    let sender = bind(Offload::ALL);
     for address in LOOPBACKS {
         let Ok(socket) = UdpSocket::bind((address, 0)) else {
             skip("a_handshake_message_leaves_with_its_dscp", address);
@@ -171,7 +171,7 @@ fn a_datagram_larger_than_udp_allows_is_discarded_by_name() {
 
 #[test]
 fn without_an_endpoint_a_batch_is_discarded_by_name() {
-    let sender = bind(true);
+    let sender = bind(Offload::ALL);
     let mut batch = SendBatch::new(Arc::clone(&sender));
     fill(&mut batch, run(500, 4, 100, Ecn::NotEct), &mut 0);
     batch.flush();
@@ -182,7 +182,7 @@ fn without_an_endpoint_a_batch_is_discarded_by_name() {
 
 #[test]
 fn what_is_held_goes_to_the_endpoint_it_was_reserved_for() {
-    let (sender, first, second) = (bind(true), bind(true), bind(true));
+    let (sender, first, second) = (bind(Offload::ALL), bind(Offload::ALL), bind(Offload::ALL));
     let address = LOOPBACKS.iter().find(|address| endpoint_at(&first, address).is_some());
     let address = address.unwrap();
     let mut batch = SendBatch::new(Arc::clone(&sender));
@@ -222,7 +222,7 @@ fn segments_larger_than_the_route_allows_arrive_in_fragments() {
 fn what_no_route_takes_is_discarded_by_name_until_there_is_one() {
     let test = "what_no_route_takes_is_discarded_by_name_until_there_is_one";
     in_own_network(test, || {
-        let (sender, receiver) = (bind(true), bind(true));
+        let (sender, receiver) = (bind(Offload::ALL), bind(Offload::ALL));
         let mut batch = SendBatch::new(Arc::clone(&sender));
         let remote = SocketAddr::from(([127, 0, 0, 1], receiver.port()));
         batch.set_endpoint(Some(Endpoint::new(remote)));

@@ -266,7 +266,7 @@ fn a_refused_superpacket_is_written_singly_and_none_is_tried_again() {
     let packets = bytes(&run_of(&Fields::default(), 3));
     let (buffer, ranges) = lay_out(&packets);
     let mut coalescer = Coalescer::new(ALL);
-    let mut recorder = Recorder { refuses: true, ..Recorder::default() };
+    let mut recorder = Recorder { refusal: Some(|| TunFault::Refused), ..Recorder::default() };
     for _ in 0..2 {
         for range in &ranges {
             coalescer.push(&buffer, range.clone());
@@ -275,6 +275,22 @@ fn a_refused_superpacket_is_written_singly_and_none_is_tried_again() {
         assert_eq!((flushed.packets, flushed.superpackets), (3, 0));
         assert_eq!(recorder.packets(), packets);
         recorder = Recorder::default();
+    }
+}
+
+#[test]
+fn a_superpacket_without_memory_is_written_singly_and_the_next_one_is_tried() {
+    let packets = bytes(&run_of(&Fields::default(), 3));
+    let (buffer, ranges) = lay_out(&packets);
+    let mut coalescer = Coalescer::new(ALL);
+    let short = Recorder { refusal: Some(|| TunFault::NoMemory), ..Recorder::default() };
+    for (mut recorder, superpackets) in [(short, 0), (Recorder::default(), 1)] {
+        for range in &ranges {
+            coalescer.push(&buffer, range.clone());
+        }
+        let flushed = coalescer.flush(&buffer, &mut recorder).unwrap();
+        assert_eq!((flushed.packets, flushed.superpackets), (3, superpackets));
+        assert_eq!(recorder.packets(), packets);
     }
 }
 

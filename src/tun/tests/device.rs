@@ -5,15 +5,17 @@ use std::os::fd::AsFd;
 
 use nix::errno::Errno;
 use rtnetlink::{LinkUnspec, LinkVeth};
+use zerocopy::IntoBytes;
 
 use super::in_namespace;
 use super::packets::{Fields, lay_out};
 use crate::testing::{block_on, load};
 use crate::tun::netlink::Netlink;
 use crate::tun::{
-    Coalescer, Link, LinkSettings, Offloads, ReadBuffer, Tun, TunError, TunFault, ioctl,
+    Coalescer, Link, LinkSettings, Offloads, ReadBuffer, Tun, TunError, TunFault, VirtioNetHdr,
+    ioctl,
 };
-use crate::wire::Superpacket;
+use crate::wire::{Offload, Superpacket};
 
 const ALL: Offloads = Offloads { tso: true, uso: true };
 
@@ -31,10 +33,10 @@ fn set_up(tun: &Tun) {
 #[test]
 fn a_device_is_created_with_the_offloads_of_this_kernel() {
     in_namespace("a_device_is_created_with_the_offloads_of_this_kernel", || {
-        let tun = Tun::open("tun9", true).unwrap();
+        let tun = Tun::open("tun9", Offload::ALL).unwrap();
         assert_eq!((tun.name(), tun.created()), ("tun9", true));
         assert_eq!(nix::net::if_::if_nametoindex("tun9").unwrap(), tun.index());
-        assert_eq!(tun.offloads(), ALL);
+        assert_eq!((tun.gives(), tun.takes()), (ALL, ALL));
         assert!(tun.read(&mut ReadBuffer::new()).unwrap().is_none());
         drop(tun);
         assert!(nix::net::if_::if_nametoindex("tun9").is_err());
@@ -44,8 +46,8 @@ fn a_device_is_created_with_the_offloads_of_this_kernel() {
 #[test]
 fn the_plain_path_has_no_offloads_and_passes_packets() {
     in_namespace("the_plain_path_has_no_offloads_and_passes_packets", || {
-        let tun = Tun::open("tun9", false).unwrap();
-        assert_eq!(tun.offloads(), Offloads::NONE);
+        let tun = Tun::open("tun9", Offload::NONE).unwrap();
+        assert_eq!((tun.gives(), tun.takes()), (Offloads::NONE, Offloads::NONE));
         set_up(&tun);
         let socket = std::net::UdpSocket::bind("10.77.0.2:0").unwrap();
         let port = socket.local_addr().unwrap().port();
@@ -72,14 +74,14 @@ fn the_plain_path_has_no_offloads_and_passes_packets() {
 #[test]
 fn a_name_that_another_kind_of_device_has_is_taken() {
     in_namespace("a_name_that_another_kind_of_device_has_is_taken", || {
-        let error = Tun::open("lo", true).unwrap_err();
+        let error = Tun::open("lo", Offload::ALL).unwrap_err();
         assert!(matches!(&error, TunError::Taken { name } if name == "lo"), "{error}");
         block_on(async {
             let netlink = Netlink::connect().unwrap();
             let veth = LinkVeth::new("tun9", "tun8").build();
             netlink.link().add(veth).execute().await.unwrap();
         });
-        let error = Tun::open("tun9", true).unwrap_err();
+        let error = Tun::open("tun9", Offload::ALL).unwrap_err();
         assert!(error.to_string().contains("ip link delete tun9"), "{error}");
     });
 }
@@ -87,8 +89,8 @@ fn a_name_that_another_kind_of_device_has_is_taken() {
 #[test]
 fn a_device_in_use_is_busy() {
     in_namespace("a_device_in_use_is_busy", || {
-        let _tun = Tun::open("tun9", true).unwrap();
-        let error = Tun::open("tun9", true).unwrap_err();
+        let _tun = Tun::open("tun9", Offload::ALL).unwrap();
+        let error = Tun::open("tun9", Offload::ALL).unwrap_err();
         assert!(matches!(error, TunError::Busy { .. }), "{error}");
     });
 }
@@ -96,7 +98,7 @@ fn a_device_in_use_is_busy() {
 #[test]
 fn a_name_of_sixteen_bytes_is_refused() {
     in_namespace("a_name_of_sixteen_bytes_is_refused", || {
-        let error = Tun::open("sixteen-bytes-16", true).unwrap_err();
+        let error = Tun::open("sixteen-bytes-16", Offload::ALL).unwrap_err();
         let errno = Errno::ENAMETOOLONG as i32;
         assert!(
             matches!(&error, TunError::System { source, .. } if source.raw_os_error() == Some(errno)),
@@ -108,20 +110,20 @@ fn a_name_of_sixteen_bytes_is_refused() {
 #[test]
 fn a_persistent_device_is_found_and_not_called_created() {
     in_namespace("a_persistent_device_is_found_and_not_called_created", || {
-        let tun = Tun::open("tun9", true).unwrap();
+        let tun = Tun::open("tun9", Offload::ALL).unwrap();
         ioctl::set_persistent(tun.as_fd()).unwrap();
         let index = tun.index();
         drop(tun);
-        let tun = Tun::open("tun9", false).unwrap();
+        let tun = Tun::open("tun9", Offload::NONE).unwrap();
         assert_eq!((tun.created(), tun.index()), (false, index));
-        assert_eq!(tun.offloads(), Offloads::NONE);
+        assert_eq!(tun.gives(), Offloads::NONE);
     });
 }
 
 #[test]
 fn a_device_that_is_down_discards_packets_until_it_is_up() {
     in_namespace("a_device_that_is_down_discards_packets_until_it_is_up", || {
-        let tun = Tun::open("tun9", true).unwrap();
+        let tun = Tun::open("tun9", Offload::ALL).unwrap();
         let packet = Fields::default().packet();
         assert!(matches!(tun.write(&packet), Err(TunFault::Down)));
         assert!(tun.read(&mut ReadBuffer::new()).unwrap().is_none());
@@ -135,7 +137,7 @@ fn a_device_that_is_down_discards_packets_until_it_is_up() {
 #[test]
 fn a_device_that_was_deleted_is_gone_for_reader_and_writer() {
     in_namespace("a_device_that_was_deleted_is_gone_for_reader_and_writer", || {
-        let tun = Tun::open("tun9", true).unwrap();
+        let tun = Tun::open("tun9", Offload::ALL).unwrap();
         block_on(async {
             let netlink = Netlink::connect().unwrap();
             netlink.link().del(tun.index()).execute().await.unwrap();
@@ -148,7 +150,7 @@ fn a_device_that_was_deleted_is_gone_for_reader_and_writer() {
 #[test]
 fn the_kernel_takes_superpackets_of_all_kinds() {
     in_namespace("the_kernel_takes_superpackets_of_all_kinds", || {
-        let tun = Tun::open("tun9", true).unwrap();
+        let tun = Tun::open("tun9", Offload::ALL).unwrap();
         set_up(&tun);
         for kind in Fields::kinds() {
             let run: Vec<_> = std::iter::successors(Some(kind), |fields| Some(fields.next()))
@@ -156,7 +158,7 @@ fn the_kernel_takes_superpackets_of_all_kinds() {
                 .map(|fields| fields.packet())
                 .collect();
             let (buffer, ranges) = lay_out(&run);
-            let mut coalescer = Coalescer::new(tun.offloads());
+            let mut coalescer = Coalescer::new(tun.takes());
             for range in ranges {
                 coalescer.push(&buffer, range);
             }
@@ -173,9 +175,37 @@ fn the_kernel_takes_superpackets_of_all_kinds() {
 }
 
 #[test]
+fn superpackets_may_go_one_way_only() {
+    in_namespace("superpackets_may_go_one_way_only", || {
+        for (gso, gro) in [(true, false), (false, true)] {
+            let tun = Tun::open("tun9", Offload { gso, gro }).unwrap();
+            let either = |wanted| if wanted { ALL } else { Offloads::NONE };
+            assert_eq!((tun.gives(), tun.takes()), (either(gso), either(gro)));
+        }
+    });
+}
+
+#[test]
+fn a_device_that_is_down_still_judges_superpackets() {
+    in_namespace("a_device_that_is_down_still_judges_superpackets", || {
+        let tun = Tun::open("tun9", Offload::ALL).unwrap();
+        let counters = &tun.counters().write;
+        assert_eq!((load(&counters.calls), load(&counters.superpackets_refused)), (1, 0));
+        let packet = Fields::default().packet();
+        let judge = |gso_type| {
+            let header =
+                VirtioNetHdr { flags: 1, gso_type, gso_size: 10, ..VirtioNetHdr::default() };
+            tun.write_gathered(&[IoSlice::new(header.as_bytes()), IoSlice::new(&packet)])
+        };
+        assert!(matches!(judge(0x7f), Err(TunFault::Refused)));
+        assert_eq!(tun.takes(), Offloads::NONE);
+    });
+}
+
+#[test]
 fn one_refused_superpacket_ends_them_and_no_packet_is_lost() {
     in_namespace("one_refused_superpacket_ends_them_and_no_packet_is_lost", || {
-        let tun = Tun::open("tun9", true).unwrap();
+        let tun = Tun::open("tun9", Offload::ALL).unwrap();
         set_up(&tun);
         let packet = Fields::default().packet();
         let broken = [1, 0x7f, 0, 0, 0, 0, 0, 0, 0, 0];
@@ -186,7 +216,7 @@ fn one_refused_superpacket_ends_them_and_no_packet_is_lost() {
         assert_eq!(load(&tun.counters().write.superpackets_refused), 1);
         let run = [Fields::default(), Fields::default().next()].map(|fields| fields.packet());
         let (buffer, ranges) = lay_out(&run);
-        let mut coalescer = Coalescer::new(tun.offloads());
+        let mut coalescer = Coalescer::new(tun.takes());
         for range in ranges {
             coalescer.push(&buffer, range);
         }
@@ -199,7 +229,7 @@ fn one_refused_superpacket_ends_them_and_no_packet_is_lost() {
 #[test]
 fn a_device_set_down_while_it_runs_can_be_set_up_again() {
     in_namespace("a_device_set_down_while_it_runs_can_be_set_up_again", || {
-        let tun = Tun::open("tun9", true).unwrap();
+        let tun = Tun::open("tun9", Offload::ALL).unwrap();
         set_up(&tun);
         let packet = Fields::default().packet();
         let set = |message| {

@@ -171,8 +171,8 @@ pub(in crate::tun) fn split(packet: &impl Superpacket) -> Vec<Vec<u8>> {
 #[derive(Default)]
 pub(in crate::tun) struct Recorder {
     pub(in crate::tun) writes: Vec<Vec<u8>>,
-    /// Refuse superpackets.
-    pub(in crate::tun) refuses: bool,
+    /// Refuse superpackets like this.
+    pub(in crate::tun) refusal: Option<fn() -> TunFault>,
     /// Fail all writes like this.
     pub(in crate::tun) fault: Option<fn() -> TunFault>,
 }
@@ -203,8 +203,8 @@ impl PacketWriter for Recorder {
         if let Some(fault) = self.fault {
             return Err(fault());
         }
-        if self.refuses {
-            return Err(TunFault::Refused);
+        if let Some(refusal) = self.refusal {
+            return Err(refusal());
         }
         assert!(gathered.iter().all(|slice| !slice.is_empty()));
         let write: Vec<_> = gathered.iter().flat_map(|slice| slice.iter().copied()).collect();

@@ -14,7 +14,7 @@ use super::in_namespace;
 use super::packets::split;
 use crate::testing::{block_on, load};
 use crate::tun::{Coalescer, Link, LinkSettings, ReadBuffer, Tun};
-use crate::wire::Superpacket;
+use crate::wire::{Offload, Superpacket};
 
 /// What went by.
 #[derive(Clone, Copy, Debug, Default)]
@@ -26,7 +26,7 @@ struct Seen {
 const PATIENCE: Option<Duration> = Some(Duration::from_secs(20));
 const TCP_BYTES: usize = 4 << 20;
 
-fn open_end(host: u8, offload: bool) -> Arc<Tun> {
+fn open_end(host: u8, offload: Offload) -> Arc<Tun> {
     let tun = Tun::open("tun9", offload).unwrap();
     let addresses = [format!("10.77.0.{host}/24"), format!("fd77::{host}/64")];
     let settings = LinkSettings {
@@ -64,7 +64,7 @@ fn carry(from: &Tun, to: &Tun, coalescer: &mut Coalescer, room: &mut ReadBuffer,
 fn relay(ends: [&Tun; 2], done: &AtomicBool) -> Seen {
     let mut seen = Seen::default();
     let mut room = ReadBuffer::new();
-    let mut coalescers = ends.map(|end| Coalescer::new(end.offloads()));
+    let mut coalescers = ends.map(|end| Coalescer::new(end.takes()));
     while !done.load(Ordering::Relaxed) {
         let mut waiting = ends.map(|end| PollFd::new(end.as_fd(), PollFlags::POLLIN));
         poll(&mut waiting, PollTimeout::from(20_u8)).unwrap();
@@ -79,7 +79,7 @@ fn relay(ends: [&Tun; 2], done: &AtomicBool) -> Seen {
 /// Runs `server` at 10.77.0.1 and `client` at 10.77.0.2; the client starts once the server's socket is bound.
 fn joined<S: Send>(
     test: &str,
-    offload: bool,
+    offload: Offload,
     bind: impl FnOnce() -> S + Send,
     serve: impl FnOnce(S) + Send,
     client: impl FnOnce() + Send,
@@ -119,7 +119,7 @@ fn joined<S: Send>(
     })
 }
 
-fn tcp(test: &str, address: &str, offload: bool) -> Option<Seen> {
+fn tcp(test: &str, address: &str, offload: Offload) -> Option<Seen> {
     let address: SocketAddr = address.parse().unwrap();
     let data = |at: usize| (at * 31 + at / 1000) as u8;
     joined(
@@ -156,7 +156,7 @@ fn udp(test: &str, address: &str, local: &str) -> Option<Seen> {
     let local: SocketAddr = local.parse().unwrap();
     joined(
         test,
-        true,
+        Offload::ALL,
         || UdpSocket::bind(address).unwrap(),
         |socket| {
             socket.set_read_timeout(PATIENCE).unwrap();
@@ -181,7 +181,7 @@ fn udp(test: &str, address: &str, local: &str) -> Option<Seen> {
 fn tcp_passes_in_superpackets_over_both_families() {
     let test = "tcp_passes_in_superpackets_over_both_families";
     for address in ["10.77.0.1:5001", "[fd77::1]:5001"] {
-        let Some(seen) = tcp(test, address, true) else {
+        let Some(seen) = tcp(test, address, Offload::ALL) else {
             return;
         };
         assert!(seen.largest_read > 10, "{seen:?}");
@@ -192,7 +192,7 @@ fn tcp_passes_in_superpackets_over_both_families() {
 #[test]
 fn tcp_passes_without_offloads() {
     let test = "tcp_passes_without_offloads";
-    if let Some(seen) = tcp(test, "10.77.0.1:5001", false) {
+    if let Some(seen) = tcp(test, "10.77.0.1:5001", Offload::NONE) {
         assert_eq!((seen.largest_read, seen.superpackets_written), (1, 0));
     }
 }
