@@ -19,6 +19,8 @@ mod netns {
     mod mtu;
     mod needs;
     mod no_device;
+    mod offload;
+    mod order;
     mod process;
     mod refusal;
     mod restart;

@@ -108,6 +108,10 @@ fn configuration(numbers: &mut Numbers) -> (String, String) {
         let mark = numbers.pick(&["0", "1", "0xca6c", "4294967295"]);
         writeln!(file, "fwmark = {mark}").unwrap();
     }
+    if numbers.yes() {
+        let offload = numbers.pick(&["", "tun_gso = false", "tun_gro = false, udp_gro = false"]);
+        writeln!(file, "offload = {{ {offload} }}").unwrap();
+    }
     writeln!(file, "\n[peer]\npublic_key = {:?}", key(2).public_key().to_string()).unwrap();
     if numbers.yes() {
         writeln!(file, "preshared_key = {:?}", super::config::SOME_KEY).unwrap();

@@ -12,12 +12,20 @@ pub(crate) struct End {
     pub(crate) private_key: [u8; 32],
     pub(crate) listen_port: Option<u16>,
     pub(crate) mtu: Option<u16>,
+    pub(crate) offload: &'static str,
     pub(crate) public_key: String,
     pub(crate) preshared_key: Option<String>,
     pub(crate) endpoint: Option<String>,
     pub(crate) allowed_ips: Option<Vec<&'static str>>,
     pub(crate) persistent_keepalive: Option<u16>,
 }
+
+/// Offloads as they are if nothing is said.
+pub(crate) const ALL_ON: &str = "";
+
+/// The plain path.
+pub(crate) const ALL_OFF: &str =
+    "tun_gso = false, tun_gro = false, udp_gso = false, udp_gro = false";
 
 /// Any text for one key and another, for tests that want two to differ.
 pub(crate) const SOME_KEY: &str = "c29tZSBvdGhlciBrZXkgb2YgZXhhY3RseSAzMiBieXQ=";
@@ -35,6 +43,7 @@ pub(crate) fn ends(endpoint_of: impl Fn(Host) -> String) -> [End; 2] {
             private_key: [own; 32],
             listen_port: Some(PORT),
             mtu: None,
+            offload: ALL_ON,
             public_key: PrivateKey::clamped([theirs; 32]).public_key().to_string(),
             preshared_key: None,
             endpoint: Some(endpoint_of(other)),
@@ -43,6 +52,24 @@ pub(crate) fn ends(endpoint_of: impl Fn(Host) -> String) -> [End; 2] {
         }
     })
 }
+
+/// Both ends, with these offloads.
+pub(crate) fn ends_with(offload: &'static str, endpoint_of: impl Fn(Host) -> String) -> [End; 2] {
+    ends(endpoint_of).map(|end| End { offload, ..end })
+}
+
+/// Tests that take offloads, made two of each: with all of them, and on the plain path.
+macro_rules! on_both_paths {
+    ($($test:ident),* $(,)?) => {
+        mod with_offloads {
+            $(#[test] fn $test() { super::$test($crate::netns::config::ALL_ON); })*
+        }
+        mod on_the_plain_path {
+            $(#[test] fn $test() { super::$test($crate::netns::config::ALL_OFF); })*
+        }
+    };
+}
+pub(crate) use on_both_paths;
 
 impl End {
     /// As it is written in a file.
@@ -59,6 +86,7 @@ impl End {
         if let Some(mtu) = self.mtu {
             interface += &format!("mtu = {mtu}\n");
         }
+        interface += &format!("offload = {{ {} }}\n", self.offload);
         let mut peer = format!("\n[peer]\npublic_key = {:?}\n", self.public_key);
         if let Some(key) = &self.preshared_key {
             peer += &format!("preshared_key = {key:?}\n");

@@ -27,3 +27,16 @@ pub(crate) fn packets(lab: &Lab, host: Host, counter: &str) -> u64 {
     let mut words = said.split_whitespace().skip_while(|word| *word != "packets").skip(1);
     words.next().and_then(|word| word.parse().ok()).unwrap_or_else(|| panic!("a counter: {said}"))
 }
+
+/// The counters of these names that a daemon told of at its end, all on one line.
+pub(crate) fn told<const N: usize>(said: &str, names: [&str; N]) -> [u64; N] {
+    let counters = |line: &str| {
+        let value = |name: &&str| {
+            let mut words = line.split_whitespace().filter_map(|word| word.split_once('='));
+            words.find(|(key, _)| key == name).and_then(|(_, value)| value.parse().ok())
+        };
+        let values: Option<Vec<u64>> = names.iter().map(value).collect();
+        values.and_then(|values| values.try_into().ok())
+    };
+    said.lines().rev().find_map(counters).unwrap_or_else(|| panic!("{names:?} in {said}"))
+}

@@ -1,9 +1,11 @@
 //! What the header says besides addresses: ECN through the tunnel (RFC 6040), and the class of handshakes.
 
-use super::config::ends;
+use super::config::{ends_with, on_both_paths};
 use super::counters::{filter, packets};
 use super::lab::{Host, INNER_B, Lab, endpoint, expect_success, routed_underlay};
 use super::needs::needs;
+
+on_both_paths! { ecn_goes_out_and_congestion_comes_in_while_handshakes_have_their_class }
 
 /// Counts on the router what a sends, by message type (the first byte behind the UDP header), and marks data that allows it
 /// as congested.
@@ -34,14 +36,14 @@ fn count_inside(lab: &Lab) {
     );
 }
 
-#[test]
-fn ecn_goes_out_and_congestion_comes_in_while_handshakes_have_their_class() {
+fn ecn_goes_out_and_congestion_comes_in_while_handshakes_have_their_class(offload: &'static str) {
     needs!("ping", "nft");
     for (outside, ip) in ["ip", "ip6"].into_iter().enumerate() {
         let lab = Lab::routed();
         watch_and_congest(&lab, ip);
         count_inside(&lab);
-        let _daemons = lab.link(&ends(|host| endpoint(routed_underlay(host)[outside])));
+        let _daemons =
+            lab.link(&ends_with(offload, |host| endpoint(routed_underlay(host)[outside])));
         let handshakes = packets(&lab, Host::Router, "handshakes");
         assert!(handshakes > 0, "a called or answered");
         assert_eq!(packets(&lab, Host::Router, "af41"), handshakes);

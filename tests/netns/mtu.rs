@@ -1,12 +1,14 @@
 //! The MTU of the device: what the path carries, or what the file says.
 
-use super::config::ends;
+use super::config::{ends, ends_with, on_both_paths};
 use super::counters::{filter, packets};
 use super::lab::{
     CABLE, Host, INNER_A, INNER_B, Lab, MOVED, direct_v4, endpoint, expect_success, stop, underlay,
 };
 use super::needs::needs;
 use super::process::{BOUND, wait_until};
+
+on_both_paths! { without_a_number_packets_as_large_as_the_mtu_fill_the_outer_ones_exactly }
 
 /// What a datagram adds to a packet, outside IPv4 and outside IPv6.
 const OVERHEAD: [u32; 2] = [60, 80];
@@ -53,14 +55,13 @@ fn sends_packets_of(lab: &Lab, size: u32) {
     }
 }
 
-#[test]
-fn without_a_number_packets_as_large_as_the_mtu_fill_the_outer_ones_exactly() {
+fn without_a_number_packets_as_large_as_the_mtu_fill_the_outer_ones_exactly(offload: &'static str) {
     needs!("ping", "nft");
     for (outside, overhead) in OVERHEAD.into_iter().enumerate() {
         for cable in [1500, 1400] {
             let lab = lab_with(cable);
             count_fragments(&lab);
-            let _daemons = lab.link(&ends(|host| endpoint(underlay(host)[outside])));
+            let _daemons = lab.link(&ends_with(offload, |host| endpoint(underlay(host)[outside])));
             for host in [Host::A, Host::B] {
                 becomes(&lab, host, cable - overhead);
             }

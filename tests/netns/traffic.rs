@@ -1,6 +1,6 @@
 //! What goes through a tunnel when nothing is wrong.
 
-use super::config::ends;
+use super::config::{ends_with, on_both_paths};
 use super::lab::{
     Host, INNER_A, INNER_B, Lab, direct_v4, endpoint, expect_success, stop, underlay,
 };
@@ -10,6 +10,15 @@ use super::transfer::Transfer;
 
 /// A megabyte.
 const MB: u64 = 1_000_000;
+
+on_both_paths! {
+    ping_and_tcp_of_both_families_pass_over_ipv4,
+    ping_and_tcp_of_both_families_pass_over_ipv6,
+    parallel_streams_pass,
+    a_transfer_each_way_at_once_arrives_byte_for_byte,
+    an_end_without_endpoint_waits_to_be_called,
+    a_packet_bigger_than_the_mtu_is_refused_or_fragmented,
+}
 
 /// iperf3 from a to b's address with these words; the bits per second that arrived.
 fn iperf3(lab: &Lab, address: &str, words: &str) -> f64 {
@@ -24,9 +33,9 @@ fn iperf3(lab: &Lab, address: &str, words: &str) -> f64 {
     report["end"]["sum_received"]["bits_per_second"].as_f64().expect("a rate")
 }
 
-fn both_families_inside(outside: usize) {
+fn both_families_inside(offload: &'static str, outside: usize) {
     let lab = Lab::direct();
-    let _daemons = lab.link(&ends(|host| endpoint(underlay(host)[outside])));
+    let _daemons = lab.link(&ends_with(offload, |host| endpoint(underlay(host)[outside])));
     for inner in 0..2 {
         assert!(lab.pings(Host::A, INNER_B[inner]));
         assert!(lab.pings(Host::B, INNER_A[inner]));
@@ -36,53 +45,47 @@ fn both_families_inside(outside: usize) {
     }
 }
 
-#[test]
-fn ping_and_tcp_of_both_families_pass_over_ipv4() {
+fn ping_and_tcp_of_both_families_pass_over_ipv4(offload: &'static str) {
     needs!("ping", "iperf3");
-    both_families_inside(0);
+    both_families_inside(offload, 0);
 }
 
-#[test]
-fn ping_and_tcp_of_both_families_pass_over_ipv6() {
+fn ping_and_tcp_of_both_families_pass_over_ipv6(offload: &'static str) {
     needs!("ping", "iperf3");
-    both_families_inside(1);
+    both_families_inside(offload, 1);
 }
 
-#[test]
-fn parallel_streams_pass() {
+fn parallel_streams_pass(offload: &'static str) {
     needs!("ping", "iperf3");
     let lab = Lab::direct();
-    let _daemons = lab.link(&ends(direct_v4));
+    let _daemons = lab.link(&ends_with(offload, direct_v4));
     assert!(iperf3(&lab, INNER_B[0], "-P 8 -n 16M") > 0.0);
     assert!(iperf3(&lab, INNER_B[1], "-P 8 -n 16M --bidir") > 0.0);
 }
 
-#[test]
-fn a_transfer_each_way_at_once_arrives_byte_for_byte() {
+fn a_transfer_each_way_at_once_arrives_byte_for_byte(offload: &'static str) {
     needs!("ping");
     let lab = Lab::direct();
-    let _daemons = lab.link(&ends(direct_v4));
+    let _daemons = lab.link(&ends_with(offload, direct_v4));
     let there = Transfer::begin(&lab, Host::A, Host::B, INNER_B[0], 64 * MB);
     let back = Transfer::begin(&lab, Host::B, Host::A, INNER_A[1], 64 * MB);
     there.finish();
     back.finish();
 }
 
-#[test]
-fn an_end_without_endpoint_waits_to_be_called() {
+fn an_end_without_endpoint_waits_to_be_called(offload: &'static str) {
     needs!("ping");
     let lab = Lab::direct();
-    let mut ends = ends(direct_v4);
+    let mut ends = ends_with(offload, direct_v4);
     ends[1].endpoint = None;
     let _daemons = lab.link(&ends);
     assert!(lab.pings(Host::B, INNER_A[1]));
 }
 
-#[test]
-fn a_packet_bigger_than_the_mtu_is_refused_or_fragmented() {
+fn a_packet_bigger_than_the_mtu_is_refused_or_fragmented(offload: &'static str) {
     needs!("ping");
     let lab = Lab::direct();
-    let daemons = lab.link(&ends(direct_v4));
+    let daemons = lab.link(&ends_with(offload, direct_v4));
     for inner in INNER_B {
         let output = lab.ping(Host::A, &format!("-c 1 -W 1 -M do -s 3000 {inner}"));
         let said = [output.stdout, output.stderr].concat();
