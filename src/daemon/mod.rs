@@ -230,7 +230,7 @@ fn tell_counters(path: &DataPath, stats: &Stats) {
         report::discards(stats)
     );
     let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-    // Near 1 on a busy link, an offload is off, or was refused: what segments cost is paid for each.
+    // About 1 after large transfers: the offload was not used.
     let per_call = |count: &AtomicU64, calls: &AtomicU64| {
         format!("{:.1}", load(count) as f64 / load(calls).max(1) as f64)
     };
