@@ -13,7 +13,7 @@ use crate::tun::{Coalescer, TunFault};
 use crate::wire::transport::HEADER;
 
 /// Most receive calls on one socket before the other one and orders are looked at again.
-const MAX_RECEIVES: usize = 16;
+const MAX_RECEIVES: usize = 64;
 
 /// Runs until told to stop, or until the device is gone.
 pub(super) fn run(
@@ -60,30 +60,36 @@ struct InboundThread<'p> {
 }
 
 impl InboundThread<'_> {
+    /// Takes what waits on one socket to the device.
     fn drain(&mut self, family: Family) -> anyhow::Result<()> {
         let now = clock::boot();
         for _ in 0..MAX_RECEIVES {
             match self.path.underlay.receive(family, &mut self.buffer) {
                 Ok(Some(run)) => {
                     self.pause.end();
-                    self.receive(now, &run)?;
+                    self.receive(now, &run);
                 }
                 Ok(None) => break,
                 Err(error) => {
                     tracing::debug!(%error, "receiving failed");
+                    self.deliver(now)?;
                     return Ok(self.pause.wait(&self.path.threads.inbound)?);
                 }
             }
+            if self.buffer.is_full() {
+                self.deliver(now)?;
+            }
         }
-        Ok(())
+        Ok(self.deliver(now)?)
     }
 
-    /// Opens the datagrams of one receive call where they lie and writes their packets to the device.
-    fn receive(&mut self, now: Instant, run: &ReceivedRun) -> Result<(), TunFault> {
+    /// Opens the datagrams of one receive call where they lie.
+    fn receive(&mut self, now: Instant, run: &ReceivedRun) {
         self.inbound.obey();
-        let mut start = 0;
-        while start < run.len {
-            let end = run.len.min(start + run.stride);
+        let mut start = run.start;
+        let run_end = run.start + run.len;
+        while start < run_end {
+            let end = run_end.min(start + run.stride);
             let datagram = &mut self.buffer.bytes_mut()[start..end];
             match self.inbound.receive(now, run.endpoint, run.ecn, datagram) {
                 Ok(Received::Packet(packet)) => {
@@ -103,7 +109,13 @@ impl InboundThread<'_> {
             }
             start = end;
         }
+    }
+
+    /// Writes the packets of all receive calls since the last time to the device.
+    fn deliver(&mut self, now: Instant) -> Result<(), TunFault> {
         self.inbound.finish(now);
-        self.path.tun.flush(&mut self.coalescer, self.buffer.bytes())
+        let written = self.path.tun.flush(&mut self.coalescer, self.buffer.bytes());
+        self.buffer.clear();
+        written
     }
 }

@@ -11,15 +11,20 @@ use super::open::FamilySocket;
 use crate::wire::{Ecn, Endpoint};
 
 /// The kernel merges no more than this; no UDP datagram is larger.
-const BUFFER: usize = 65_536;
+const LARGEST: usize = 65_536;
+
+/// Largest receive calls that a buffer has room for; it should stay within a core's own cache.
+const CALLS: usize = 4;
 
 /// Room for local address, traffic class and stride, three times over.
 const CONTROL: usize = 256;
 
-/// Where the kernel puts what arrives; made once, used for every receive call.
+/// Where the kernel puts what arrives: made once, for the runs of several receive calls back to back.
 #[derive(Debug)]
 pub(crate) struct RecvBuffer {
     bytes: Box<[u8]>,
+    /// Bytes that have been received into it.
+    filled: usize,
     control: Box<ControlSpace>,
 }
 
@@ -29,20 +34,32 @@ pub(crate) struct RecvBuffer {
 struct ControlSpace([u8; CONTROL]);
 
 impl RecvBuffer {
-    /// An empty buffer of 64 KiB.
+    /// An empty buffer of 256 KiB.
     #[must_use]
     pub(crate) fn new() -> Self {
-        Self::with_room(BUFFER)
+        Self::with_room(CALLS * LARGEST)
     }
 
     pub(super) fn with_room(bytes: usize) -> Self {
         Self {
             bytes: vec![0; bytes].into_boxed_slice(),
+            filled: 0,
             control: Box::new(ControlSpace([0; CONTROL])),
         }
     }
 
-    /// All of it: what a receive call brought comes first.
+    /// Whether the next receive call might not find room enough: then its end would be cut off.
+    #[must_use]
+    pub(crate) fn is_full(&self) -> bool {
+        self.bytes.len() - self.filled < LARGEST
+    }
+
+    /// Makes room: what was received so far is done with.
+    pub(crate) fn clear(&mut self) {
+        self.filled = 0;
+    }
+
+    /// All of it: what was received since it was last cleared comes first.
     #[must_use]
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.bytes
@@ -54,10 +71,12 @@ impl RecvBuffer {
     }
 }
 
-/// What one receive call brought: `len` bytes, datagrams of `stride` bytes of which the last may be
+/// What one receive call brought: `len` bytes from `start` of the buffer on, datagrams of `stride` bytes of which the last may be
 /// shorter, all from one endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ReceivedRun {
+    /// Where in the buffer it lies.
+    pub(crate) start: usize,
     /// Bytes in the buffer; 0 for an empty datagram.
     pub(crate) len: usize,
     /// Bytes of each datagram but the last; at least one.
@@ -85,10 +104,16 @@ pub(super) fn receive(
 ) -> io::Result<Option<ReceivedRun>> {
     let fd = socket.fd().as_raw_fd();
     loop {
-        let mut parts = [IoSliceMut::new(&mut buffer.bytes)];
+        let start = buffer.filled;
+        let room = buffer.bytes.len().min(start + LARGEST);
+        let mut parts = [IoSliceMut::new(&mut buffer.bytes[start..room])];
         let space = Some(&mut buffer.control.0[..]);
         match recvmsg::<SockaddrStorage>(fd, &mut parts, space, MsgFlags::empty()) {
-            Ok(message) => return describe(&message).map(Some),
+            Ok(message) => {
+                let run = describe(start, &message)?;
+                buffer.filled += run.len;
+                return Ok(Some(run));
+            }
             Err(Errno::EINTR) => {}
             Err(Errno::EAGAIN) => return Ok(None),
             Err(errno) => return Err(errno.into()),
@@ -96,12 +121,13 @@ pub(super) fn receive(
     }
 }
 
-fn describe(message: &RecvMsg<'_, '_, SockaddrStorage>) -> io::Result<ReceivedRun> {
+fn describe(start: usize, message: &RecvMsg<'_, '_, SockaddrStorage>) -> io::Result<ReceivedRun> {
     let remote = message.address.as_ref().and_then(socket_address);
     let remote = remote.ok_or(io::ErrorKind::InvalidData)?;
     let control = ReceiveControl::read(message);
     let len = message.bytes;
     Ok(ReceivedRun {
+        start,
         len,
         stride: control.stride.unwrap_or(len).max(1),
         endpoint: Endpoint { remote, source: control.local },
@@ -176,6 +202,7 @@ mod tests {
     #[test]
     fn datagrams_are_counted_by_stride_and_an_empty_one_counts() {
         let received = |len, stride| ReceivedRun {
+            start: 0,
             len,
             stride,
             endpoint: Endpoint::new("192.0.2.1:1".parse().unwrap()),

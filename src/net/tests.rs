@@ -57,6 +57,9 @@ fn wait_readable(fd: BorrowedFd<'_>) {
 fn receive(underlay: &Underlay, family: Family, buffer: &mut RecvBuffer) -> ReceivedRun {
     loop {
         wait_readable(underlay.fd(family).unwrap());
+        if buffer.is_full() {
+            buffer.clear();
+        }
         if let Some(received) = underlay.receive(family, buffer).unwrap() {
             return received;
         }
@@ -65,7 +68,7 @@ fn receive(underlay: &Underlay, family: Family, buffer: &mut RecvBuffer) -> Rece
 
 /// The datagrams of one receive call, in order.
 fn datagrams<'b>(buffer: &'b RecvBuffer, received: &ReceivedRun) -> std::slice::Chunks<'b, u8> {
-    buffer.bytes()[..received.len].chunks(received.stride)
+    buffer.bytes()[received.start..received.start + received.len].chunks(received.stride)
 }
 
 /// Waits for `count` datagrams.

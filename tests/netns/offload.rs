@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::net::{SocketAddr, UdpSocket};
-use std::ops::Range;
 
 use nix::sys::socket::{setsockopt, sockopt};
 
@@ -61,8 +60,8 @@ fn uses(said: &str, key: &str) -> bool {
 }
 
 /// Fails unless these of the four were at work, or the kernel lacks them.
-fn expect_at_work(all: &[Option<f64>; 4], which: Range<usize>) {
-    for index in which {
+fn expect_at_work(all: &[Option<f64>; 4], which: &[usize]) {
+    for &index in which {
         let (key, _) = OFFLOADS[index];
         match all[index] {
             Some(per_call) => assert!(per_call > AT_WORK, "{key}: {all:?}"),
@@ -81,19 +80,18 @@ fn kernel_has_all() -> bool {
 #[test]
 fn each_offload_that_the_kernel_has_is_at_work() {
     needs!("ping");
-    expect_at_work(&segments_per_call(ALL_ON), 0..4);
+    expect_at_work(&segments_per_call(ALL_ON), &[0, 1, 2, 3]);
 }
 
 #[test]
 fn each_offload_can_be_turned_off_alone() {
     needs!("ping");
     for (off, offload, others) in [
-        // Packets wait for their reader, and go on together.
-        (0, "tun_gso = false", 1..4),
-        // Lone datagrams stay alone: a cable between two namespaces merges nothing.
-        (1, "udp_gso = false", 0..1),
-        (2, "udp_gro = false", 0..2),
-        (3, "tun_gro = false", 0..3),
+        (0, "tun_gso = false", &[1, 2, 3][..]),
+        // A cable between two namespaces does not merge what leaves alone.
+        (1, "udp_gso = false", &[0, 3]),
+        (2, "udp_gro = false", &[0, 1, 3]),
+        (3, "tun_gro = false", &[0, 1, 2]),
     ] {
         let all = segments_per_call(offload);
         assert_eq!(all[off], None, "{offload}: {all:?}");
