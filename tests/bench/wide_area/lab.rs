@@ -44,14 +44,14 @@ pub(crate) struct Lab {
 
 impl Lab {
     /// Sets everything up; the daemons may not be ready yet.
-    pub(crate) fn new(weather: Weather, congestion: Option<&str>) -> Result<Self> {
+    pub(crate) fn new(weather: Weather) -> Result<Self> {
         let namespaces = Namespaces::add()?;
         let relay = Relay::start(namespaces.0.each_ref().map(String::as_str), weather)
             .context("cannot make the relay's devices")?;
         let directory = tempfile::tempdir()?;
         let mut lab = Self { daemons: Vec::new(), relay, namespaces, directory };
         for host in 0..2 {
-            lab.set_up(host, congestion)?;
+            lab.set_up(host)?;
         }
         for host in 0..2 {
             let daemon = lab.start_daemon(host)?;
@@ -74,7 +74,7 @@ impl Lab {
         thread.join().expect("it does not panic")
     }
 
-    fn set_up(&self, host: usize, congestion: Option<&str>) -> Result<()> {
+    fn set_up(&self, host: usize) -> Result<()> {
         let other = 1 - host;
         let (direct, towards, mtu) = (DIRECT[host], DIRECT[other], INNER_MTU);
         for words in [
@@ -87,16 +87,9 @@ impl Lab {
         ] {
             ip(&format!("-n {} {words}", self.namespaces.0[host]))?;
         }
-        let congestion = congestion.map(str::to_owned);
-        self.inside(host, move || {
-            // No stream is to know what one before it met.
-            fs::write("/proc/sys/net/ipv4/tcp_no_metrics_save", "1")?;
-            match congestion {
-                Some(name) => fs::write("/proc/sys/net/ipv4/tcp_congestion_control", name),
-                None => Ok(()),
-            }
-        })?
-        .context("cannot set how TCP behaves")
+        // No stream is to know what one before it met.
+        let forget = || fs::write("/proc/sys/net/ipv4/tcp_no_metrics_save", "1");
+        self.inside(host, forget)?.context("cannot set how TCP behaves")
     }
 
     fn start_daemon(&self, host: usize) -> Result<Child> {

@@ -6,6 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
+use socket2::SockRef;
 
 use crate::lab::{Lab, Way};
 
@@ -16,14 +17,19 @@ const WARM_UP: Duration = Duration::from_secs(2);
 /// How long anything may take that should happen at once.
 const BOUND: Duration = Duration::from_secs(20);
 
-/// Bits per second that arrive; `connected` is called before the first of them is sent.
+/// Bits per second that arrive; `connected` is called before the first of them is sent. Without `congestion` the
+/// system chooses the congestion control.
 pub(crate) fn throughput(
     lab: &Lab,
     way: Way,
     time: Duration,
+    congestion: Option<&str>,
     connected: impl FnOnce(),
 ) -> Result<f64> {
     let (sender, receiver) = connect(lab, way)?;
+    if let Some(name) = congestion {
+        SockRef::from(&sender).set_tcp_congestion(name.as_bytes()).context(name.to_owned())?;
+    }
     connected();
     thread::scope(|scope| {
         scope.spawn(|| send(sender));
