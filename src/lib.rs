@@ -23,5 +23,5 @@ mod net;
 pub mod proto;
 #[cfg(test)]
 mod testing;
-mod tun;
+pub mod tun;
 pub mod wire;

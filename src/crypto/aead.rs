@@ -11,7 +11,7 @@ use chacha20poly1305::{AeadInOut, ChaCha20Poly1305, KeyInit, XChaCha20Poly1305};
 use super::keys::KEY;
 
 /// Bytes of a tag.
-pub(crate) const TAG: usize = 16;
+pub const TAG: usize = 16;
 
 /// Seals all of `buffer` but its last 16 bytes, which become the tag, under a key used once: the nonce is zero.
 pub(crate) fn seal_once(key: &[u8; KEY], aad: &[u8], buffer: &mut [u8]) {
@@ -65,16 +65,18 @@ fn open<'b, C: AeadInOut>(
 }
 
 /// The key of one direction of a session; its nonce is the counter (paper §5.4.6).
-pub(crate) struct TransportKey(LessSafeKey);
+pub struct TransportKey(LessSafeKey);
 
 impl TransportKey {
-    pub(crate) fn new(key: &[u8; KEY]) -> Self {
+    /// The key with these bytes.
+    #[must_use]
+    pub fn new(key: &[u8; KEY]) -> Self {
         let key = UnboundKey::new(&CHACHA20_POLY1305, key).expect("a ChaCha20 key has 32 bytes");
         Self(LessSafeKey::new(key))
     }
 
     /// Seals all of `buffer` but its last 16 bytes, which become the tag. No counter may be used twice.
-    pub(crate) fn seal(&self, counter: u64, buffer: &mut [u8]) {
+    pub fn seal(&self, counter: u64, buffer: &mut [u8]) {
         let (text, tag) = buffer.split_at_mut(buffer.len() - TAG);
         let sealed = self
             .0
@@ -84,7 +86,8 @@ impl TransportKey {
     }
 
     /// Opens what [`TransportKey::seal`] sealed; `None` if it is not authentic.
-    pub(crate) fn open<'b>(&self, counter: u64, buffer: &'b mut [u8]) -> Option<&'b mut [u8]> {
+    #[must_use]
+    pub fn open<'b>(&self, counter: u64, buffer: &'b mut [u8]) -> Option<&'b mut [u8]> {
         self.0.open_in_place(nonce(counter), Aad::empty(), buffer).ok()
     }
 }

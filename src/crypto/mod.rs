@@ -12,4 +12,5 @@ pub(crate) mod hash;
 pub mod keys;
 pub(crate) mod random;
 
+pub use aead::{TAG, TransportKey};
 pub use keys::{PresharedKey, PrivateKey, PublicKey};

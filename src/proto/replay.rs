@@ -12,20 +12,16 @@ const WORDS: usize = (BITS / WORD) as usize;
 pub(crate) const WINDOW: u64 = BITS - WORD;
 
 /// Accepts each counter once. Only counters of authentic packets may be shown to it.
-pub(crate) struct ReplayWindow {
+pub struct ReplayWindow {
     /// The first counter greater than all accepted ones.
     end: u64,
     seen: [u64; WORDS],
 }
 
 impl ReplayWindow {
-    pub(crate) fn new() -> Self {
-        Self { end: 0, seen: [0; WORDS] }
-    }
-
     /// Whether `counter` is new; from now on it is not. One further behind than [`WINDOW`] counts as
     /// seen, and so does one that no session may use.
-    pub(crate) fn accept(&mut self, counter: u64) -> bool {
+    pub fn accept(&mut self, counter: u64) -> bool {
         if counter >= REJECT_AFTER_MESSAGES || counter.saturating_add(WINDOW + 1) < self.end {
             return false;
         }
@@ -54,6 +50,13 @@ impl ReplayWindow {
     }
 }
 
+impl Default for ReplayWindow {
+    /// A window that has seen nothing.
+    fn default() -> Self {
+        Self { end: 0, seen: [0; WORDS] }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
@@ -64,7 +67,7 @@ mod tests {
 
     /// A window, then (counter, accepted) one after the other.
     fn check(steps: impl IntoIterator<Item = (u64, bool)>) {
-        let mut window = ReplayWindow::new();
+        let mut window = ReplayWindow::default();
         for (number, (counter, expected)) in steps.into_iter().enumerate() {
             assert_eq!(window.accept(counter), expected, "step {number}: counter {counter}");
         }
@@ -120,7 +123,7 @@ mod tests {
                 prop_oneof![0..20_000u64, 8000..8400u64, 0..200u64], 1..600,
             ),
         ) {
-            let mut window = ReplayWindow::new();
+            let mut window = ReplayWindow::default();
             let mut set = BTreeSet::new();
             for counter in steps {
                 let greatest = set.last().copied().unwrap_or(0);

@@ -39,7 +39,7 @@ pub(crate) fn halves(keys: &SessionKeys, role: Role, born: Instant) -> (SealingH
     let opening = OpeningHalf {
         key: TransportKey::new(&keys.receive),
         local_index: keys.local_index,
-        window: ReplayWindow::new(),
+        window: ReplayWindow::default(),
         born,
         confirmed: role == Role::Initiator,
     };

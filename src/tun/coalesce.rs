@@ -14,7 +14,7 @@ use super::{Offloads, TunFault};
 use crate::wire::ip::IpHeader;
 
 /// Where the coalescer writes.
-pub(crate) trait PacketWriter {
+pub trait PacketWriter {
     /// Writes one packet.
     ///
     /// # Errors
@@ -34,7 +34,7 @@ pub(crate) trait PacketWriter {
 /// It holds places in the caller's buffer, not bytes: all packets [pushed](Self::push) up to the next
 /// [flush](Self::flush) lie in one buffer, which does not change in between.
 #[derive(Debug)]
-pub(crate) struct Coalescer {
+pub struct Coalescer {
     offloads: Offloads,
     /// What will be written, in this order.
     items: Vec<Item>,
@@ -52,15 +52,15 @@ pub(crate) struct Coalescer {
 
 /// What a [flush](Coalescer::flush) wrote.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Flushed {
+pub struct Flushed {
     /// Packets that reached the device, segments counted singly.
-    pub(crate) packets: usize,
+    pub packets: usize,
     /// Superpackets among the writes.
-    pub(crate) superpackets: usize,
+    pub superpackets: usize,
     /// Packets discarded because the device was down.
-    pub(crate) down: usize,
+    pub down: usize,
     /// Packets that the device refused.
-    pub(crate) refused: usize,
+    pub refused: usize,
 }
 
 #[derive(Debug)]
@@ -93,7 +93,7 @@ struct Open {
 impl Coalescer {
     /// A coalescer of what the device has been granted.
     #[must_use]
-    pub(crate) fn new(offloads: Offloads) -> Self {
+    pub fn new(offloads: Offloads) -> Self {
         Self {
             offloads,
             items: Vec::with_capacity(BATCH),
@@ -107,7 +107,7 @@ impl Coalescer {
 
     /// Takes the packet at `range` of `buffer`; bytes after its own length are left off. A range outside of the
     /// buffer is no packet.
-    pub(crate) fn push(&mut self, buffer: &[u8], range: Range<usize>) {
+    pub fn push(&mut self, buffer: &[u8], range: Range<usize>) {
         let Some(bytes) = buffer.get(range.clone()) else {
             return;
         };
@@ -142,7 +142,7 @@ impl Coalescer {
     ///
     /// # Errors
     /// [`TunFault::Gone`] if the device was deleted; the rest is discarded then.
-    pub(crate) fn flush(
+    pub fn flush(
         &mut self,
         buffer: &[u8],
         writer: &mut impl PacketWriter,

@@ -131,7 +131,7 @@ pub(crate) enum LinkError {
 
 /// What a read or write met on a device that was opened well.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum TunFault {
+pub enum TunFault {
     /// The device is down: this packet is discarded, later ones pass once it is up.
     #[error("the device is down")]
     Down,
@@ -155,7 +155,7 @@ pub(crate) enum TunFault {
 impl TunFault {
     /// Whether nothing will pass any more.
     #[must_use]
-    pub(crate) fn is_fatal(&self) -> bool {
+    pub fn is_fatal(&self) -> bool {
         matches!(self, Self::Gone)
     }
 }

@@ -31,13 +31,14 @@ use nix::errno::Errno;
 use nix::net::if_::if_nametoindex;
 use zerocopy::IntoBytes;
 
-pub(crate) use coalesce::{Coalescer, Flushed, PacketWriter};
+pub use coalesce::{Coalescer, Flushed, PacketWriter};
 pub(crate) use counters::TunCounters;
-pub(crate) use error::{TunError, TunFault};
+pub(crate) use error::TunError;
+pub use error::TunFault;
 pub(crate) use link::{Link, LinkSettings};
-pub(crate) use segment::{Malformed, TunPacket};
+pub use segment::{Malformed, TunPacket};
 pub(crate) use underlay::underlay_route;
-pub(crate) use virtio::{VIRTIO_HEADER, VirtioNetHdr};
+pub use virtio::{GSO_NONE, GSO_TCPV4, GSO_UDP_L4, NEEDS_CSUM, VIRTIO_HEADER, VirtioNetHdr};
 
 use crate::wire::{Offload, Superpacket};
 use counters::add;
@@ -59,11 +60,11 @@ pub(crate) struct Tun {
 
 /// Of which transports there are superpackets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Offloads {
+pub struct Offloads {
     /// Of TCP.
-    pub(crate) tso: bool,
+    pub tso: bool,
     /// Of UDP; not before Linux 6.2.
-    pub(crate) uso: bool,
+    pub uso: bool,
 }
 
 /// Room for one read: the virtio header and the largest packet.
@@ -276,7 +277,7 @@ impl PacketWriter for &Tun {
 
 impl Offloads {
     /// Of none: packets one by one.
-    pub(crate) const NONE: Self = Self { tso: false, uso: false };
+    pub const NONE: Self = Self { tso: false, uso: false };
 
     fn cover(self, transport: Transport) -> bool {
         match transport {

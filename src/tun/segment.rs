@@ -17,14 +17,14 @@ use crate::wire::ip::{IpHeader, NotIp, Superpacket};
 /// [`IpHeader::parse`] of its [`header`](Superpacket::header) succeeds; checksums of what
 /// [`write_segment`](Superpacket::write_segment) writes are complete.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct TunPacket<'a> {
+pub struct TunPacket<'a> {
     bytes: &'a [u8],
     split: Option<Split>,
 }
 
 /// Why a packet cannot be taken as the device gave it. Discard it and go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Malformed {
+pub enum Malformed {
     /// Shorter than the virtio header.
     #[error("shorter than its virtio header")]
     Short,
@@ -51,7 +51,7 @@ impl<'a> TunPacket<'a> {
     ///
     /// # Errors
     /// [`Malformed`], if what was read makes no sense.
-    pub(crate) fn parse(header: &VirtioNetHdr, packet: &'a mut [u8]) -> Result<Self, Malformed> {
+    pub fn parse(header: &VirtioNetHdr, packet: &'a mut [u8]) -> Result<Self, Malformed> {
         let ip = IpHeader::parse(packet).map_err(Malformed::NotIp)?;
         let bytes = packet.get_mut(..ip.total_len).ok_or(Malformed::NotIp(NotIp::Length))?;
         if header.gso_kind() != GSO_NONE {

@@ -7,58 +7,58 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
     Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable,
 )]
 #[repr(C)]
-pub(crate) struct VirtioNetHdr {
+pub struct VirtioNetHdr {
     /// `NEEDS_CSUM` or nothing.
-    pub(crate) flags: u8,
+    pub flags: u8,
     /// One of the `GSO_` constants, perhaps with `GSO_ECN`.
-    pub(crate) gso_type: u8,
+    pub gso_type: u8,
     /// Bytes of all headers, as far as the writer knows: a hint, wrong for forwarded packets.
-    pub(crate) hdr_len: u16,
+    pub hdr_len: u16,
     /// Payload bytes of each segment.
-    pub(crate) gso_size: u16,
+    pub gso_size: u16,
     /// Where summing starts: the offset of the transport header.
-    pub(crate) csum_start: u16,
+    pub csum_start: u16,
     /// Where the checksum goes, counted from `csum_start`.
-    pub(crate) csum_offset: u16,
+    pub csum_offset: u16,
 }
 
 impl VirtioNetHdr {
     /// Reads the header from the start of what the device gave; `None` if it is shorter.
     #[must_use]
-    pub(crate) fn parse(bytes: &[u8]) -> Option<Self> {
+    pub fn parse(bytes: &[u8]) -> Option<Self> {
         Self::read_from_prefix(bytes).ok().map(|(header, _)| header)
     }
 
     /// The `GSO_` constant, without the ECN bit.
     #[must_use]
-    pub(crate) fn gso_kind(&self) -> u8 {
+    pub fn gso_kind(&self) -> u8 {
         self.gso_type & !GSO_ECN
     }
 
     /// Whether the checksum is left for the reader to complete.
     #[must_use]
-    pub(crate) fn needs_csum(&self) -> bool {
+    pub fn needs_csum(&self) -> bool {
         self.flags & NEEDS_CSUM != 0
     }
 }
 
 /// Bytes of [`VirtioNetHdr`].
-pub(crate) const VIRTIO_HEADER: usize = size_of::<VirtioNetHdr>();
+pub const VIRTIO_HEADER: usize = size_of::<VirtioNetHdr>();
 const _: () = assert!(VIRTIO_HEADER == 10);
 
 /// The header of a packet with nothing left to do.
 pub(crate) const PLAIN: [u8; VIRTIO_HEADER] = [0; VIRTIO_HEADER];
 
 /// Flag: the checksum field holds the sum of the pseudo-header only.
-pub(crate) const NEEDS_CSUM: u8 = 1;
+pub const NEEDS_CSUM: u8 = 1;
 /// A single packet.
-pub(crate) const GSO_NONE: u8 = 0;
+pub const GSO_NONE: u8 = 0;
 /// TCP over IPv4.
-pub(crate) const GSO_TCPV4: u8 = 1;
+pub const GSO_TCPV4: u8 = 1;
 /// TCP over IPv6.
 pub(crate) const GSO_TCPV6: u8 = 4;
 /// UDP over either.
-pub(crate) const GSO_UDP_L4: u8 = 5;
+pub const GSO_UDP_L4: u8 = 5;
 /// Added to a TCP type whose first segment carries CWR.
 pub(crate) const GSO_ECN: u8 = 0x80;
 

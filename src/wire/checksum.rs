@@ -7,11 +7,12 @@
 ///
 /// Parts may be added in any order, as long as each starts at an even offset of what is summed.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Sum(u64);
+pub struct Sum(u64);
 
 impl Sum {
     /// Adds bytes; an odd last byte counts as if a zero followed.
-    pub(crate) fn bytes(self, bytes: &[u8]) -> Self {
+    #[must_use]
+    pub fn bytes(self, bytes: &[u8]) -> Self {
         // Independent lanes, so that the compiler may use vector registers. 32-bit words cannot
         // overflow a 64-bit lane before 2^32 of them.
         let mut lanes = [0_u64; LANES];
@@ -34,28 +35,33 @@ impl Sum {
     }
 
     /// Adds a 16-bit field that has this value in network byte order.
-    pub(crate) fn word(self, value: u16) -> Self {
+    #[must_use]
+    pub fn word(self, value: u16) -> Self {
         self.bytes(&value.to_be_bytes())
     }
 
     /// Adds the pseudo-header of TCP or UDP (RFC 9293 §3.1, RFC 8200 §8.1); `addresses` are source and
     /// destination, 8 or 32 bytes as they stand in the IP header.
-    pub(crate) fn pseudo_header(self, addresses: &[u8], protocol: u8, len: u16) -> Self {
+    #[must_use]
+    pub fn pseudo_header(self, addresses: &[u8], protocol: u8, len: u16) -> Self {
         self.bytes(addresses).word(u16::from(protocol)).word(len)
     }
 
     /// The sum in 16 bits, as a field that awaits completion holds it.
-    pub(crate) fn fold(self) -> [u8; 2] {
+    #[must_use]
+    pub fn fold(self) -> [u8; 2] {
         self.folded().to_ne_bytes()
     }
 
     /// The complement of the sum: the checksum field's value, if that field counted as zero.
-    pub(crate) fn checksum(self) -> [u8; 2] {
+    #[must_use]
+    pub fn checksum(self) -> [u8; 2] {
         (!self.folded()).to_ne_bytes()
     }
 
     /// Like [`Sum::checksum`], but never zero, which in UDP means "no checksum" (RFC 768).
-    pub(crate) fn nonzero_checksum(self) -> [u8; 2] {
+    #[must_use]
+    pub fn nonzero_checksum(self) -> [u8; 2] {
         match self.checksum() {
             [0, 0] => [0xff, 0xff],
             checksum => checksum,
@@ -63,7 +69,8 @@ impl Sum {
     }
 
     /// Whether the checksum among the summed bytes is right.
-    pub(crate) fn verify(self) -> bool {
+    #[must_use]
+    pub fn verify(self) -> bool {
         self.folded() == 0xffff
     }
 

@@ -9,7 +9,7 @@
 //!
 //! The type byte is followed by three reserved zero bytes; both are read as one little-endian `u32`.
 
-pub(crate) mod checksum;
+pub mod checksum;
 pub mod datagram;
 pub mod handshake;
 pub mod icmp;
