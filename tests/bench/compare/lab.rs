@@ -30,6 +30,9 @@ const CABLE: &str = "cable";
 /// The names of namespaces and directories begin so; the process number follows.
 const PREFIX: &str = "tdcmp-";
 
+/// Where user-space WireGuards have their control sockets, for all namespaces.
+const CONTROL_SOCKETS: &str = "/var/run/wireguard";
+
 /// Where `ip netns` keeps namespaces.
 const NAMESPACES: &str = "/run/netns";
 
@@ -110,7 +113,12 @@ impl Lab {
 
     /// The tunnel's device on a host. WireGuard's control sockets share one directory, so no two are called alike.
     pub(crate) fn device(&self, side: Side) -> String {
-        format!("td{}-{}{}", std::process::id(), self.number, side.letter())
+        format!("{}{}{}", own_device_prefix(), self.number, side.letter())
+    }
+
+    /// Where a WireGuard listens that has made the tunnel's device of a host.
+    pub(crate) fn control_socket(&self, side: Side) -> PathBuf {
+        Path::new(CONTROL_SOCKETS).join(format!("{}.sock", self.device(side)))
     }
 
     /// A name for this lab's link.
@@ -187,6 +195,8 @@ impl Drop for Lab {
     fn drop(&mut self) {
         for side in Side::BOTH {
             remove_namespace(&self.namespace(side));
+            // A daemon that is killed leaves it.
+            let _ = fs::remove_file(self.control_socket(side));
         }
         let _ = fs::remove_dir_all(&self.directory);
     }
@@ -195,6 +205,9 @@ impl Drop for Lab {
 /// Removes every lab of this process.
 pub(crate) fn remove_own() {
     remove(|name| name.starts_with(&own_prefix()));
+    for name in names(Path::new(CONTROL_SOCKETS), |name| name.starts_with(&own_device_prefix())) {
+        let _ = fs::remove_file(Path::new(CONTROL_SOCKETS).join(name));
+    }
 }
 
 /// Removes the labs of processes that are gone.
@@ -206,17 +219,19 @@ pub(crate) fn remove_orphans() {
 }
 
 fn remove(is_meant: impl Fn(&str) -> bool) {
-    let names = |directory: &Path| {
-        let entries = fs::read_dir(directory).into_iter().flatten().flatten();
-        let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
-        names.filter(|name| is_meant(name)).collect::<Vec<_>>()
-    };
-    for name in names(Path::new(NAMESPACES)) {
+    for name in names(Path::new(NAMESPACES), &is_meant) {
         remove_namespace(&name);
     }
-    for name in names(&std::env::temp_dir()) {
+    for name in names(&std::env::temp_dir(), &is_meant) {
         let _ = fs::remove_dir_all(std::env::temp_dir().join(name));
     }
+}
+
+/// The names of those files in a directory that are meant.
+fn names(directory: &Path, is_meant: impl Fn(&str) -> bool) -> Vec<String> {
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+    let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+    names.filter(|name| is_meant(name)).collect()
 }
 
 /// Removes a namespace and kills what runs in it.
@@ -245,4 +260,9 @@ fn ip(words: &str) -> Result<()> {
 
 fn own_prefix() -> String {
     format!("{PREFIX}{}-", std::process::id())
+}
+
+/// The devices of this process are called so, and a number.
+fn own_device_prefix() -> String {
+    format!("td{}-", std::process::id())
 }

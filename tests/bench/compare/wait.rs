@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
-/// How long any one condition may take to come true.
-pub(crate) const BOUND: Duration = Duration::from_secs(20);
+/// How long any one condition may take to come true; fastd repeats a handshake that was lost after 20 s.
+pub(crate) const BOUND: Duration = Duration::from_secs(30);
 
 /// The pause between two looks.
 const PAUSE: Duration = Duration::from_millis(20);

@@ -12,7 +12,7 @@ pub(super) const PEER: Peer = Peer {
                         MTU 1420",
     },
     program: Some("vtund"),
-    version: &[],
+    version: &["-h"],
     start: |lab, program| {
         start_and_dress(lab, program, |side| {
             let file = lab.write(side, "vtund.conf", &config(lab, side))?;
@@ -28,7 +28,7 @@ pub(super) const PEER: Peer = Peer {
 /// The server has no link, and so no device, before the client comes; each end says `device` for itself.
 fn config(lab: &Lab, side: Side) -> String {
     format!(
-        "options {{ port {PORT}; persist yes; }}\n\
+        "options {{ port {PORT}; }}\n\
          {} {{ passwd none; type tun; device {}; proto udp; encrypt no; compress no; \
          keepalive yes; stat no; speed 0; multi yes; }}\n",
         lab.link(),

@@ -2,11 +2,9 @@
 //! <https://www.wireguard.com/xplatform/#configuration-protocol>.
 
 use std::fmt::Write as _;
-use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, bail};
 use base64::Engine as _;
@@ -74,10 +72,8 @@ fn begin(
 
 /// Tells a daemon its keys and its peer.
 fn configure(lab: &Lab, side: Side) -> Result<()> {
-    let path = PathBuf::from(format!("/var/run/wireguard/{}.sock", lab.device(side)));
+    let path = lab.control_socket(side);
     let mut socket = until("the control socket is there", || Ok(UnixStream::connect(&path).ok()))?;
-    // What listens has been reached; the file would outlive a daemon that is killed.
-    let _ = fs::remove_file(&path);
     socket.set_read_timeout(Some(BOUND))?;
     let other = side.other();
     write!(

@@ -10,11 +10,14 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use super::flow::Program;
 use crate::lab::{Lab, Side};
-use crate::wait::{BOUND, now};
+use crate::wait::{BOUND, now, until};
 
 /// The requests of one measure, and the time from each to the next.
 const COUNT: u16 = 200;
 const INTERVAL: Duration = Duration::from_millis(8);
+
+/// The requests of one look at whether the link is up.
+const ATTEMPT: u16 = 25;
 
 /// How long the last request has for its answer.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -42,7 +45,7 @@ impl Trips {
 /// Measures from host a to an address.
 pub(crate) fn round_trips(lab: &Lab, address: Ipv4Addr) -> Result<Trips> {
     let mut program = start(lab, address, COUNT, INTERVAL, false)?;
-    let said = program.wait_for("trips", INTERVAL * COUNT.into() + PATIENCE)?;
+    let said = program.wait_for("trips", INTERVAL * COUNT.into() + PATIENCE + BOUND)?;
     let mut trips: Vec<f64> =
         said.split_whitespace().map(str::parse).collect::<Result<_, _>>().context("no trips")?;
     trips.resize(COUNT.into(), f64::INFINITY);
@@ -52,9 +55,11 @@ pub(crate) fn round_trips(lab: &Lab, address: Ipv4Addr) -> Result<Trips> {
 
 /// Waits until host a's ping is answered.
 pub(crate) fn first_answer(lab: &Lab, address: Ipv4Addr) -> Result<()> {
-    let interval = Duration::from_millis(50);
-    let count = BOUND.as_millis() / interval.as_millis();
-    start(lab, address, u16::try_from(count)?, interval, true)?.wait_for("trips", BOUND)?;
+    // Until the daemons have done their part there may not even be a route.
+    until("the ping is answered", || {
+        let mut program = start(lab, address, ATTEMPT, INTERVAL, true)?;
+        Ok(program.wait_for("trips", BOUND).ok())
+    })?;
     Ok(())
 }
 
