@@ -1,6 +1,7 @@
 //! The order of things: rounds, and in each of them every subject in turn.
 
 use std::fs;
+use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
 use nix::unistd::geteuid;
@@ -24,6 +25,10 @@ const PINGS: f64 = 6.0;
 /// Runs the whole comparison.
 pub(crate) fn run(options: &Options) -> Result<()> {
     check_machine()?;
+    if let Some(path) = &options.write {
+        // What cannot be written is to be known before it has taken minutes to measure.
+        write(path, "A run is under way, or was broken off.")?;
+    }
     signals::clean_up_with(lab::remove_own)?;
     lab::remove_orphans();
     let chosen = choose(&options.peers)?;
@@ -47,13 +52,15 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 
     let report = render(&results, &look_around(options)?);
     println!("\n{report}");
-    if let Some(path) = &options.write {
-        let document =
-            fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-        fs::write(path, replace_between_markers(&document, &report)?)
-            .with_context(|| format!("cannot write {}", path.display()))?;
-    }
-    Ok(())
+    options.write.as_deref().map_or(Ok(()), |path| write(path, &report))
+}
+
+/// Puts the report into a document.
+fn write(path: &Path, report: &str) -> Result<()> {
+    let document =
+        fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    fs::write(path, replace_between_markers(&document, report)?)
+        .with_context(|| format!("cannot write {}", path.display()))
 }
 
 fn check_machine() -> Result<()> {

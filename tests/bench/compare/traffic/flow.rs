@@ -85,7 +85,7 @@ impl Flow {
         let said = self.receiver.wait_for("counted", WARM_UP + self.seconds + BOUND)?;
         let numbers: Vec<f64> = said.split(' ').filter_map(|word| word.parse().ok()).collect();
         match numbers[..] {
-            [count, _] if count == 0.0 => bail!("nothing arrived"),
+            [0.0, _] => bail!("nothing arrived"),
             [count, seconds] => Ok(Counted { count, seconds }),
             _ => bail!("a receiver said {said:?}"),
         }
