@@ -1,0 +1,64 @@
+//! The command line.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand};
+
+use crate::launch::Inside;
+use crate::traffic::Generator;
+
+/// Compares tunneld with other tunnels on this machine. Needs root; each peer that is installed takes part.
+#[derive(Parser)]
+#[command(name = "compare", args_conflicts_with_subcommands = true)]
+pub(crate) struct Options {
+    /// How often each subject is measured; the medians count
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) rounds: u32,
+
+    /// Length of one measure
+    #[arg(long, default_value = "2", value_parser = seconds)]
+    pub(crate) seconds: Duration,
+
+    /// Length of the idle measure, which is made once; 0 leaves it out
+    #[arg(long, default_value = "50", value_parser = seconds)]
+    pub(crate) idle_seconds: Duration,
+
+    /// The subjects, separated by commas [default: all]
+    #[arg(long, value_delimiter = ',')]
+    pub(crate) peers: Vec<String>,
+
+    /// Leave out what is measured on one CPU
+    #[arg(long)]
+    pub(crate) skip_pinned: bool,
+
+    /// Put the tables into this file too, between its two markers
+    #[arg(long, value_name = "FILE")]
+    pub(crate) write: Option<PathBuf>,
+
+    /// Cargo says this to every benchmark
+    #[arg(long, hide = true)]
+    bench: bool,
+
+    #[command(subcommand)]
+    pub(crate) job: Option<Job>,
+}
+
+/// What this program does when it is run by itself.
+#[derive(Subcommand)]
+pub(crate) enum Job {
+    /// Enter a namespace and become another program
+    #[command(hide = true)]
+    Inside(Inside),
+
+    /// Make or take traffic
+    #[command(hide = true, subcommand)]
+    Traffic(Generator),
+}
+
+/// A length of time, as in `2` or `0.5`.
+pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
+    let accepted = || "a number of seconds, as in 2 or 0.5".to_owned();
+    let seconds = text.parse().map_err(|_| accepted())?;
+    Duration::try_from_secs_f64(seconds).map_err(|_| accepted())
+}

@@ -1,0 +1,45 @@
+//! tunneld itself, as Cargo built it for this benchmark.
+
+use tunneld::crypto::PrivateKey;
+
+use super::{Peer, start, words};
+use crate::lab::{INNER_MTU, Lab, PORT, Side};
+use crate::report::{Kind, Subject};
+
+pub(super) const PEER: Peer = Peer {
+    subject: Subject {
+        name: "tunneld",
+        kind: Kind::Tunneld,
+        configuration: "defaults, `mtu = 1420`; ChaCha20-Poly1305",
+    },
+    program: Some(env!("CARGO_BIN_EXE_tunneld")),
+    version: &["--version"],
+    start: |lab, program| {
+        start(lab, program, |side| {
+            let config = lab.write(side, "tunneld.toml", &config(lab, side))?;
+            Ok(words(&format!("run -c {}", config.display())))
+        })
+    },
+};
+
+fn config(lab: &Lab, side: Side) -> String {
+    let key = |side: Side| PrivateKey::clamped([side as u8 + 1; 32]);
+    format!(
+        r#"[interface]
+name = "{}"
+addresses = ["{}/30"]
+private_key = "{}"
+listen_port = {PORT}
+mtu = {INNER_MTU}
+
+[peer]
+public_key = "{}"
+endpoint = "{}:{PORT}"
+"#,
+        lab.device(side),
+        side.inner(),
+        *key(side).to_base64(),
+        key(side.other()).public_key(),
+        side.other().outer(),
+    )
+}
