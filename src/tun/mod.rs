@@ -228,8 +228,8 @@ impl Tun {
     /// it has judged the virtio header, and EINVAL if it refuses that (before Linux 5.1, EIO at once).
     fn probe(&self) {
         let header = VirtioNetHdr {
-            flags: virtio::NEEDS_CSUM,
-            gso_type: virtio::GSO_TCPV4,
+            flags: NEEDS_CSUM,
+            gso_type: GSO_TCPV4,
             hdr_len: 40,
             gso_size: 100,
             csum_start: 20,
