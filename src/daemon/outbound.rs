@@ -8,7 +8,7 @@ use nix::poll::PollTimeout;
 
 use super::DataPath;
 use super::clock;
-use super::threads::{Pause, wait};
+use super::threads::{Pause, preempt_nobody, wait};
 use crate::net::SendBatch;
 use crate::proto::{Discard, Instant, Outbound};
 use crate::tun::{ReadBuffer, Tun, TunFault};
@@ -21,6 +21,7 @@ const UNREACHABLE_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Runs until told to stop, or until the device is gone.
 pub(super) fn run(path: &DataPath, outbound: Outbound) -> anyhow::Result<()> {
+    preempt_nobody();
     let mut thread = OutboundThread {
         path,
         outbound,

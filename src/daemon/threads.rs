@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use nix::errno::Errno;
+use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use tokio::sync::Notify;
@@ -82,6 +83,19 @@ pub(crate) fn wait<const N: usize>(
         Ok(_) => Ok(polled.map(|fd| fd.any().unwrap_or(true))),
         Err(Errno::EINTR) => Ok([false; N]),
         Err(errno) => Err(errno.into()),
+    }
+}
+
+/// From now on this thread, when it is woken, lets whoever runs finish first (`SCHED_BATCH`, sched(7)); an idle
+/// processor still takes it at once. Outbound asks for it: who writes packets to the device then writes more of them before
+/// the first is read, and inbound goes on delivering while the answers wait. Figures are in docs/performance.md.
+#[expect(unsafe_code, reason = "nix has no such call")]
+pub(crate) fn preempt_nobody() {
+    let parameter = libc::sched_param { sched_priority: 0 };
+    // SAFETY: the kernel only reads the parameter, and has done so when the call returns; 0 is this thread.
+    let result = unsafe { libc::sched_setscheduler(0, libc::SCHED_BATCH, &raw const parameter) };
+    if let Err(errno) = Errno::result(result) {
+        tracing::debug!(%errno, "no SCHED_BATCH");
     }
 }
 
