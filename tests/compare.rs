@@ -122,6 +122,14 @@ fn what_is_required_of_tunneld_alone_is_no_ratio() {
 }
 
 #[test]
+fn over_a_wide_area_path_the_match_is_no_tunnel() {
+    let results = results(&[(TUNNELD, Measure::WideArea, 19.0), (NONE, Measure::WideArea, 20.0)]);
+    let line = line(&results, "TCP over 20 ms");
+    assert_eq!((line.measured, line.is_shown()), (Some(0.95), Some(true)));
+    assert!(line.what.ends_with("to none"));
+}
+
+#[test]
 fn the_report_has_every_figure_a_dash_for_what_is_missing_and_every_trouble() {
     let mut results = results(&[
         (TUNNELD, Measure::TcpThere, 4.0),

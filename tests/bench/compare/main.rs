@@ -8,6 +8,7 @@
 //! story     the order of things     measures what is done to a subject that is up
 //! lab       namespaces, veth        peers    how each subject is configured and started
 //! launch    programs in there       traffic  the generators, which run as programs in there too
+//!                                   wide_area  TCP over a path with delay and loss
 //! ```
 
 #![allow(clippy::print_stdout, reason = "what a benchmark is for")]
@@ -25,6 +26,8 @@ mod story;
 mod traffic;
 mod usage;
 mod wait;
+#[path = "../wide_area/mod.rs"]
+mod wide_area;
 
 use std::io::{self, Write as _};
 use std::process::ExitCode;

@@ -24,6 +24,10 @@ pub(crate) struct Options {
     #[arg(long, default_value = "50", value_parser = seconds)]
     pub(crate) idle_seconds: Duration,
 
+    /// Length of each stream over the wide-area path; 0 leaves it out
+    #[arg(long, default_value = "15", value_parser = seconds)]
+    pub(crate) wide_area_seconds: Duration,
+
     /// The subjects, separated by commas [default: all]
     #[arg(long, value_delimiter = ',')]
     pub(crate) peers: Vec<String>,

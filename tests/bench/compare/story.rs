@@ -15,12 +15,21 @@ use crate::peers::{self, Peer};
 use crate::report::{Cpus, Kind, Measure, Results, render, replace_between_markers};
 use crate::signals;
 use crate::traffic::WARM_UP;
+use crate::wide_area::{self, Conditions};
 
 /// What a round of one subject takes besides its measures: namespaces, daemons, the first ping.
 const START: f64 = 1.5;
 
 /// What the pings of a round take.
 const PINGS: f64 = 6.0;
+
+/// The path over which TCP through tunneld is held against TCP without. The congestion control is the kernel's own default,
+/// whatever the system's: losses are its only sign of congestion, so they set its pace.
+const WIDE_AREA: Conditions<'static> =
+    Conditions { rtt: 20, loss: 1, rate: 100, congestion: Some("cubic") };
+
+/// How often; single figures vary with where in the stream the losses fall.
+const WIDE_AREA_ROUNDS: u64 = 5;
 
 /// Runs the whole comparison.
 pub(crate) fn run(options: &Options) -> Result<()> {
@@ -48,6 +57,10 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     if !options.idle_seconds.is_zero() {
         println!("idle, {} s", options.idle_seconds.as_secs_f64());
         idle(&present, options, &mut results);
+    }
+    if !options.wide_area_seconds.is_zero() {
+        println!("wide-area path, {WIDE_AREA_ROUNDS} rounds");
+        wide_area(&present, options, &mut results);
     }
 
     let report = render(&results, &look_around(options)?);
@@ -118,7 +131,9 @@ fn minutes(options: &Options, subjects: usize) -> f64 {
         round += START + Measure::PINNED.len() as f64 * one;
     }
     let idle = options.idle_seconds + idle::SETTLE;
-    let seconds = round * subjects as f64 * f64::from(options.rounds) + idle.as_secs_f64();
+    let wide_area = options.wide_area_seconds.as_secs_f64() * 2.0 * WIDE_AREA_ROUNDS as f64;
+    let seconds =
+        round * subjects as f64 * f64::from(options.rounds) + idle.as_secs_f64() + wide_area;
     seconds / 60.0
 }
 
@@ -150,6 +165,24 @@ fn idle(present: &[&'static Peer], options: &Options, results: &mut Results) {
             Ok(rate) => results.add(&peer.subject, Cpus::All, Measure::Wakeups, rate),
             Err(error) => trouble(results, peer, format_args!("idle: {error:#}")),
         }
+    }
+}
+
+/// Measures TCP over a wide-area path, without a tunnel and through tunneld.
+fn wide_area(present: &[&'static Peer], options: &Options, results: &mut Results) {
+    let find = |kind| present.iter().find(|peer| peer.subject.kind == kind);
+    let (Some(bare), Some(tunneld)) = (find(Kind::NoTunnel), find(Kind::Tunneld)) else {
+        return;
+    };
+    match wide_area::compare(&WIDE_AREA, WIDE_AREA_ROUNDS, options.wide_area_seconds) {
+        Ok(rounds) => {
+            for figures in rounds {
+                for (peer, figure) in [bare, tunneld].into_iter().zip(figures) {
+                    results.add(&peer.subject, Cpus::All, Measure::WideArea, figure);
+                }
+            }
+        }
+        Err(error) => trouble(results, tunneld, format_args!("wide-area path: {error:#}")),
     }
 }
 

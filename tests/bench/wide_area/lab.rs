@@ -13,7 +13,7 @@ use nix::sched::{CloneFlags, setns};
 use tempfile::TempDir;
 use tunneld::crypto::PrivateKey;
 
-use crate::relay::{DEVICE, Relay, Weather};
+use super::relay::{DEVICE, Relay, Weather};
 
 /// How a stream goes from the first namespace to the second.
 #[derive(Clone, Copy)]
@@ -131,7 +131,7 @@ struct Namespaces([String; 2]);
 
 impl Namespaces {
     fn add() -> Result<Self> {
-        let names = ["a", "b"].map(|host| format!("tdwan-{}-{host}", std::process::id()));
+        let names = ["a", "b"].map(|host| format!("tdcmp-{}-wan-{host}", std::process::id()));
         let namespaces = Self(names);
         for name in &namespaces.0 {
             ip(&format!("netns add {name}"))?;

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 use socket2::SockRef;
 
-use crate::lab::{Lab, Way};
+use super::lab::{Lab, Way};
 
 /// Bytes per system call.
 const CHUNK: usize = 128 * 1024;

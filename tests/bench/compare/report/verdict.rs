@@ -25,6 +25,9 @@ const LOADED_PINGS: f64 = 5.0;
 /// Megabytes of memory under load.
 const MEMORY: f64 = 12.0;
 
+/// The share of TCP without a tunnel that is left of it over a path with delay and loss.
+const WIDE_AREA_SHARE: f64 = 0.95;
+
 /// Wake-ups in a second of idling.
 const WAKEUPS: f64 = 0.2;
 
@@ -56,8 +59,7 @@ impl Line {
     }
 }
 
-/// Everything that must be shown between two hosts on one cable. What must be shown over a path with delay and loss
-/// (20 ms, 0.1 %, through a relay) is another room's to measure; its lines join these here.
+/// Everything that must be shown.
 pub(crate) fn lines(results: &Results) -> Vec<Line> {
     let verdict = Verdict(results);
     let mut lines: Vec<_> =
@@ -72,6 +74,7 @@ pub(crate) fn lines(results: &Results) -> Vec<Line> {
         verdict.ping_under_load(),
         verdict.own("resident memory under load, MB", Measure::Memory, MEMORY),
         verdict.own("wake-ups when idle, 1/s", Measure::Wakeups, WAKEUPS),
+        verdict.wide_area(),
     ]);
     lines
 }
@@ -134,6 +137,13 @@ impl Verdict<'_> {
         }
     }
 
+    /// TCP over a wide-area path beside the same without tunnel.
+    fn wide_area(&self) -> Line {
+        let bare = self.peers(Measure::WideArea, |subject| subject.kind == Kind::NoTunnel).next();
+        let required = Required::AtLeast(WIDE_AREA_SHARE);
+        self.beside("TCP over 20 ms with 0.1 % loss", bare, Measure::WideArea, required)
+    }
+
     /// A figure of tunneld's that is required by itself.
     fn own(&self, what: &str, measure: Measure, limit: f64) -> Line {
         Line {
@@ -143,7 +153,7 @@ impl Verdict<'_> {
         }
     }
 
-    /// Tunneld's figure divided by that of the best peer, whose name is said.
+    /// Tunneld's figure divided by that of another subject, whose name is said.
     fn beside(
         &self,
         what: &str,
@@ -159,7 +169,7 @@ impl Verdict<'_> {
         }
     }
 
-    /// The peers of a kind that have a figure.
+    /// The subjects of a kind that have a figure.
     fn peers(
         &self,
         measure: Measure,
