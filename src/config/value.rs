@@ -83,11 +83,9 @@ impl<'i> Value<'i> {
         keys: [&'static str; N],
         accepted: &str,
     ) -> Result<[Option<Self>; N], Fault> {
-        if !self.data.is_table() {
-            return Err(self.fault("is not a table", accepted));
-        }
+        let fault = self.fault("is not a table", accepted);
         let DeValue::Table(mut table) = self.data else {
-            return Ok(keys.map(|_| None));
+            return Err(fault);
         };
         file::refuse_unknown(&table, section, &keys)?;
         Ok(keys.map(|key| table.remove(key).map(|value| Self::new(section, key, value))))

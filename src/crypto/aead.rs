@@ -76,6 +76,9 @@ impl TransportKey {
     }
 
     /// Seals all of `buffer` but its last 16 bytes, which become the tag. No counter may be used twice.
+    ///
+    /// # Panics
+    /// If `buffer` has no room for the tag.
     pub fn seal(&self, counter: u64, buffer: &mut [u8]) {
         let (text, tag) = buffer.split_at_mut(buffer.len() - TAG);
         let sealed = self

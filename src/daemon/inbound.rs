@@ -12,7 +12,7 @@ use crate::proto::{Discard, Inbound, Instant, Received};
 use crate::tun::{Coalescer, TunFault};
 use crate::wire::transport::HEADER;
 
-/// Most receive calls on one socket before the other one and orders are looked at again.
+/// Most receive calls on one socket before the other one is looked at.
 const MAX_RECEIVES: usize = 64;
 
 /// Runs until told to stop, or until the device is gone.
@@ -42,9 +42,6 @@ pub(super) fn run(
             if readable {
                 thread.drain(family)?;
             }
-        }
-        if thread.inbound.take_wake() {
-            path.threads.control.notify_one();
         }
     }
     Ok(())
@@ -114,6 +111,9 @@ impl InboundThread<'_> {
     /// Writes the packets of all receive calls since the last time to the device.
     fn deliver(&mut self, now: Instant) -> Result<(), TunFault> {
         self.inbound.finish(now);
+        if self.inbound.take_wake() {
+            self.path.threads.control.notify_one();
+        }
         let written = self.path.tun.flush(&mut self.coalescer, self.buffer.bytes());
         self.buffer.clear();
         written

@@ -230,7 +230,7 @@ fn tell_counters(path: &DataPath, stats: &Stats) {
         report::discards(stats)
     );
     let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-    // About 1 after large transfers: the offload was not used.
+    // About 1 on the way that large transfers took: the offload was not used.
     let per_call = |count: &AtomicU64, calls: &AtomicU64| {
         format!("{:.1}", load(count) as f64 / load(calls).max(1) as f64)
     };

@@ -86,14 +86,18 @@ pub(crate) fn wait<const N: usize>(
     }
 }
 
-/// From now on this thread, when it is woken, lets whoever runs finish first (`SCHED_BATCH`, sched(7)); an idle
-/// processor still takes it at once. Outbound asks for it: who writes packets to the device then writes more of them before
-/// the first is read, and inbound goes on delivering while the answers wait. Figures are in docs/performance.md.
-#[expect(unsafe_code, reason = "nix has no such call")]
+/// From now on this thread, when it is woken, waits for the slice of whoever runs to end (`SCHED_BATCH`, sched(7)); an idle
+/// processor takes it at once. A policy that somebody chose for this process stays. docs/architecture.md has the reason.
+#[expect(unsafe_code, reason = "nix has no such calls")]
 pub(crate) fn preempt_nobody() {
     let parameter = libc::sched_param { sched_priority: 0 };
-    // SAFETY: the kernel only reads the parameter, and has done so when the call returns; 0 is this thread.
-    let result = unsafe { libc::sched_setscheduler(0, libc::SCHED_BATCH, &raw const parameter) };
+    // SAFETY: the first call has no pointers; the second reads the parameter and has done so when it returns; 0 is this thread.
+    let result = unsafe {
+        if libc::sched_getscheduler(0) != libc::SCHED_OTHER {
+            return;
+        }
+        libc::sched_setscheduler(0, libc::SCHED_BATCH, &raw const parameter)
+    };
     if let Err(errno) = Errno::result(result) {
         tracing::debug!(%errno, "no SCHED_BATCH");
     }

@@ -17,7 +17,7 @@ pub(super) struct GsoLimit {
     enabled: bool,
     /// The longest datagrams that may leave with it.
     longest: AtomicUsize,
-    /// Runs of longer ones since then.
+    /// Runs of longer ones since the last refusal.
     runs_without: AtomicUsize,
     told: AtomicBool,
 }

@@ -82,6 +82,8 @@ pub(super) struct Outlet<'a, C> {
     tos: u8,
     /// How often to wait for room in the send buffer.
     waits: u8,
+    /// How often to ask again, for the whole run, while the kernel lacks memory.
+    retries: usize,
     /// The send buffer stayed full: do not try again.
     full: bool,
     source_lost: bool,
@@ -96,7 +98,8 @@ impl<'a, C: SendCall> Outlet<'a, C> {
         tos: u8,
         waits: u8,
     ) -> Self {
-        Self { call, gso, counters, endpoint, tos, waits, full: false, source_lost: false }
+        let retries = MOST_CALLS - 1;
+        Self { call, gso, counters, endpoint, tos, waits, retries, full: false, source_lost: false }
     }
 
     /// Sends in order the datagrams of `stride` bytes, the last perhaps shorter, that lie in `bytes`: no more than
@@ -195,7 +198,13 @@ impl<'a, C: SendCall> Outlet<'a, C> {
             add(&self.counters.calls, 1);
             match self.call.send(&outgoing) {
                 Err(Errno::EINTR) => {}
-                Err(errno @ (Errno::ENOBUFS | Errno::ENOMEM)) if segment.is_none() => busy = errno,
+                Err(errno @ (Errno::ENOBUFS | Errno::ENOMEM)) if segment.is_none() => {
+                    busy = errno;
+                    if self.retries == 0 {
+                        break;
+                    }
+                    self.retries -= 1;
+                }
                 Err(Errno::EAGAIN) if self.waits > 0 => {
                     self.waits -= 1;
                     // Room for one datagram makes nothing ready: one more try, whatever the wait said

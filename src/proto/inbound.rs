@@ -21,7 +21,7 @@ pub struct Inbound {
     wake_control: bool,
 }
 
-/// What the datagrams of one receive call had, told to the other threads at its end.
+/// What the datagrams of a batch had, told to the other threads at its end.
 #[derive(Default)]
 struct Batch {
     authentic: bool,
@@ -77,7 +77,7 @@ impl Inbound {
         received.inspect_err(|reason| self.shared.stats.discard(*reason))
     }
 
-    /// Tells the other threads what the datagrams of a receive call had: to be called at its end.
+    /// Tells the other threads what the datagrams since the last time had: to be called at the end of a batch.
     pub fn finish(&mut self, now: Instant) {
         let Batch { authentic, data, packets, bytes } = std::mem::take(&mut self.batch);
         if authentic {

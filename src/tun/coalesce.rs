@@ -32,7 +32,7 @@ pub trait PacketWriter {
 /// Collects the packets of one batch and writes them, coalesced where the rules allow.
 ///
 /// It holds places in the caller's buffer, not bytes: all packets [pushed](Self::push) up to the next
-/// [flush](Self::flush) lie in one buffer, which does not change in between.
+/// [flush](Self::flush) lie in one buffer, and none of them changes in between.
 #[derive(Debug)]
 pub struct Coalescer {
     offloads: Offloads,
@@ -343,9 +343,9 @@ enum Extended {
 
 /// Most segments of a superpacket: the limit for UDP before Linux 6.9.
 const MAX_SEGMENTS: usize = 64;
-/// Most flows that grow at a time. A batch is a few hundred packets; more flows than this have few each.
+/// Most flows that grow at a time. A batch is rarely more than a few hundred packets; more flows than this have few each.
 const MAX_OPEN_FLOWS: usize = 64;
-/// Packets that are pushed without an allocation: several receive buffers of 64 segments.
+/// Packets for which there is room from the start; a larger batch makes room once and keeps it.
 const BATCH: usize = 1024;
 
 #[cfg(test)]

@@ -156,6 +156,15 @@ fn a_single_datagram_without_memory_is_tried_again_at_once() {
 }
 
 #[test]
+fn without_memory_a_run_is_tried_again_a_few_times_and_each_datagram_once() {
+    let bench = Bench::with_gso(None, false);
+    let kernel = Kernel::new(|_: &Outgoing<'_>| Err(Errno::ENOMEM));
+    assert_eq!(bench.deliver(&kernel, RUN), (0, false));
+    assert_eq!(bench.discarded(UnderlayDiscard::NoBuffers), 5);
+    assert_eq!(load(&bench.counters.calls), 7 + 5);
+}
+
+#[test]
 fn a_lost_source_is_left_out_and_reported() {
     for errno in [
         Errno::EINVAL,
