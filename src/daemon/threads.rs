@@ -125,7 +125,38 @@ impl Pause {
 
 #[cfg(test)]
 mod tests {
+    use std::{fs, thread};
+
     use super::*;
+
+    /// The scheduling policy of this thread: field 41 of proc_pid_stat(5), of which the second ends with a parenthesis.
+    fn policy() -> libc::c_int {
+        let stat = fs::read_to_string("/proc/thread-self/stat").unwrap();
+        let (_, from_third) = stat.rsplit_once(") ").unwrap();
+        from_third.split(' ').nth(41 - 3).unwrap().parse().unwrap()
+    }
+
+    #[test]
+    fn a_thread_that_preempts_nobody_is_a_batch_thread_unless_somebody_chose_otherwise() {
+        let of_new_thread = |prepare: fn()| {
+            let prepared = move || {
+                prepare();
+                preempt_nobody();
+                policy()
+            };
+            thread::spawn(prepared).join().unwrap()
+        };
+        assert_eq!(of_new_thread(|| ()), libc::SCHED_BATCH);
+        assert_eq!(of_new_thread(choose_idle), libc::SCHED_IDLE);
+    }
+
+    #[expect(unsafe_code, reason = "nix has no such call")]
+    fn choose_idle() {
+        let parameter = libc::sched_param { sched_priority: 0 };
+        // SAFETY: as in `preempt_nobody`.
+        let result = unsafe { libc::sched_setscheduler(0, libc::SCHED_IDLE, &raw const parameter) };
+        assert_eq!(result, 0);
+    }
 
     #[test]
     fn a_wake_is_seen_once_however_often_it_was_given() {
