@@ -57,7 +57,7 @@ pub(crate) fn inbound(criterion: &mut Criterion) {
 }
 
 /// What the inbound thread does with the datagrams of one receive call; how many packets reached the device.
-fn receive(
+pub(crate) fn receive(
     inbound: &mut Inbound,
     from: Endpoint,
     datagrams: &mut Datagrams,
