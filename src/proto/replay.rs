@@ -19,7 +19,7 @@ pub struct ReplayWindow {
 }
 
 impl ReplayWindow {
-    /// Whether `counter` is new; from now on it is not. One further behind than [`WINDOW`] counts as
+    /// Whether `counter` is new; from now on it is not. One further behind than `WINDOW` counts as
     /// seen, and so does one that no session may use.
     pub fn accept(&mut self, counter: u64) -> bool {
         if counter >= REJECT_AFTER_MESSAGES || counter.saturating_add(WINDOW + 1) < self.end {

@@ -1,12 +1,12 @@
 //! The overlay's network device: a TUN device of the kernel, its superpackets, and its place in the network.
 //!
-//! - [`Tun`] opens the device, reads and writes.
+//! - `Tun` opens the device, reads and writes.
 //! - [`TunPacket`] is what one read gives: a packet, or a superpacket that writes its segments where they are
 //!   wanted.
 //! - [`Coalescer`] makes superpackets of the packets to be written.
-//! - [`Link`] gives the device addresses, MTU and routes; [`underlay_route`] tells the MTU of the way to the peer.
+//! - `Link` gives the device addresses, MTU and routes; `underlay_route` tells the MTU of the way to the peer.
 //!
-//! Whatever the kernel grants, there is a plain path: packets one by one, as [`Offload`] may ask for.
+//! Whatever the kernel grants, there is a plain path: packets one by one, as `Offload` may ask for.
 
 mod coalesce;
 mod counters;
