@@ -48,7 +48,7 @@ impl Lab {
         let namespaces = Namespaces::add()?;
         let relay = Relay::start(namespaces.0.each_ref().map(String::as_str), weather)
             .context("cannot make the relay's devices")?;
-        let directory = tempfile::tempdir()?;
+        let directory = tempfile::Builder::new().prefix(&own_name("")).tempdir()?;
         let mut lab = Self { daemons: Vec::new(), relay, namespaces, directory };
         for host in 0..2 {
             lab.set_up(host)?;
@@ -131,7 +131,7 @@ struct Namespaces([String; 2]);
 
 impl Namespaces {
     fn add() -> Result<Self> {
-        let names = ["a", "b"].map(|host| format!("tdcmp-{}-wan-{host}", std::process::id()));
+        let names = ["a", "b"].map(own_name);
         let namespaces = Self(names);
         for name in &namespaces.0 {
             ip(&format!("netns add {name}"))?;
@@ -146,6 +146,11 @@ impl Drop for Namespaces {
             let _ = ip(&format!("netns delete {name}"));
         }
     }
+}
+
+/// A name of this process; the comparison removes what has such a name when it is broken off.
+fn own_name(what: &str) -> String {
+    format!("tdcmp-{}-wan-{what}", std::process::id())
 }
 
 /// Runs `ip` with these words.
