@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 
 use super::threads::{Pause, wait};
 use super::{DataPath, HandshakeMessage, clock};
-use crate::net::{Family, ReceivedRun, RecvBuffer};
+use crate::net::{Family, ReceivedRun, RecvBuffer, Sockets};
 use crate::proto::{Discard, Inbound, Instant, Received};
 use crate::tun::{Coalescer, TunFault};
 use crate::wire::transport::HEADER;
@@ -30,18 +30,26 @@ pub(super) fn run(
         pause: Pause::new(),
     };
     let wake = &path.threads.inbound;
-    // A family without a socket is stood in for by the wake: its receive call brings nothing.
-    let sockets = Family::ALL.map(|family| path.underlay.fd(family).unwrap_or(wake.as_fd()));
+    let mut ports: Vec<_> = path.underlay.sockets().collect();
     while !path.threads.stopping() {
-        let [v4, v6, woken] = wait([sockets[0], sockets[1], wake.as_fd()], PollTimeout::NONE)?;
+        // A socket that is not there is stood in for by the wake: its receive call brings nothing.
+        let fd = |port: usize, family| {
+            ports.get(port).and_then(|sockets| sockets.fd(family)).unwrap_or(wake.as_fd())
+        };
+        let [v4, v6] = Family::ALL;
+        let fds = [fd(0, v4), fd(0, v6), fd(1, v4), fd(1, v6), wake.as_fd()];
+        let [readable @ .., woken] = wait(fds, PollTimeout::NONE)?;
         if woken {
             wake.take();
         }
         thread.inbound.obey();
-        for (family, readable) in Family::ALL.into_iter().zip([v4, v6]) {
-            if readable {
-                thread.drain(family)?;
+        for (sockets, readable) in ports.iter().zip(readable.chunks(Family::ALL.len())) {
+            for (family, _) in Family::ALL.into_iter().zip(readable).filter(|(_, is)| **is) {
+                thread.drain(sockets, family)?;
             }
+        }
+        if woken {
+            ports = path.underlay.sockets().collect();
         }
     }
     Ok(())
@@ -58,10 +66,10 @@ struct InboundThread<'p> {
 
 impl InboundThread<'_> {
     /// Takes what waits on one socket to the device.
-    fn drain(&mut self, family: Family) -> anyhow::Result<()> {
+    fn drain(&mut self, sockets: &Sockets, family: Family) -> anyhow::Result<()> {
         let now = clock::boot();
         for _ in 0..MAX_RECEIVES {
-            match self.path.underlay.receive(family, &mut self.buffer) {
+            match self.path.underlay.receive(sockets, family, &mut self.buffer) {
                 Ok(Some(run)) => {
                     self.pause.end();
                     self.receive(now, &run);

@@ -13,10 +13,14 @@ mod control;
 mod endpoints;
 mod inbound;
 mod lock;
+mod network;
 mod outbound;
+mod readable;
 mod report;
 mod service;
+mod state;
 mod threads;
+mod watch;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -34,11 +38,13 @@ use crate::proto::{self, HANDSHAKE_QUEUE, Parameters, Stats};
 use crate::tun::{Link, LinkSettings, Tun, TunCounters};
 use crate::wire::{Endpoint, Handshake, Offload};
 use clock::Alarm;
-use control::{AutoMtu, Control, Ended};
+use control::{Control, Ended};
 use endpoints::Endpoints;
 use lock::InterfaceLock;
+use network::Network;
 use report::Report;
 use service::Signals;
+use state::State;
 use threads::Threads;
 
 /// The MTU until the path to the peer is known: that of an IPv6 path of 1500 bytes.
@@ -89,6 +95,8 @@ async fn run_on(config: Config) -> anyhow::Result<()> {
         let _ = link.undo().await;
         return Err(error.into());
     }
+    let state = State::load(&interface.private_key.public_key(), &peer.public_key);
+    clock::check(state.timestamp());
     let parameters = Parameters {
         private_key: interface.private_key.clone(),
         public_key: peer.public_key,
@@ -96,7 +104,8 @@ async fn run_on(config: Config) -> anyhow::Result<()> {
         allowed_ips: peer.allowed_ips,
         addresses: interface.addresses.iter().map(IpNet::addr).collect(),
         routed: routed(&interface, &settings.routes),
-        endpoint: None,
+        endpoints: vec![Vec::new(); peer.endpoints.len()],
+        last_timestamp: state.timestamp(),
         persistent_keepalive: peer.persistent_keepalive,
         mtu: mtu as usize,
     };
@@ -121,18 +130,15 @@ async fn run_on(config: Config) -> anyhow::Result<()> {
     ];
     let least =
         if interface.addresses.iter().any(|address| address.addr().is_ipv6()) { 1280 } else { 576 };
-    let auto_mtu = AutoMtu { current: mtu, least };
+    let follows_path = interface.mtu.is_none().then_some(least);
     let mut control = Control {
         path: Arc::clone(&path),
         tunnel,
         report: Report::new(interface.private_key.public_key()),
         endpoints: Endpoints::new(peer.endpoints),
         alarm: Alarm::new().context("making the alarm")?,
-        link,
-        auto_mtu: interface.mtu.is_none().then_some(auto_mtu),
-        fwmark: interface.fwmark,
-        path_changed: false,
-        suspect: None,
+        network: Network::new(link, settings, interface.fwmark, follows_path),
+        state,
     };
     tell_started(&path);
     let ended = control.run(signals, failures, handshakes).await;
@@ -213,7 +219,8 @@ async fn stop(path: &DataPath, threads: [JoinHandle<()>; 2], mut control: Contro
         let _ = thread.join();
     }
     control.tunnel.erase();
-    if let Err(error) = control.link.undo().await {
+    control.state.finish().await;
+    if let Err(error) = control.network.undo().await {
         tracing::warn!(%error, "not everything could be taken back");
     }
     tell_counters(path, control.tunnel.stats());

@@ -98,6 +98,8 @@ impl Report {
                     );
                 }
             }
+            // Control knows its name, and tells.
+            Event::NextEndpoint(_) => {}
             Event::HandshakeGivenUp => self.given_up(&peer, stats),
             Event::NeverConfirmed(endpoint) => tracing::warn!(
                 %endpoint,

@@ -81,7 +81,7 @@ pub(crate) struct ReceivedRun {
     pub(crate) len: usize,
     /// Bytes of each datagram but the last; at least one.
     pub(crate) stride: usize,
-    /// The sender, and as `source` the local address it has addressed.
+    /// The sender, and as `source` the local address and port it has addressed.
     pub(crate) endpoint: Endpoint,
     /// The outer ECN field of all of them.
     pub(crate) ecn: Ecn,
@@ -97,9 +97,10 @@ impl ReceivedRun {
     }
 }
 
-/// Takes what is next on `socket`, without waiting; `None` if nothing is there.
+/// Takes what is next on `socket`, which is bound to `port`, without waiting; `None` if nothing is there.
 pub(super) fn receive(
     socket: &FamilySocket,
+    port: u16,
     buffer: &mut RecvBuffer,
 ) -> io::Result<Option<ReceivedRun>> {
     let fd = socket.fd().as_raw_fd();
@@ -110,7 +111,7 @@ pub(super) fn receive(
         let space = Some(&mut buffer.control.0[..]);
         match recvmsg::<SockaddrStorage>(fd, &mut parts, space, MsgFlags::empty()) {
             Ok(message) => {
-                let run = describe(start, &message)?;
+                let run = describe(start, port, &message)?;
                 buffer.filled += run.len;
                 return Ok(Some(run));
             }
@@ -121,7 +122,11 @@ pub(super) fn receive(
     }
 }
 
-fn describe(start: usize, message: &RecvMsg<'_, '_, SockaddrStorage>) -> io::Result<ReceivedRun> {
+fn describe(
+    start: usize,
+    port: u16,
+    message: &RecvMsg<'_, '_, SockaddrStorage>,
+) -> io::Result<ReceivedRun> {
     let remote = message.address.as_ref().and_then(socket_address);
     let remote = remote.ok_or(io::ErrorKind::InvalidData)?;
     let control = ReceiveControl::read(message);
@@ -130,7 +135,7 @@ fn describe(start: usize, message: &RecvMsg<'_, '_, SockaddrStorage>) -> io::Res
         start,
         len,
         stride: control.stride.unwrap_or(len).max(1),
-        endpoint: Endpoint { remote, source: control.local },
+        endpoint: Endpoint { remote, source: control.local.map(|ip| SocketAddr::new(ip, port)) },
         ecn: Ecn::from_tos(control.tos),
         truncated: message.flags.contains(MsgFlags::MSG_TRUNC),
     })

@@ -185,7 +185,7 @@ impl<'a, C: SendCall> Outlet<'a, C> {
     ) -> Result<usize, Errno> {
         let outgoing = Outgoing {
             remote: endpoint.remote,
-            source: endpoint.source,
+            source: endpoint.source.map(|source| source.ip()),
             tos: self.tos,
             segment,
             bytes,

@@ -43,11 +43,16 @@ impl Handshakes {
         Self {
             jar: CookieJar::new(identity.peer()),
             identity,
-            timestamps: Timestamps::default(),
+            timestamps: Timestamps::after(parameters.last_timestamp),
             outstanding: VecDeque::with_capacity(MAX_OUTSTANDING),
             greatest_timestamp: None,
             last_consumed: None,
         }
+    }
+
+    /// The newest timestamp we sent, as a time since 1970.
+    pub(crate) fn last_timestamp(&self) -> Option<Duration> {
+        self.timestamps.last()
     }
 
     /// Our static public key.

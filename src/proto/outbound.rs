@@ -241,7 +241,7 @@ mod tests {
 
     #[test]
     fn what_waits_goes_before_what_comes_even_if_the_order_to_send_it_is_late() {
-        let shared = Arc::new(Shared::new(None, AllowedIps::default(), 1420));
+        let shared = Arc::new(Shared::new(AllowedIps::default(), 1420));
         let (mut outbound, mut sink) = (outbound(&shared), Datagrams::default());
         outbound.send(NOW, &packet(100).as_slice(), &mut sink).unwrap();
         assert!(sink.0.is_empty());
@@ -254,7 +254,7 @@ mod tests {
 
     #[test]
     fn padding_is_of_zeros_whatever_the_slot_held() {
-        let shared = Arc::new(Shared::new(None, AllowedIps::default(), 1420));
+        let shared = Arc::new(Shared::new(AllowedIps::default(), 1420));
         let (mut outbound, mut sink) = (outbound(&shared), Datagrams::default());
         let (sealing, mut opening) = session();
         shared.sealing.store(Some(sealing));

@@ -6,6 +6,8 @@
 //! - *passive keepalive*: data was received and nothing sent for [`KEEPALIVE_TIMEOUT`];
 //! - *silence*: data was sent and nothing heard for [`SILENCE_TIMEOUT`];
 //! - *persistent keepalive*: nothing went either way for the interval the user set;
+//! - *race*: the initiation under way goes to the next address ([`search`](super::search));
+//! - *return*: the first endpoint is called while another serves ([`search`](super::search));
 //! - *erase*: no session began for [`ERASE_AFTER_TIME`].
 
 use std::time::Duration;
@@ -27,6 +29,8 @@ pub enum Timer {
     PassiveKeepalive,
     Silence,
     PersistentKeepalive,
+    Race,
+    Return,
     Erase,
 }
 
@@ -113,9 +117,13 @@ impl Timers {
 
     /// Whether an initiation may be sent now; if not, it is postponed.
     pub(crate) fn may_initiate(&mut self, now: Instant) -> bool {
-        let too_soon = self.last_handshake.is_some_and(|last| now.since(last) < REKEY_TIMEOUT);
-        self.postponed = too_soon;
-        !too_soon
+        self.postponed = self.too_soon(now);
+        !self.postponed
+    }
+
+    /// Whether the last initiation or response is too young for another initiation.
+    pub(crate) fn too_soon(&self, now: Instant) -> bool {
+        self.last_handshake.is_some_and(|last| now.since(last) < REKEY_TIMEOUT)
     }
 
     /// Whether the link is never to stay quiet.
@@ -146,8 +154,8 @@ impl Timers {
         self.postponed = false;
     }
 
-    /// A response was sent.
-    pub(crate) fn response_sent(&mut self, now: Instant) {
+    /// A handshake message was sent that nobody needs to answer: a response, or a call to see whether somebody is there.
+    pub(crate) fn message_sent(&mut self, now: Instant) {
         self.last_handshake = Some(now);
     }
 

@@ -129,6 +129,8 @@ fn junk_and_spoilt_datagrams_are_counted_and_neither_answered_nor_logged_nor_do_
         assert!(real.iter().any(|datagram| datagram[0] == message_type), "type {message_type}");
     }
     let strangers = strangers(&lab);
+    // The last thing it has to say of the link.
+    a.wait_for("MTU follows");
     let (said, held) = (a.said(), holdings(&a));
 
     let spoilt: Vec<_> = real.iter().flat_map(|datagram| spoilt(datagram)).collect();

@@ -211,6 +211,7 @@ impl Lab {
         command.arg(binary).args(["run", "-c"]).arg(file);
         command
             .env("RUNTIME_DIRECTORY", self.directory_of(host))
+            .env("STATE_DIRECTORY", self.directory_of(host))
             .env("NO_COLOR", "1")
             .env("TUNNELD_LOG", "debug")
             .env_remove("NOTIFY_SOCKET");

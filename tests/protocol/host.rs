@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use tunneld::crypto::{PresharedKey, PrivateKey};
 use tunneld::proto::{
-    Discard, Event, Inbound, Instant, Now, Outbound, Parameters, Received, Timer, Tunnel, tunnel,
+    Discard, Event, Inbound, Instant, Now, Outbound, Parameters, Received, Request, Timer, Tunnel,
+    tunnel,
 };
 use tunneld::wire::{DatagramSink, Ecn, Endpoint, Run, Superpacket};
 
@@ -78,6 +79,7 @@ pub struct Host {
     /// Inner packets it delivered to its device.
     pub delivered: Vec<Vec<u8>>,
     pub events: Vec<Event>,
+    pub requests: Vec<Request>,
     /// How many handshake messages it is told wait behind each one.
     pub queued: usize,
 }
@@ -99,7 +101,8 @@ pub fn parameters(ours: u8, theirs: u8, endpoint: Option<&str>) -> Parameters {
         allowed_ips: vec![inner4.parse().unwrap(), inner6.parse().unwrap()],
         addresses: Vec::new(),
         routed: Vec::new(),
-        endpoint: endpoint.map(|text| Endpoint::new(text.parse().unwrap())),
+        endpoints: endpoint.map(|text| vec![text.parse().unwrap()]).into_iter().collect(),
+        last_timestamp: None,
         persistent_keepalive: None,
         mtu: 1420,
     }
@@ -116,6 +119,7 @@ impl Host {
             sink: Sink::default(),
             delivered: Vec::new(),
             events: Vec::new(),
+            requests: Vec::new(),
             queued: 0,
         }
     }
@@ -137,7 +141,7 @@ impl Host {
         clock: &Clock,
         datagram: &Datagram,
     ) -> (Vec<Datagram>, Option<Discard>) {
-        let from = Endpoint { remote: datagram.from, source: Some(datagram.to.ip()) };
+        let from = Endpoint { remote: datagram.from, source: Some(datagram.to) };
         let mut bytes = datagram.bytes.clone();
         self.inbound.obey();
         let received = self.inbound.receive(clock.boot, from, datagram.ecn, &mut bytes);
@@ -199,6 +203,7 @@ impl Host {
             if wake {
                 self.tunnel.handle_facts(clock.now());
             }
+            self.requests.extend(std::iter::from_fn(|| self.tunnel.poll_request()));
             while let Some(transmit) = self.tunnel.poll_transmit() {
                 leaving.push(Datagram {
                     from: self.address,

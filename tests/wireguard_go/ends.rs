@@ -150,7 +150,10 @@ impl Tunneld {
         let mut command = lab.on(side, env!("CARGO_BIN_EXE_tunneld"));
         command.args(["run", "-c"]).arg(config);
         // At debug each handshake is told, not only the first.
-        command.env("RUNTIME_DIRECTORY", lab.directory.path()).env("TUNNELD_LOG", "debug");
+        command
+            .env("RUNTIME_DIRECTORY", lab.directory.path())
+            .env("STATE_DIRECTORY", lab.directory.path())
+            .env("TUNNELD_LOG", "debug");
         let mut process = Running::start(lab, &name, &mut command);
         process.wait_for("started");
         Self { process }
