@@ -12,6 +12,7 @@ mod netns {
     mod device;
     mod ecn;
     mod faults;
+    mod healing;
     mod hostile;
     mod inside;
     mod keys;

@@ -15,6 +15,7 @@ pub(crate) struct End {
     pub(crate) offload: &'static str,
     pub(crate) public_key: String,
     pub(crate) preshared_key: Option<String>,
+    /// Several are separated by spaces.
     pub(crate) endpoint: Option<String>,
     pub(crate) allowed_ips: Option<Vec<&'static str>>,
     pub(crate) persistent_keepalive: Option<u16>,
@@ -92,7 +93,11 @@ impl End {
             peer += &format!("preshared_key = {key:?}\n");
         }
         if let Some(endpoint) = &self.endpoint {
-            peer += &format!("endpoint = {endpoint:?}\n");
+            let list: Vec<_> = endpoint.split(' ').collect();
+            peer += &match list[..] {
+                [one] => format!("endpoint = {one:?}\n"),
+                _ => format!("endpoint = {list:?}\n"),
+            };
         }
         if let Some(networks) = &self.allowed_ips {
             peer += &format!("allowed_ips = {networks:?}\n");

@@ -1,7 +1,7 @@
 //! Two hosts in network namespaces of their own, a cable between them or a router, and the daemons that run there.
 
 use std::fs::{self, File, Permissions};
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::Once;
@@ -145,6 +145,22 @@ impl Lab {
         let output = run(&mut command);
         expect_success(&output);
         String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    /// The names that resolve on a host, as in hosts(5); no others do. To be called before the host's daemon starts, and later
+    /// to change them.
+    pub(crate) fn set_names(&self, host: Host, hosts: &str) {
+        // These take the place of the files in /etc for what runs in the namespace: ip-netns(8).
+        let etc = Path::new("/etc/netns").join(self.namespace(host));
+        fs::DirBuilder::new().recursive(true).mode(0o755).create(&etc).expect("we are root");
+        let files = [
+            ("resolv.conf", "nameserver 127.0.0.1\n"),
+            ("nsswitch.conf", "hosts: files\n"),
+            ("hosts", hosts),
+        ];
+        for (file, content) in files {
+            fs::write(etc.join(file), content).expect("we are root");
+        }
     }
 
     /// A program with these words, to be run on a host.
