@@ -96,7 +96,7 @@ impl Control {
                 Event::EndpointMoved(_) => self.network.look_again(),
                 Event::NextEndpoint(number) => {
                     if let Some(endpoint) = self.endpoints.configured(number) {
-                        tracing::info!(%endpoint, "no answer so far: the next endpoint is tried");
+                        self.report.tried(format_args!("calling the next endpoint, {endpoint}"));
                     }
                 }
                 _ => {}
@@ -126,7 +126,7 @@ impl Control {
     fn change_port(&self) {
         match self.path.underlay.change_port() {
             Ok(port) => {
-                tracing::info!(port, "no answer so far: sending from another UDP port");
+                self.report.tried(format_args!("sending from another UDP port, {port}"));
                 self.path.threads.inbound.wake();
             }
             Err(error) => tracing::warn!(%error, "no other UDP port to send from"),

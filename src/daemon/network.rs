@@ -125,7 +125,8 @@ impl Network {
         let before = std::mem::replace(&mut self.device, state.ok());
         let (Some(before), Some(now)) = (before, self.device) else { return };
         if now.mtu != before.mtu {
-            tracing::info!(mtu = now.mtu, "somebody changed the device's MTU");
+            tracing::info!(mtu = now.mtu, "somebody changed the device's MTU: it stays so");
+            self.follows_path = None;
             tunnel.set_mtu(now.mtu as usize);
         }
         match (before.up, now.up) {
@@ -161,7 +162,7 @@ impl Network {
         }
         let differs = before.1.is_none_or(|before| route.differs(&before));
         if before.0 == Some(remote) && route.running && differs {
-            tracing::info!(%endpoint, source = ?route.source, "another way to the peer");
+            report.another_way(clock::boot(), endpoint, route.source);
             tunnel.network_changed(clock::now());
         }
         if let Some(least) = self.follows_path {

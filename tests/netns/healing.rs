@@ -211,7 +211,7 @@ fn the_next_endpoint_of_the_list_is_called_and_later_the_first_again() {
     let b = lab.start(Host::B, &ends[1]);
     [&a, &b].into_iter().for_each(|daemon| drop(daemon.wait_for(STARTED)));
     let ping = begin_pings(&lab, Host::A, INNER_B[0]);
-    a.wait_for("the next endpoint is tried");
+    a.wait_for("calling the next endpoint, 192.0.2.2:51820");
     ping.wait_for("time=");
     lab.add_address(Host::B, CABLE, "192.0.2.66");
     assert!(wait_until(3 * BOUND, || a.count("endpoint moved") == 2), "{}", a.said());
