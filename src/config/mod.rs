@@ -116,7 +116,8 @@ impl Config {
         let contents = secret::read(path, LONGEST)
             .map_err(|error| whole(Fault::whole(error, "a configuration that tunneld can read")))?;
         let text = str::from_utf8(&contents.bytes).map_err(|error| {
-            let valid = String::from_utf8_lossy(&contents.bytes[..error.valid_up_to()]);
+            let valid = contents.bytes.get(..error.valid_up_to()).unwrap_or_default();
+            let valid = String::from_utf8_lossy(valid);
             let mut fault = Fault::whole("is not text in UTF-8", "a text file");
             fault.at = Some(valid.len());
             ConfigError::new(path, &valid, fault)

@@ -34,16 +34,18 @@ pub(crate) fn mac(key: &[u8], parts: &[&[u8]]) -> [u8; 16] {
     state.finalize_fixed().into()
 }
 
-/// KDFn: HKDF over HMAC-BLAKE2s with `key` as the salt; `N` outputs.
+/// KDFn: HKDF over HMAC-BLAKE2s with `key` as the salt; `N` outputs, numbered in a byte.
 pub(crate) fn kdf<const N: usize>(key: &[u8; HASH], input: &[u8]) -> [Secret; N] {
+    const { assert!(N <= 255) };
     let extracted = hmac(key, &[input]);
-    let mut previous = Zeroizing::new([0; HASH]);
-    std::array::from_fn(|i| {
-        let first = &previous[..if i == 0 { 0 } else { HASH }];
-        let number =
-            u8::try_from(i + 1).expect("no KDF of this protocol has more than three outputs");
-        previous = hmac(&extracted, &[first, &[number]]);
-        previous.clone()
+    let mut previous: Option<Secret> = None;
+    let mut number = 0_u8;
+    std::array::from_fn(|_| {
+        number = number.wrapping_add(1);
+        let first = previous.as_ref().map_or(&[][..], |previous| &**previous);
+        let output = hmac(&extracted, &[first, &[number]]);
+        previous = Some(output.clone());
+        output
     })
 }
 

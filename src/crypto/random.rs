@@ -28,10 +28,7 @@ impl Random {
     /// `N` random bytes, at most 32.
     pub(crate) fn bytes<const N: usize>(&mut self) -> [u8; N] {
         const { assert!(N <= HASH) };
-        std::array::from_fn({
-            let secret = self.secret();
-            move |i| secret[i]
-        })
+        *self.secret().first_chunk().expect("so many were drawn")
     }
 
     /// A random number below 2^32.

@@ -51,7 +51,7 @@ impl RecvBuffer {
     /// Whether the next receive call might not find room enough: then its end would be cut off.
     #[must_use]
     pub(crate) fn is_full(&self) -> bool {
-        self.bytes.len() - self.filled < LARGEST
+        self.bytes.len().saturating_sub(self.filled) < LARGEST
     }
 
     /// Makes room: what was received so far is done with.
@@ -106,13 +106,13 @@ pub(super) fn receive(
     let fd = socket.fd().as_raw_fd();
     loop {
         let start = buffer.filled;
-        let room = buffer.bytes.len().min(start + LARGEST);
-        let mut parts = [IoSliceMut::new(&mut buffer.bytes[start..room])];
+        let free = buffer.bytes.get_mut(start..).unwrap_or_default();
+        let mut parts = [IoSliceMut::new(free.chunks_mut(LARGEST).next().unwrap_or_default())];
         let space = Some(&mut buffer.control.0[..]);
         match recvmsg::<SockaddrStorage>(fd, &mut parts, space, MsgFlags::empty()) {
             Ok(message) => {
                 let run = describe(start, port, &message)?;
-                buffer.filled += run.len;
+                buffer.filled = start.saturating_add(run.len);
                 return Ok(Some(run));
             }
             Err(Errno::EINTR) => {}

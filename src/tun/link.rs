@@ -195,14 +195,14 @@ impl Link {
     /// Waits until the addresses answer: the kernel takes IPv6 addresses into use a moment after it has accepted
     /// them (`addrconf_dad_work`). That it takes long is no reason to give up.
     async fn settle(&self, addresses: &[IpNet]) {
-        let mut tries = 0;
+        let mut tries = 0..SETTLE_TRIES;
         for address in addresses.iter().filter(|address| address.addr().is_ipv6()) {
-            while tries < SETTLE_TRIES {
+            loop {
                 let route = look_up(&self.netlink, address.addr(), 0).await;
-                if route.is_ok_and(|route| route.header.kind == RouteType::Local) {
+                let answers = route.is_ok_and(|route| route.header.kind == RouteType::Local);
+                if answers || tries.next().is_none() {
                     break;
                 }
-                tries += 1;
                 tokio::time::sleep(SETTLE_PAUSE).await;
             }
         }

@@ -159,7 +159,7 @@ impl Tun {
                 Err(error) => return Err(error.into()),
             }
         };
-        match take_apart(&mut buffer.bytes[..len]) {
+        match take_apart(buffer.bytes.get_mut(..len).unwrap_or_default()) {
             Ok(packet) => {
                 self.counters.read.count(packet.count());
                 Ok(Some(packet))

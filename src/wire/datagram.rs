@@ -58,7 +58,7 @@ impl Run {
     /// Bytes of the whole run.
     #[must_use]
     pub fn total(&self) -> usize {
-        (self.count - 1) * self.stride + self.last
+        self.count.saturating_sub(1).saturating_mul(self.stride).saturating_add(self.last)
     }
 }
 
