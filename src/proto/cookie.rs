@@ -119,7 +119,7 @@ impl CookieJar {
         message.set_mac1(mac1);
         self.outstanding = Some((message.sender(), mac1));
         if let Some((cookie, since)) = &self.cookie
-            && now.since(*since) < COOKIE_TIME - COOKIE_LATENCY
+            && now.since(*since) < COOKIE_TIME.saturating_sub(COOKIE_LATENCY)
         {
             message.set_mac2(mac(cookie, &[message.before_mac2()]));
         }

@@ -252,11 +252,16 @@ impl Symmetric {
         key
     }
 
-    /// Seals `text` into as many bytes and a tag: `SEALED` is its length plus 16.
-    fn seal<const SEALED: usize>(&mut self, key: &Secret, text: &[u8]) -> [u8; SEALED] {
+    /// Seals `text` into as many bytes and a tag.
+    fn seal<const SEALED: usize, const TEXT: usize>(
+        &mut self,
+        key: &Secret,
+        text: &[u8; TEXT],
+    ) -> [u8; SEALED] {
+        const { assert!(SEALED == TEXT + TAG) };
         let mut sealed = [0; SEALED];
-        sealed[..text.len()].copy_from_slice(text);
-        seal_once(key, &*self.hash, &mut sealed[..text.len() + TAG]);
+        *sealed.first_chunk_mut().expect("a tag is no less than nothing") = *text;
+        seal_once(key, &*self.hash, &mut sealed);
         self.mix_hash(&sealed);
         sealed
     }

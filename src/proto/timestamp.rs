@@ -60,7 +60,7 @@ impl Timestamps {
 }
 
 fn step_after((seconds, nanos): (u64, u32)) -> (u64, u32) {
-    match nanos + STEP {
+    match nanos.saturating_add(STEP) {
         whole if whole >= 1_000_000_000 => (seconds.saturating_add(1), 0),
         part => (seconds, part),
     }

@@ -227,6 +227,11 @@ pub trait Superpacket {
     fn segment_size(&self) -> usize;
     /// Bytes of the last segment, at most [`Superpacket::segment_size`].
     fn last_size(&self) -> usize;
+    /// Bytes of segment `index`.
+    fn size_of(&self, index: usize) -> usize {
+        let is_last = index.saturating_add(1) >= self.count();
+        if is_last { self.last_size() } else { self.segment_size() }
+    }
     /// Writes segment `index` into `out`, which has exactly its size.
     fn write_segment(&self, index: usize, out: &mut [u8]);
 }
