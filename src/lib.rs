@@ -24,10 +24,8 @@
 pub mod cli;
 pub mod config;
 pub mod crypto;
-#[allow(clippy::arithmetic_side_effects, clippy::indexing_slicing, reason = "to be done")]
 pub mod daemon;
 mod net;
-#[allow(clippy::arithmetic_side_effects, clippy::indexing_slicing, reason = "to be done")]
 pub mod proto;
 #[cfg(test)]
 mod testing;

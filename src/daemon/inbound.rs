@@ -91,14 +91,12 @@ impl InboundThread<'_> {
     /// Opens the datagrams of one receive call where they lie.
     fn receive(&mut self, now: Instant, run: &ReceivedRun) {
         self.inbound.obey();
-        let mut start = run.start;
-        let run_end = run.start + run.len;
-        while start < run_end {
-            let end = run_end.min(start + run.stride);
-            let datagram = &mut self.buffer.bytes_mut()[start..end];
+        for place in run.places() {
+            let datagram = self.buffer.datagram_mut(place.clone());
             match self.inbound.receive(now, run.endpoint, run.ecn, datagram) {
                 Ok(Received::Packet(packet)) => {
-                    let packet = start + HEADER..start + HEADER + packet.len();
+                    let start = place.start.saturating_add(HEADER);
+                    let packet = start..start.saturating_add(packet.len());
                     self.coalescer.push(self.buffer.bytes(), packet);
                 }
                 Ok(Received::Keepalive) => {}
@@ -112,7 +110,6 @@ impl InboundThread<'_> {
                     tracing::trace!(from = %run.endpoint, reason = reason.name(), "discarded");
                 }
             }
-            start = end;
         }
     }
 

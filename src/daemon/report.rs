@@ -200,8 +200,8 @@ impl Report {
     }
 
     fn hint(&self, stats: &Stats) -> Option<&'static str> {
-        let now = counters(stats);
-        (0..HINTS.len()).find(|&i| now[i] > self.baseline[i]).map(|i| HINTS[i].1)
+        let met = counters(stats).into_iter().zip(self.baseline).map(|(now, then)| now > then);
+        HINTS.iter().zip(met).find(|(_, met)| *met).map(|((_, hint), _)| *hint)
     }
 }
 
@@ -236,10 +236,10 @@ impl Quota {
             (self.since, self.used) = (Some(now), 0);
         }
         if self.used == QUOTA {
-            self.unsaid += 1;
+            self.unsaid = self.unsaid.saturating_add(1);
             return None;
         }
-        self.used += 1;
+        self.used = self.used.saturating_add(1);
         let unsaid = std::mem::take(&mut self.unsaid);
         Some((unsaid > 0).then_some(unsaid))
     }

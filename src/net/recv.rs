@@ -2,6 +2,7 @@
 
 use std::io::{self, IoSliceMut};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::ops::Range;
 use std::os::fd::AsRawFd;
 
 use nix::errno::Errno;
@@ -65,9 +66,9 @@ impl RecvBuffer {
         &self.bytes
     }
 
-    /// All of it, for opening datagrams where they lie.
-    pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
-        &mut self.bytes
+    /// The datagram at `place`, to be opened where it lies.
+    pub(crate) fn datagram_mut(&mut self, place: Range<usize>) -> &mut [u8] {
+        self.bytes.get_mut(place).unwrap_or_default()
     }
 }
 
@@ -90,6 +91,13 @@ pub(crate) struct ReceivedRun {
 }
 
 impl ReceivedRun {
+    /// Where in the buffer each datagram lies; an empty one has no place.
+    pub(crate) fn places(&self) -> impl Iterator<Item = Range<usize>> {
+        let end = self.start.saturating_add(self.len);
+        let stride = self.stride.max(1);
+        (self.start..end).step_by(stride).map(move |at| at..at.saturating_add(stride).min(end))
+    }
+
     /// How many datagrams arrived; an empty one counts.
     #[must_use]
     pub(crate) fn count(&self) -> usize {

@@ -113,12 +113,13 @@ impl Handshakes {
     ) -> Result<SessionKeys, Discard> {
         self.outstanding.retain(|(sent, _)| now.since(*sent) < RESPONSE_TIME);
         let receiver = message.receiver.get();
-        let position = self
+        let (position, (_, initiation)) = self
             .outstanding
             .iter()
-            .position(|(_, initiation)| initiation.index() == receiver)
+            .enumerate()
+            .find(|(_, (_, initiation))| initiation.index() == receiver)
             .ok_or(Discard::NothingOutstanding)?;
-        let keys = self.identity.consume_response(&self.outstanding[position].1, message)?;
+        let keys = self.identity.consume_response(initiation, message)?;
         self.outstanding.drain(..=position);
         Ok(keys)
     }

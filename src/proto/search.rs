@@ -13,6 +13,7 @@
 //! A link that came up by a later endpoint calls the first one now and then, at growing intervals. If it answers, the link moves
 //! there; if it does not, nothing has changed.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -60,9 +61,10 @@ pub(crate) struct Search {
 /// The initiation under way and who gets it.
 struct Race {
     initiation: Initiation,
+    /// Who got it.
     called: Vec<SocketAddr>,
-    /// Which of them comes next, and when.
-    next: usize,
+    /// Who gets it next, the first of them at `at`.
+    waiting: VecDeque<SocketAddr>,
     at: Instant,
 }
 
@@ -116,21 +118,22 @@ impl Search {
         targets
     }
 
-    /// An initiation was sent to the first of `targets`; the others get it too, unless it is answered before.
-    pub(crate) fn called(
+    /// This initiation goes to each of `targets`, to the first at once, unless it is answered before.
+    pub(crate) fn begin_race(
         &mut self,
         now: Instant,
         initiation: Initiation,
         targets: Vec<SocketAddr>,
     ) {
-        self.race = Some(Race { initiation, called: targets, next: 1, at: now + ATTEMPT_DELAY });
+        let (called, waiting) = (Vec::new(), targets.into());
+        self.race = Some(Race { initiation, called, waiting, at: now });
     }
 
     /// Whom to send the initiation under way to now, if it is time.
     pub(crate) fn race_due(&mut self, now: Instant) -> Option<(SocketAddr, Initiation)> {
         let race = self.race.as_mut().filter(|race| race.at <= now)?;
-        let target = *race.called.get(race.next)?;
-        race.next += 1;
+        let target = race.waiting.pop_front()?;
+        race.called.push(target);
         race.at = now + ATTEMPT_DELAY;
         Some((target, race.initiation))
     }
@@ -138,7 +141,8 @@ impl Search {
     /// The initiation under way is to be sent once more to everybody, from now on: what was sent may have had no way.
     pub(crate) fn race_again(&mut self, now: Instant) {
         if let Some(race) = &mut self.race {
-            (race.next, race.at) = (0, now);
+            race.waiting.extend(race.called.drain(..));
+            race.at = now;
         }
     }
 
@@ -149,12 +153,13 @@ impl Search {
 
     /// An initiation stayed unanswered: what to try now.
     pub(crate) fn unanswered(&mut self) -> Option<Step> {
-        self.unanswered += 1;
+        self.unanswered = self.unanswered.saturating_add(1);
         match self.unanswered % 3 {
             1 => self.active().map(Step::LookUp),
             2 => Some(Step::ChangePort),
             _ if self.endpoints.len() > 1 => {
-                self.active = (self.active + 1) % self.endpoints.len();
+                let last = self.active.saturating_add(1) >= self.endpoints.len();
+                self.active = if last { 0 } else { self.active.saturating_add(1) };
                 Some(Step::Endpoint(self.active))
             }
             _ => None,
@@ -183,7 +188,7 @@ impl Search {
     pub(crate) fn return_due(&mut self, now: Instant) -> bool {
         let due = self.return_at.is_some_and(|at| at <= now);
         if due {
-            self.return_pause = (2 * self.return_pause).min(LAST_RETURN);
+            self.return_pause = self.return_pause.saturating_mul(2).min(LAST_RETURN);
             self.return_at = Some(now + self.return_pause);
         }
         due
@@ -196,7 +201,7 @@ impl Search {
 
     /// The next deadline and its name.
     pub(crate) fn next(&self) -> Option<(Instant, Timer)> {
-        let race = self.race.as_ref().filter(|race| race.next < race.called.len());
+        let race = self.race.as_ref().filter(|race| !race.waiting.is_empty());
         let race = race.map(|race| (race.at, Timer::Race));
         race.into_iter().chain(self.return_at.map(|at| (at, Timer::Return))).min()
     }
@@ -210,13 +215,18 @@ impl Search {
 impl Race {
     /// Adds those who are not called yet.
     fn join(&mut self, now: Instant, addresses: &[SocketAddr]) {
-        if self.next >= self.called.len() {
-            self.at = self.at.min(now);
+        if self.waiting.is_empty() {
+            self.at = now;
         }
-        let new: Vec<_> =
-            addresses.iter().filter(|at| !self.called.contains(at)).copied().collect();
-        self.called.extend(new);
-        self.called.truncate(MAX_CALLED);
+        for address in addresses {
+            let known = self.called.len().saturating_add(self.waiting.len());
+            if known < MAX_CALLED
+                && !self.called.contains(address)
+                && !self.waiting.contains(address)
+            {
+                self.waiting.push_back(*address);
+            }
+        }
     }
 }
 

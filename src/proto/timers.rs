@@ -96,7 +96,7 @@ impl Timers {
     pub(crate) fn next(&mut self, facts: &Facts) -> Option<(Instant, Timer)> {
         let after = |since: Option<Instant>, time, timer| since.map(|since| (since + time, timer));
         let owing = self.passive_keepalive.next(&facts.owing_reply, KEEPALIVE_TIMEOUT);
-        let silence = SILENCE_TIMEOUT + self.silence_jitter;
+        let silence = self.silence_timeout();
         let silence = self.silence.next(&facts.awaiting_reply, silence);
         let postponed = self.last_handshake.filter(|_| self.postponed);
         [
@@ -138,7 +138,7 @@ impl Timers {
 
     /// An initiation was sent: the first of a handshake, or one more.
     pub(crate) fn initiation_sent(&mut self, now: Instant, random: &mut Random) {
-        self.initiations += 1;
+        self.initiations = self.initiations.saturating_add(1);
         self.last_handshake = Some(now);
         self.postponed = false;
         self.retransmit = Some(now + REKEY_TIMEOUT + jitter(random));
@@ -184,6 +184,10 @@ impl Timers {
         None
     }
 
+    fn silence_timeout(&self) -> Duration {
+        SILENCE_TIMEOUT.saturating_add(self.silence_jitter)
+    }
+
     /// Whether received data has waited long enough for an answer; a keepalive answers all that came so far.
     pub(crate) fn passive_keepalive_due(&mut self, now: Instant, facts: &Facts) -> bool {
         self.passive_keepalive.due(now, &facts.owing_reply, KEEPALIVE_TIMEOUT)
@@ -191,7 +195,7 @@ impl Timers {
 
     /// Whether the peer was silent too long.
     pub(crate) fn silence_due(&mut self, now: Instant, facts: &Facts, random: &mut Random) -> bool {
-        let timeout = SILENCE_TIMEOUT + self.silence_jitter;
+        let timeout = self.silence_timeout();
         let due = self.silence.due(now, &facts.awaiting_reply, timeout);
         if due {
             self.silence_jitter = jitter(random);
@@ -220,6 +224,6 @@ impl Timers {
 }
 
 fn jitter(random: &mut Random) -> Duration {
-    let millis = u64::try_from(MAX_JITTER.as_millis()).unwrap_or(u64::MAX) + 1;
-    Duration::from_millis(u64::from(random.u32()) % millis)
+    const MILLIS: u32 = MAX_JITTER.as_millis() as u32 + 1;
+    Duration::from_millis((random.u32() % MILLIS).into())
 }

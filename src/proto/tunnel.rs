@@ -257,7 +257,7 @@ impl Tunnel {
             // It may have waited for an address only. If the peer confirms this session, it is dealt with.
             self.initiate(now);
         }
-        self.unconfirmed_responses += 1;
+        self.unconfirmed_responses = self.unconfirmed_responses.saturating_add(1);
         if self.unconfirmed_responses == UNCONFIRMED_WORTH_TELLING {
             self.events.push_back(Event::NeverConfirmed(from));
         }

@@ -8,7 +8,7 @@ use crate::proto::search::Step;
 use crate::proto::shared::Orders;
 use crate::proto::time::{Instant, Now};
 use crate::proto::{Event, Request};
-use crate::wire::{Endpoint, Handshake, Initiation};
+use crate::wire::{Endpoint, Handshake};
 
 impl Tunnel {
     /// A lookup ended: the configured endpoint of this number has these addresses now. If a handshake was waiting for an
@@ -68,16 +68,16 @@ impl Tunnel {
         }
     }
 
-    /// Makes an initiation and sends it to the first of `targets`; the race takes it to the others. Whether it was sent.
+    /// Makes an initiation for `targets`, the first of which gets it at once. Whether there is one.
     fn call(&mut self, now: Now, targets: Vec<SocketAddr>) -> bool {
-        let Some(first) = targets.first().copied() else {
+        if targets.is_empty() {
             return false;
-        };
+        }
         let used = self.slots.indices().collect::<Vec<_>>();
         match self.handshakes.initiate(now, &mut self.random, &used) {
             Ok(initiation) => {
-                self.search.called(now.boot, initiation, targets);
-                self.send_initiation(now.boot, first, initiation);
+                self.search.begin_race(now.boot, initiation, targets);
+                self.race(now.boot);
                 true
             }
             Err(reason) => {
@@ -87,16 +87,13 @@ impl Tunnel {
         }
     }
 
-    fn send_initiation(&mut self, now: Instant, to: SocketAddr, initiation: Initiation) {
-        let current = self.shared.endpoint().filter(|current| current.remote == to);
-        let endpoint = current.unwrap_or(Endpoint::new(to));
-        self.transmit(now, endpoint, Handshake::Initiation(initiation));
-    }
-
     /// Sends the initiation under way to the next address.
     pub(super) fn race(&mut self, now: Instant) {
         if let Some((to, initiation)) = self.search.race_due(now) {
-            self.send_initiation(now, to, initiation);
+            // With its sticky source, if the peer is there.
+            let current = self.shared.endpoint().filter(|current| current.remote == to);
+            let endpoint = current.unwrap_or(Endpoint::new(to));
+            self.transmit(now, endpoint, Handshake::Initiation(initiation));
         }
     }
 
