@@ -12,6 +12,8 @@ mod peer;
 #[path = "protocol/reference.rs"]
 #[allow(dead_code, unreachable_pub, reason = "what the peer needs of it")]
 mod reference;
+#[path = "common/shown.rs"]
+mod shown;
 
 mod netns {
     mod any_config;

@@ -17,6 +17,7 @@ use super::process::{BOUND, Process, now, wait_until};
 use crate::memory::Memory;
 use crate::peer::{Peer, Secret, Session};
 use crate::reference::{hash, public_key};
+use crate::shown::must_not_be_shown;
 
 /// How soon a secret must be gone that is of no use any more.
 const SOON: Duration = Duration::from_secs(2);
@@ -62,7 +63,9 @@ impl Pair {
             preshared_key: Some(preshared_text.to_string()),
             ..end
         };
-        let daemon = lab.start(Host::A, &end);
+        let mut command = lab.daemon_command(Host::A, &end);
+        command.env("TUNNELD_LOG", "trace");
+        let daemon = Process::start("daemon", command);
         daemon.wait_for(STARTED);
         Self { _lab: lab, daemon, peer, socket, lasting, texts }
     }
@@ -204,8 +207,10 @@ fn secrets_are_in_memory_once_and_only_as_long_as_they_are_of_use() {
     assert_eq!(memory.find(&pair.texts), []);
 
     let texts = std::mem::take(&mut pair.texts);
+    let all = [held, gone, sessions[1].keys()].concat();
+    all.iter().for_each(|(_, secret)| must_not_be_shown(*secret));
     let memory = pair.stop();
-    assert_eq!(memory.find(&[held, gone, sessions[1].keys()].concat()), []);
+    assert_eq!(memory.find(&all), []);
     assert_eq!(memory.find_private_keys(&ephemerals), []);
     assert_eq!(memory.find(&texts), []);
 }
