@@ -5,6 +5,16 @@
 
 #![allow(clippy::unwrap_used, reason = "also in what the tests share, a panic is a failed test")]
 
+#[path = "common/memory.rs"]
+mod memory;
+#[path = "protocol/peer.rs"]
+mod peer;
+#[path = "protocol/reference.rs"]
+#[allow(dead_code, unreachable_pub, reason = "what the peer needs of it")]
+mod reference;
+#[path = "common/shown.rs"]
+mod shown;
+
 mod netns {
     mod any_config;
     mod config;
@@ -26,6 +36,7 @@ mod netns {
     mod refusal;
     mod restart;
     mod roaming;
+    mod secrets;
     mod traffic;
     mod transfer;
     mod unreachable;

@@ -23,6 +23,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use crate::crypto::secret::on_clean_stack;
 use crate::crypto::{PresharedKey, PrivateKey, PublicKey};
 use error::Fault;
 use file::File;
@@ -129,7 +130,7 @@ impl Config {
             );
             ConfigError::new(path, "", Fault::whole(exposed, accepted))
         })?;
-        Self::resolve(text, path, || contents.refuse_exposed())
+        on_clean_stack(|| Self::resolve(text, path, || contents.refuse_exposed()))
             .map_err(|fault| ConfigError::new(path, text, fault))
     }
 

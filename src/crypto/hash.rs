@@ -6,14 +6,13 @@ use blake2::digest::consts::U16;
 use blake2::digest::{Digest, FixedOutput, KeyInit, Update};
 use zeroize::Zeroizing;
 
+use super::secret::Secret;
+
 /// Bytes of a hash.
 pub(crate) const HASH: usize = 32;
 
 /// Bytes of a block of BLAKE2s.
 const BLOCK: usize = 64;
-
-/// A derived key or secret hash, erased when dropped.
-pub(crate) type Secret = Zeroizing<[u8; HASH]>;
 
 /// HASH: BLAKE2s-256 of the parts, one after the other.
 pub(crate) fn hash(parts: &[&[u8]]) -> [u8; HASH] {
@@ -59,7 +58,7 @@ fn hmac(key: &[u8; HASH], parts: &[&[u8]]) -> Secret {
     let digest = |pad: &[u8; BLOCK], parts: &[&[u8]]| {
         let mut state = Blake2s256::new_with_prefix(pad);
         parts.iter().for_each(|part| Digest::update(&mut state, part));
-        let mut output = Zeroizing::new([0; HASH]);
+        let mut output = Secret::zero();
         FixedOutput::finalize_into(state, (&mut *output).into());
         output
     };

@@ -30,9 +30,9 @@ use anyhow::Context;
 use ipnet::IpNet;
 use nix::sys::prctl;
 use tokio::sync::mpsc;
-use zeroize::Zeroizing;
 
 use crate::config::{self, Config, Interface, Table};
+use crate::crypto::secret::Secret;
 use crate::net::{Underlay, UnderlayCounters, UnderlayDiscard};
 use crate::proto::{self, HANDSHAKE_QUEUE, Parameters, Stats};
 use crate::tun::{Link, LinkSettings, Tun, TunCounters};
@@ -95,25 +95,25 @@ async fn run_on(config: Config) -> anyhow::Result<()> {
         let _ = link.undo().await;
         return Err(error.into());
     }
-    let state = State::load(&interface.private_key.public_key(), &peer.public_key);
+    let ours = interface.private_key.public_key();
+    let state = State::load(&ours, &peer.public_key);
     clock::check(state.timestamp());
+    let routed = routed(&interface, &settings.routes);
     let parameters = Parameters {
-        private_key: interface.private_key.clone(),
+        private_key: interface.private_key,
         public_key: peer.public_key,
         preshared_key: peer.preshared_key,
         allowed_ips: peer.allowed_ips,
         addresses: interface.addresses.iter().map(IpNet::addr).collect(),
-        routed: routed(&interface, &settings.routes),
+        routed,
         endpoints: vec![Vec::new(); peer.endpoints.len()],
         last_timestamp: state.timestamp(),
         persistent_keepalive: peer.persistent_keepalive,
         mtu: mtu as usize,
     };
-    let (tunnel, outbound, inbound) = {
-        // In a scope of its own: what lives across an await stays in memory as long as the daemon.
-        let seed = entropy()?;
-        proto::tunnel(&parameters, &seed)
-    };
+    let (tunnel, outbound, inbound) = proto::tunnel(&parameters, &*entropy()?);
+    // The tunnel has the keys: they are to be in memory once.
+    drop(parameters);
 
     let path = Arc::new(DataPath {
         tun,
@@ -134,7 +134,7 @@ async fn run_on(config: Config) -> anyhow::Result<()> {
     let mut control = Control {
         path: Arc::clone(&path),
         tunnel,
-        report: Report::new(interface.private_key.public_key()),
+        report: Report::new(ours),
         endpoints: Endpoints::new(peer.endpoints),
         alarm: Alarm::new().context("making the alarm")?,
         network: Network::new(link, settings, interface.fwmark, follows_path),
@@ -153,8 +153,8 @@ async fn run_on(config: Config) -> anyhow::Result<()> {
 }
 
 /// 32 random bytes of the system.
-fn entropy() -> anyhow::Result<Zeroizing<[u8; 32]>> {
-    let mut bytes = Zeroizing::new([0; 32]);
+fn entropy() -> anyhow::Result<Secret> {
+    let mut bytes = Secret::zero();
     getrandom::fill(&mut *bytes).context("asking the system for randomness")?;
     Ok(bytes)
 }

@@ -10,8 +10,9 @@ use super::discard::Discard;
 use super::time::Instant;
 use crate::crypto::PublicKey;
 use crate::crypto::aead::{open_cookie, seal_cookie};
-use crate::crypto::hash::{HASH, Secret, hash, mac};
+use crate::crypto::hash::{HASH, hash, mac};
 use crate::crypto::random::Random;
+use crate::crypto::secret::Secret;
 use crate::wire::{CookieReply, Maced, MessageType};
 
 type Mac = [u8; 16];

@@ -47,6 +47,7 @@ pub use time::{Instant, Now};
 pub use timers::Timer;
 pub use tunnel::Tunnel;
 
+use crate::crypto::secret::on_clean_stack;
 use crate::crypto::{PresharedKey, PrivateKey, PublicKey};
 use crate::wire::{Endpoint, Handshake};
 use allowed_ips::AllowedIps;
@@ -83,7 +84,7 @@ pub fn tunnel(parameters: &Parameters, seed: &[u8; 32]) -> (Tunnel, Outbound, In
     let shared = Arc::new(shared::Shared::new(routed, parameters.mtu));
     let allowed_ips = Arc::new(parameters.allowed_ips.iter().copied().collect::<AllowedIps>());
     (
-        Tunnel::new(parameters, seed, shared.clone()),
+        on_clean_stack(|| Tunnel::new(parameters, seed, shared.clone())),
         Outbound::new(shared.clone(), allowed_ips.clone()),
         Inbound::new(shared, allowed_ips, parameters.addresses.clone()),
     )

@@ -13,13 +13,13 @@
 use std::sync::LazyLock;
 
 use subtle::ConstantTimeEq;
-use zeroize::Zeroizing;
 
 use super::discard::Discard;
 use super::timestamp::Timestamp;
 use crate::crypto::aead::{TAG, open_once, seal_once};
-use crate::crypto::hash::{HASH, Secret, hash, kdf};
+use crate::crypto::hash::{HASH, hash, kdf};
 use crate::crypto::random::Random;
+use crate::crypto::secret::Secret;
 use crate::crypto::{PresharedKey, PrivateKey, PublicKey};
 use crate::wire::{Initiation, MessageType, Response};
 
@@ -224,8 +224,7 @@ impl Symmetric {
             (chaining_key, hash(&[&chaining_key, IDENTIFIER]))
         });
         let (chaining_key, hash) = *START;
-        let mut state =
-            Self { chaining_key: Zeroizing::new(chaining_key), hash: Zeroizing::new(hash) };
+        let mut state = Self { chaining_key: chaining_key.into(), hash: hash.into() };
         state.mix_hash(responder.as_bytes());
         state
     }

@@ -227,7 +227,7 @@ mod tests {
 
     /// Both halves of a session with itself.
     fn session() -> (Arc<SealingHalf>, OpeningHalf) {
-        let secret = zeroize::Zeroizing::new([1; 32]);
+        let secret = crate::crypto::secret::Secret::from([1; 32]);
         let (send, receive) = (secret.clone(), secret);
         let keys = SessionKeys { local_index: 1, peer_index: 1, send, receive };
         let (sealing, opening) = halves(&keys, Role::Initiator, NOW);

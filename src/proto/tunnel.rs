@@ -19,6 +19,7 @@ use super::time::{Instant, Now};
 use super::timers::{Timer, Timers};
 use super::{Event, Parameters, Request, Transmit};
 use crate::crypto::random::Random;
+use crate::crypto::secret::on_clean_stack;
 use crate::wire::{Endpoint, Handshake, Initiation, Maced, Response};
 
 /// Responses to the peer that it did not confirm, one after the other, before that is worth telling.
@@ -243,7 +244,7 @@ impl Tunnel {
     ) -> Result<(), Discard> {
         let used = self.slots.indices().collect::<Vec<_>>();
         let (response, keys) =
-            self.handshakes.answer(now.boot, &mut self.random, &used, message)?;
+            on_clean_stack(|| self.handshakes.answer(now.boot, &mut self.random, &used, message))?;
         // The endpoint stays until the peer confirms: what was captured and is replayed after a restart must not move it.
         if self.shared.endpoint().is_none() {
             self.shared.set_endpoint(from);
@@ -270,7 +271,7 @@ impl Tunnel {
         from: Endpoint,
         message: &Response,
     ) -> Result<(), Discard> {
-        let keys = self.handshakes.complete(now, message)?;
+        let keys = on_clean_stack(|| self.handshakes.complete(now, message))?;
         self.shared.set_endpoint(from);
         self.tell_endpoint();
         self.shared.facts.received(now);
@@ -292,7 +293,7 @@ impl Tunnel {
     }
 
     fn begin_session(&mut self, now: Instant, keys: &SessionKeys, role: Role) {
-        let (sealing, opening) = halves(keys, role, now);
+        let (sealing, opening) = on_clean_stack(|| halves(keys, role, now));
         let local_index = keys.local_index;
         self.slots.add(Session { local_index, role, sealing: Arc::new(sealing) });
         self.timers.session_derived(now);

@@ -15,6 +15,7 @@ use tempfile::TempDir;
 
 use super::config::End;
 use super::process::{BOUND, Process, wait_until};
+use crate::shown::must_not_be_shown;
 
 /// What the daemon logs, as far as tests wait for it.
 pub(crate) const STARTED: &str = "started";
@@ -219,6 +220,7 @@ impl Lab {
 
     /// The command that runs a daemon with this configuration.
     pub(crate) fn daemon_command(&self, host: Host, end: &End) -> Command {
+        end.secrets().for_each(must_not_be_shown);
         let file = self.directory_of(host).join(format!("{}.toml", end.name));
         fs::write(&file, end.to_toml()).expect("the directory is ours");
         fs::set_permissions(&file, Permissions::from_mode(0o600)).expect("the file is ours");

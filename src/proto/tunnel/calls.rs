@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use super::Tunnel;
+use crate::crypto::secret::on_clean_stack;
 use crate::proto::constants::SILENCE_TIMEOUT;
 use crate::proto::search::Step;
 use crate::proto::shared::Orders;
@@ -74,7 +75,7 @@ impl Tunnel {
             return false;
         }
         let used = self.slots.indices().collect::<Vec<_>>();
-        match self.handshakes.initiate(now, &mut self.random, &used) {
+        match on_clean_stack(|| self.handshakes.initiate(now, &mut self.random, &used)) {
             Ok(initiation) => {
                 self.search.begin_race(now.boot, initiation, targets);
                 self.race(now.boot);
