@@ -13,6 +13,8 @@ mod network;
 mod peer;
 #[cfg(test)]
 mod properties;
+#[cfg(test)]
+mod render;
 mod secret;
 mod suggest;
 mod value;

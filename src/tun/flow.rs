@@ -52,8 +52,6 @@ pub(crate) struct Candidate {
     sequence: u32,
     /// TCP: that payload should be handed on at once.
     pub(crate) push: bool,
-    /// UDP over IPv4: the sender left the checksum out.
-    unsummed: bool,
 }
 
 impl Verdict {
@@ -88,7 +86,6 @@ impl Verdict {
             payload: payload.len(),
             sequence: 0,
             push: false,
-            unsummed: false,
         };
         if packet.len() > MAX_PACKET {
             return Self::Seals(candidate.key);
@@ -119,12 +116,12 @@ impl Verdict {
             }
             Transport::Udp => {
                 let whole = word_at(header, UDP_LENGTH).map(usize::from) == Some(len);
+                // Without a checksum it would come out with one.
                 let unsummed = word_at(header, candidate.transport.checksum()) == Some(0);
-                if !whole || candidate.payload == 0 || (unsummed && candidate.family == Family::V6)
-                {
+                if !whole || candidate.payload == 0 || unsummed {
                     return Self::Seals(candidate.key);
                 }
-                Self::Candidate(Candidate { unsummed, ..candidate })
+                Self::Candidate(candidate)
             }
         }
     }
@@ -142,7 +139,6 @@ impl Candidate {
     ) -> bool {
         next.headers == self.headers
             && next.payload <= self.payload
-            && next.unsummed == self.unsummed
             && self.headers.saturating_add(payload).saturating_add(next.payload) <= MAX_PACKET
             && self.same_ip(first, second, count)
             && self.same_transport(next, first, second, payload)
@@ -196,8 +192,7 @@ impl Candidate {
             Family::V4 => Sum::default().bytes(ip).verify(),
             Family::V6 => true,
         };
-        ip_fits
-            && (self.unsummed || self.pseudo_header(packet, packet.len()).bytes(transport).verify())
+        ip_fits && self.pseudo_header(packet, packet.len()).bytes(transport).verify()
     }
 
     /// The sum of the pseudo-header of a packet with the addresses of `packet` and `total` bytes.
