@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use tunneld::crypto::{PresharedKey, PrivateKey};
 use tunneld::proto::{
-    Discard, Event, Inbound, Instant, Now, Outbound, Parameters, Received, Request, Timer, Tunnel,
+    Discard, Event, Inbound, Instant, Now, Outbound, Parameters, Received, Request, Timer, Transmit,
+    Tunnel,
     tunnel,
 };
-use tunneld::wire::{DatagramSink, Ecn, Endpoint, Run, Superpacket};
+use tunneld::wire::{DatagramSink, Ecn, Endpoint, Handshake, Run, Superpacket};
 
 /// Seconds on the wall clock when a test begins.
 pub const WALL_START: Duration = Duration::from_secs(1_700_000_000);
@@ -69,6 +70,13 @@ pub struct Datagram {
     pub bytes: Vec<u8>,
 }
 
+impl Datagram {
+    /// Where its receiver sees it come from.
+    pub fn endpoint(&self) -> Endpoint {
+        Endpoint { remote: self.from, source: Some(self.to) }
+    }
+}
+
 /// One host: a tunnel, where it sits, and what it put out.
 pub struct Host {
     pub tunnel: Tunnel,
@@ -110,7 +118,11 @@ pub fn parameters(ours: u8, theirs: u8, endpoint: Option<&str>) -> Parameters {
 
 impl Host {
     pub fn new(parameters: &Parameters, seed: u8, address: &str) -> Self {
-        let (tunnel, outbound, inbound) = tunnel(parameters, &[seed; 32]);
+        Self::with_seed(parameters, &[seed; 32], address)
+    }
+
+    pub fn with_seed(parameters: &Parameters, seed: &[u8; 32], address: &str) -> Self {
+        let (tunnel, outbound, inbound) = tunnel(parameters, seed);
         Self {
             tunnel,
             outbound,
@@ -129,7 +141,13 @@ impl Host {
         self.send_super(clock, &packet)
     }
 
-    /// The same for a superpacket.
+    /// What outbound does with a packet from the device; what leaves for the wire.
+    pub fn hand_over(&mut self, clock: &Clock, packet: &[u8]) -> Vec<Datagram> {
+        let _ = self.outbound.send(clock.boot, &packet, &mut self.sink);
+        self.sealed()
+    }
+
+    /// Lets the device hand over a superpacket.
     pub fn send_super(&mut self, clock: &Clock, packet: &impl Superpacket) -> Vec<Datagram> {
         let _ = self.outbound.send(clock.boot, packet, &mut self.sink);
         self.settle(clock)
@@ -141,23 +159,37 @@ impl Host {
         clock: &Clock,
         datagram: &Datagram,
     ) -> (Vec<Datagram>, Option<Discard>) {
-        let from = Endpoint { remote: datagram.from, source: Some(datagram.to) };
+        let handled = match self.open(clock, datagram) {
+            Ok(Some(message)) => {
+                let from = datagram.endpoint();
+                self.tunnel.receive(clock.now(), from, &message, self.queued)
+            }
+            Ok(None) => Ok(()),
+            Err(discard) => Err(discard),
+        };
+        (self.settle(clock), handled.err())
+    }
+
+    /// What inbound does with `datagram`: it delivers what is in it, or has a message for control.
+    pub fn open(
+        &mut self,
+        clock: &Clock,
+        datagram: &Datagram,
+    ) -> Result<Option<Handshake>, Discard> {
         let mut bytes = datagram.bytes.clone();
         self.inbound.obey();
-        let received = self.inbound.receive(clock.boot, from, datagram.ecn, &mut bytes);
-        let discard = match received {
-            Ok(Received::Packet(packet)) => {
+        let received =
+            self.inbound.receive(clock.boot, datagram.endpoint(), datagram.ecn, &mut bytes);
+        let message = received.map(|received| match received {
+            Received::Packet(packet) => {
                 self.delivered.push(packet.to_vec());
                 None
             }
-            Ok(Received::Keepalive) => None,
-            Ok(Received::Handshake(message)) => {
-                self.tunnel.receive(clock.now(), from, &message, self.queued).err()
-            }
-            Err(discard) => Some(discard),
-        };
+            Received::Keepalive => None,
+            Received::Handshake(message) => Some(message),
+        });
         self.inbound.finish(clock.boot);
-        (self.settle(clock), discard)
+        message
     }
 
     /// Does what is due.
@@ -199,30 +231,69 @@ impl Host {
     pub fn settle(&mut self, clock: &Clock) -> Vec<Datagram> {
         let mut leaving = Vec::new();
         loop {
-            let wake = self.outbound.take_wake() | self.inbound.take_wake();
+            let wake = self.data_threads_wake_control();
             if wake {
                 self.tunnel.handle_facts(clock.now());
             }
-            self.requests.extend(std::iter::from_fn(|| self.tunnel.poll_request()));
-            while let Some(transmit) = self.tunnel.poll_transmit() {
-                leaving.push(Datagram {
-                    from: self.address,
-                    to: transmit.endpoint.remote,
-                    ecn: Ecn::NotEct,
-                    bytes: transmit.message.as_bytes().to_vec(),
-                });
-            }
+            leaving.extend(self.control_settles());
             self.inbound.obey();
-            self.outbound.obey(clock.boot, &mut self.sink);
-            self.events.extend(std::iter::from_fn(|| self.tunnel.poll_event()));
-            let to = self.outbound.endpoint();
-            for (ecn, bytes) in self.sink.take() {
-                let to = to.expect("data is sealed only for a known endpoint").remote;
-                leaving.push(Datagram { from: self.address, to, ecn, bytes });
-            }
+            leaving.extend(self.outbound_obeys(clock));
             if !wake && !self.tunnel.outbound_has_orders() {
                 return leaving;
             }
         }
     }
+
+    /// Whether a data thread met something that control must look at.
+    pub fn data_threads_wake_control(&mut self) -> bool {
+        self.outbound.take_wake() | self.inbound.take_wake()
+    }
+
+    /// What control puts out after an input: its messages leave, its events and requests are kept.
+    pub fn control_settles(&mut self) -> Vec<Datagram> {
+        self.requests.extend(std::iter::from_fn(|| self.tunnel.poll_request()));
+        self.events.extend(std::iter::from_fn(|| self.tunnel.poll_event()));
+        let transmits = std::iter::from_fn(|| self.tunnel.poll_transmit());
+        let datagram = |transmit: Transmit| Datagram {
+            from: self.address,
+            to: transmit.endpoint.remote,
+            ecn: Ecn::NotEct,
+            bytes: transmit.message.as_bytes().to_vec(),
+        };
+        transmits.map(datagram).collect()
+    }
+
+    /// Outbound does what control ordered; what leaves for the wire, with all it sealed before.
+    pub fn outbound_obeys(&mut self, clock: &Clock) -> Vec<Datagram> {
+        self.outbound.obey(clock.boot, &mut self.sink);
+        self.sealed()
+    }
+
+    fn sealed(&mut self) -> Vec<Datagram> {
+        let to = self.outbound.endpoint();
+        let datagram = |(ecn, bytes)| Datagram {
+            from: self.address,
+            to: to.expect("data is sealed only for a known endpoint").remote,
+            ecn,
+            bytes,
+        };
+        self.sink.take().into_iter().map(datagram).collect()
+    }
+}
+
+pub const fn secs(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+pub const fn millis(milliseconds: u64) -> Duration {
+    Duration::from_millis(milliseconds)
+}
+
+/// An IPv4 packet from inner host `from` to inner host `to`.
+pub fn packet(from: u8, to: u8, payload: &[u8]) -> Vec<u8> {
+    let mut packet = vec![0x45, 0];
+    packet.extend((20 + payload.len() as u16).to_be_bytes());
+    packet.extend([0, 0, 0, 0, 64, 17, 0, 0, 10, 0, 0, from, 10, 0, 0, to]);
+    packet.extend(payload);
+    packet
 }

@@ -8,7 +8,9 @@ use tunneld::proto::{Discard, Instant, Parameters};
 use tunneld::wire::Handshake;
 
 use crate::host::BOOT_START;
-pub use crate::host::{A, B, Clock, Datagram, Host, Sink, WALL_START, key, parameters};
+pub use crate::host::{
+    A, B, Clock, Datagram, Host, Sink, WALL_START, key, millis, packet, parameters, secs,
+};
 use crate::weather::Weather;
 
 /// Hosts a and b and what is on its way between them.
@@ -181,14 +183,6 @@ impl Link {
     }
 }
 
-pub const fn secs(seconds: u64) -> Duration {
-    Duration::from_secs(seconds)
-}
-
-pub const fn millis(milliseconds: u64) -> Duration {
-    Duration::from_millis(milliseconds)
-}
-
 /// Whether host b sent it.
 pub fn from_b(datagram: &Datagram) -> bool {
     datagram.from == B.parse().unwrap()
@@ -202,15 +196,6 @@ pub fn is_data(datagram: &Datagram) -> bool {
 /// The same datagram from somewhere else.
 pub fn moved(datagram: &Datagram, from: &str) -> Datagram {
     Datagram { from: from.parse().unwrap(), ..datagram.clone() }
-}
-
-/// An IPv4 packet from inner host `from` to inner host `to`.
-pub fn packet(from: u8, to: u8, payload: &[u8]) -> Vec<u8> {
-    let mut packet = vec![0x45, 0];
-    packet.extend((20 + payload.len() as u16).to_be_bytes());
-    packet.extend([0, 0, 0, 0, 64, 17, 0, 0, 10, 0, 0, from, 10, 0, 0, to]);
-    packet.extend(payload);
-    packet
 }
 
 /// The message in a handshake datagram.

@@ -7,7 +7,7 @@ use blake2::digest::{FixedOutput, KeyInit, Update};
 use blake2::{Blake2s256, Blake2sMac, Digest};
 use tunneld::crypto::PublicKey;
 
-use crate::link::{millis, secs};
+use crate::host::{millis, secs};
 
 pub const REKEY_AFTER_TIME: Duration = secs(120);
 pub const REJECT_AFTER_TIME: Duration = secs(180);

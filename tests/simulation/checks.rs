@@ -1,0 +1,79 @@
+//! What the simulation itself promises: that it repeats, that it finds what is broken, and that it goes where faults
+//! and attacks are.
+
+use std::collections::HashSet;
+
+use tunneld::proto::Discard;
+
+use crate::generate::generate;
+use crate::host::{millis, secs};
+use crate::runs::{attempt, report};
+use crate::sabotage::Sabotage;
+use crate::scenario::{Action, Scenario, Side, Step};
+
+#[test]
+fn one_seed_is_one_run() {
+    let trace = |seed| attempt(&generate(seed)).unwrap().trace;
+    let first = (0..20).map(trace).collect::<Vec<_>>();
+    assert_eq!(first, (0..20).map(trace).collect::<Vec<_>>());
+    assert_eq!(first.iter().collect::<HashSet<_>>().len(), 20, "and no two are the same");
+}
+
+/// Two handshakes, traffic, and a stranger.
+fn restart_and_stranger() -> Scenario {
+    let restart = Action::Restart { side: Side::A };
+    let inject = Action::Inject { dice: 1, count: 50 };
+    Scenario {
+        steps: vec![
+            Step { at: secs(10), lasts: millis(100), action: restart },
+            Step { at: secs(12), lasts: millis(100), action: inject },
+        ],
+        ..Scenario::calm(1)
+    }
+}
+
+#[test]
+fn whatever_rule_is_broken_it_is_found_and_named() {
+    let honest = restart_and_stranger();
+    assert!(attempt(&honest).is_ok());
+    for (sabotage, rule) in Sabotage::ALL {
+        let scenario = Scenario { sabotage: Some(sabotage), ..honest.clone() };
+        let violation = attempt(&scenario).expect_err("a broken rule");
+        assert_eq!(violation.rule, rule, "{sabotage:?}: {}", violation.text);
+    }
+}
+
+#[test]
+fn a_broken_rule_is_told_with_its_seed_and_a_small_scenario() {
+    let scenario = Scenario { sabotage: Some(Sabotage::DeliversTwice), ..generate(7) };
+    let report = report(&scenario, &attempt(&scenario).expect_err("a broken rule"));
+    assert!(report.contains("DeliveredOnce is broken"), "{report}");
+    assert!(report.contains("TUNNELD_SIMULATE_SEED=7 "), "{report}");
+    assert!(scenario.to_string().contains("  at ") && !report.contains("  at "), "{report}");
+}
+
+#[test]
+fn scenarios_reach_what_can_go_wrong() {
+    let reached = (0..400).flat_map(|seed| attempt(&generate(seed)).unwrap().discards);
+    let reached = reached.collect::<HashSet<_>>();
+    let never = [
+        // What the other end never sends, nor its device.
+        Discard::NotIp,
+        Discard::InnerLength,
+        Discard::SourceNotAllowed,
+        Discard::DestinationNotAllowed,
+        Discard::PacketTooLong,
+        Discard::CongestionMark,
+        // No network is routed to the device, and both keys are right.
+        Discard::SourceInside,
+        Discard::RoutingLoop,
+        Discard::UnknownPeer,
+        Discard::LowOrderKey,
+        // These take thousands of messages at once.
+        Discard::HandshakeQueueFull,
+        Discard::RateLimited,
+    ];
+    for reason in Discard::ALL.iter().filter(|reason| !never.contains(reason)) {
+        assert!(reached.contains(reason), "{} was never met", reason.name());
+    }
+}

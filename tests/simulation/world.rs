@@ -1,0 +1,440 @@
+//! Runs a scenario: two ends, the path between them and the attacker on it, from event to event in virtual time.
+
+use std::cmp::{Ordering, Reverse};
+use std::collections::BinaryHeap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tunneld::proto::{Discard, Instant};
+
+use crate::attacker::Attacker;
+use crate::end::{Controlled, End, Thread};
+use crate::host::{BOOT_START, Datagram};
+use crate::packets::SHORTEST;
+use crate::sabotage::Reporter;
+use crate::scenario::{Action, Scenario, Side};
+use crate::weather::Dice;
+use crate::wire::Wire;
+use crate::witness::{RECOVERY, Rule, Violation};
+
+/// From packet to packet, each way, once all is calm.
+const CALM_INTERVAL: Duration = Duration::from_secs(1);
+/// Most events of a run: a storm would have more.
+const MOST_EVENTS: u32 = 200_000;
+
+/// How a run went that broke no rule.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// From the end of the last fault until a packet had passed each way.
+    pub recovery: Duration,
+    /// Follows from every datagram that left either end, and when.
+    pub trace: u64,
+    /// Why the ends refused what they refused, since they were last restarted.
+    pub discards: Vec<Discard>,
+}
+
+/// Runs `scenario` to its end, or until a rule is broken.
+pub fn run(scenario: &Scenario) -> Result<Outcome, Violation> {
+    World::new(scenario).run()
+}
+
+pub struct World<'s> {
+    scenario: &'s Scenario,
+    now: Instant,
+    queue: BinaryHeap<Reverse<Due>>,
+    /// Events that were ever put into the queue: those of one moment come in that order.
+    events: u64,
+    ends: [End; 2],
+    wire: Wire,
+    attacker: Attacker,
+    /// Which steps are going on.
+    active: Vec<bool>,
+    reporter: Reporter,
+    moves: u16,
+    /// When the last fault was over.
+    calm_since: Option<Instant>,
+    /// When the last packet came that each end got.
+    delivered: [Instant; 2],
+    /// Whether each end got a packet that was handed over after the last fault.
+    passed: [bool; 2],
+    recovered: Option<Duration>,
+    trace: DefaultHasher,
+}
+
+/// What is to happen at a time.
+struct Due {
+    at: Instant,
+    number: u64,
+    what: Happening,
+}
+
+#[derive(Clone, Debug)]
+enum Happening {
+    Arrives(Datagram),
+    /// The device of this side hands over a packet, and again each interval of that time.
+    Ticks(Side, Duration),
+    Begins(usize),
+    Ends(usize),
+    Resolves(Side),
+    Calm,
+}
+
+impl PartialEq for Due {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for Due {}
+
+impl PartialOrd for Due {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Due {
+    fn cmp(&self, other: &Self) -> Ordering {
+        (self.at, self.number).cmp(&(other.at, other.number))
+    }
+}
+
+impl<'s> World<'s> {
+    fn new(scenario: &'s Scenario) -> Self {
+        let mut world = Self {
+            scenario,
+            now: BOOT_START,
+            queue: BinaryHeap::new(),
+            events: 0,
+            ends: Side::BOTH.map(|side| End::new(side, scenario)),
+            wire: Wire::new(scenario.latency, scenario.seed),
+            attacker: Attacker::new(),
+            active: vec![false; scenario.steps.len()],
+            reporter: Reporter::new(scenario.sabotage),
+            moves: 0,
+            calm_since: None,
+            delivered: [BOOT_START; 2],
+            passed: [false; 2],
+            recovered: None,
+            trace: DefaultHasher::new(),
+        };
+        for side in Side::BOTH {
+            world.starts(side);
+            world.after(Duration::ZERO, Happening::Ticks(side, scenario.interval));
+        }
+        for (index, step) in scenario.steps.iter().enumerate() {
+            world.after(step.at, Happening::Begins(index));
+        }
+        world.after(scenario.calm_at(), Happening::Calm);
+        world
+    }
+
+    fn run(mut self) -> Result<Outcome, Violation> {
+        for _ in 0..MOST_EVENTS {
+            self.step();
+            if let Some(violation) = self.reporter.violation() {
+                return Err(violation);
+            }
+            if let Some(recovery) = self.recovered
+                && self.now >= BOOT_START + self.scenario.calm_at() + recovery + self.scenario.stays
+            {
+                return Ok(self.outcome(recovery));
+            }
+        }
+        Err(Violation { rule: Rule::Liveness, text: format!("{MOST_EVENTS} events") })
+    }
+
+    fn outcome(&self, recovery: Duration) -> Outcome {
+        let counted =
+            |reason: &&Discard| self.ends.iter().any(|end| end.host.discards(**reason) > 0);
+        let discards = Discard::ALL.iter().filter(counted).copied().collect();
+        Outcome { recovery, trace: self.trace.finish(), discards }
+    }
+
+    fn after(&mut self, delay: Duration, what: Happening) {
+        self.events += 1;
+        self.queue.push(Reverse(Due { at: self.now + delay, number: self.events, what }));
+    }
+
+    /// Goes on to what is due next, and does that.
+    fn step(&mut self) {
+        let awake = Side::BOTH.into_iter().filter(|side| self.end(*side).asleep == 0);
+        let turns = awake.filter_map(|side| {
+            let (at, thread) = self.end(side).next_turn()?;
+            Some((at, side, thread))
+        });
+        let turn = turns.min_by_key(|(at, ..)| *at);
+        let next = self.queue.peek().map(|Reverse(due)| due.at);
+        match turn {
+            Some((at, side, thread)) if next.is_none_or(|next| at <= next) => {
+                self.goes_on_to(at);
+                self.turn(side, thread);
+                self.bounds(side);
+            }
+            _ => {
+                let Reverse(due) = self.queue.pop().expect("the devices tick for ever");
+                self.goes_on_to(due.at);
+                self.happens(due.what);
+            }
+        }
+        self.check_liveness();
+    }
+
+    fn goes_on_to(&mut self, at: Instant) {
+        self.now = self.now.max(at);
+        self.reporter.now(self.now);
+    }
+
+    fn end(&self, side: Side) -> &End {
+        &self.ends[side as usize]
+    }
+
+    fn end_mut(&mut self, side: Side) -> &mut End {
+        &mut self.ends[side as usize]
+    }
+
+    fn addresses(&self) -> [SocketAddr; 2] {
+        Side::BOTH.map(|side| self.end(side).host.address)
+    }
+
+    fn happens(&mut self, what: Happening) {
+        match what {
+            Happening::Arrives(datagram) => self.arrives(datagram),
+            Happening::Ticks(side, interval) => {
+                if self.calm_since.is_none() || interval == CALM_INTERVAL {
+                    self.hands_over(side, SHORTEST + 64);
+                    self.after(interval, Happening::Ticks(side, interval));
+                }
+            }
+            Happening::Begins(index) => {
+                self.active[index] = true;
+                self.after(self.scenario.steps[index].lasts, Happening::Ends(index));
+                self.begins(self.scenario.steps[index].action);
+                self.set_wire();
+            }
+            Happening::Ends(index) => {
+                self.active[index] = false;
+                self.ends_action(self.scenario.steps[index].action);
+                self.set_wire();
+            }
+            Happening::Resolves(side) => {
+                if self.end(side).asleep > 0 {
+                    return self.after(CALM_INTERVAL, Happening::Resolves(side));
+                }
+                let (now, address) = (self.now, self.end(side.other()).host.address);
+                let controlled = self.end_mut(side).resolved(now, address);
+                self.controlled(side, controlled);
+            }
+            // All that ends at this moment has ended only once this comes again.
+            Happening::Calm if self.active.contains(&true) => {
+                self.after(Duration::ZERO, Happening::Calm);
+            }
+            Happening::Calm => {
+                self.calm_since = Some(self.now);
+                for side in Side::BOTH {
+                    self.after(Duration::ZERO, Happening::Ticks(side, CALM_INTERVAL));
+                }
+            }
+        }
+    }
+
+    fn turn(&mut self, side: Side, thread: Thread) {
+        let (now, pace) = (self.now, self.scenario.pace);
+        match thread {
+            Thread::Control => {
+                let controlled = self.end_mut(side).control_turn(now, pace);
+                self.controlled(side, controlled);
+            }
+            Thread::Outbound => {
+                let leaving = self.end_mut(side).outbound_turn(now);
+                self.leave(side, leaving);
+            }
+            Thread::Inbound => self.end_mut(side).inbound_turn(),
+        }
+    }
+
+    fn starts(&mut self, side: Side) {
+        let now = self.now;
+        let controlled = self.end_mut(side).start(now);
+        self.controlled(side, Controlled { looks_up: true, ..controlled });
+    }
+
+    /// What follows from what control of `side` did.
+    fn controlled(&mut self, side: Side, controlled: Controlled) {
+        let Controlled { leaving, message, moved, looks_up } = controlled;
+        match message {
+            Some((datagram, Ok(()))) => self.reporter.accepted(side, &datagram),
+            Some((datagram, Err(_))) => self.reporter.refused(side, &datagram, &leaving, moved),
+            None => {}
+        }
+        self.reporter.transmitted(side, leaving.len());
+        self.leave(side, leaving);
+        let other_is_named = side == Side::A || self.scenario.a_is_named;
+        if looks_up && other_is_named {
+            self.after(self.scenario.lookup, Happening::Resolves(side));
+        }
+    }
+
+    fn hands_over(&mut self, side: Side, len: usize) {
+        if self.end(side).asleep > 0 {
+            return;
+        }
+        let (now, packet) = (self.now, self.reporter.hands_over(side, len));
+        let leaving = self.end_mut(side).sends(now, &packet);
+        self.leave(side, leaving);
+        self.bounds(side);
+    }
+
+    fn leave(&mut self, side: Side, leaving: Vec<Datagram>) {
+        for datagram in leaving {
+            self.reporter.left(side, &datagram);
+            self.attacker.sees(&datagram);
+            (self.now.as_nanos(), &datagram.bytes).hash(&mut self.trace);
+            let relay = self.going_on().find_map(|action| match action {
+                Action::Relay { withhold } => Some(*withhold),
+                _ => None,
+            });
+            if relay.is_some() {
+                let copy = self.attacker.passes_on(&datagram, self.end(side.other()).host.address);
+                self.after(self.wire.latency() / 2, Happening::Arrives(copy));
+            }
+            if relay != Some(true) {
+                for (delay, datagram) in self.wire.carry(side, &datagram) {
+                    self.after(delay, Happening::Arrives(datagram));
+                }
+            }
+        }
+    }
+
+    fn arrives(&mut self, datagram: Datagram) {
+        let address = datagram.to;
+        let Some(side) =
+            Side::BOTH.into_iter().find(|side| self.end(*side).is_at(address))
+        else {
+            return;
+        };
+        let now = self.now;
+        let end = self.end_mut(side);
+        if end.asleep > 0 {
+            if end.deaf == 0 {
+                end.backlog.push(datagram);
+            }
+            return;
+        }
+        let endpoint = end.host.tunnel.endpoint();
+        let received = end.receives(now, &datagram);
+        let moved = end.host.tunnel.endpoint() != endpoint;
+        let delivered = std::mem::take(&mut end.host.delivered);
+        match received {
+            Ok(true) => {}
+            Ok(false) => self.reporter.accepted(side, &datagram),
+            Err(_) => self.reporter.refused(side, &datagram, &[], moved),
+        }
+        for packet in delivered {
+            let handed_over = self.reporter.delivered(side, &packet);
+            self.delivered[side as usize] = self.now;
+            let calm = self.calm_since.is_some() && handed_over >= self.calm_since;
+            self.passed[side as usize] |= calm;
+        }
+        self.bounds(side);
+    }
+
+    fn bounds(&mut self, side: Side) {
+        let end = &self.ends[side as usize];
+        self.reporter.bounds(side, &end.host, end.queued());
+    }
+
+    fn going_on(&self) -> impl Iterator<Item = &'s Action> + Clone {
+        let steps = self.scenario.steps.iter().zip(&self.active);
+        steps.filter(|(_, active)| **active).map(|(step, _)| &step.action)
+    }
+
+    fn set_wire(&mut self) {
+        let going_on = self.going_on().collect::<Vec<_>>();
+        self.wire.set(going_on.into_iter());
+    }
+
+    fn begins(&mut self, action: Action) {
+        match action {
+            Action::Rebind { side } => self.moves(side, true),
+            Action::Move { side } => self.moves(side, false),
+            Action::Wall { side, by } => self.end_mut(side).jump(by),
+            Action::Suspend { side, deaf } => {
+                let end = self.end_mut(side);
+                (end.asleep, end.deaf) = (end.asleep + 1, end.deaf + u32::from(deaf));
+            }
+            Action::Restart { side } => {
+                let end = self.end_mut(side);
+                (end.asleep, end.deaf) = (end.asleep + 1, end.deaf + 1);
+            }
+            Action::Burst { side, packets, len } => {
+                (0..packets).for_each(|_| self.hands_over(side, len));
+            }
+            Action::Replay { .. }
+            | Action::Tamper { .. }
+            | Action::Inject { .. }
+            | Action::Flood { .. } => {
+                for (delay, datagram) in self.attacker.acts(&action, self.addresses()) {
+                    self.after(delay, Happening::Arrives(datagram));
+                }
+            }
+            Action::Weather { .. } | Action::Partition { .. } | Action::Relay { .. } => {}
+        }
+    }
+
+    fn ends_action(&mut self, action: Action) {
+        let (side, deaf) = match action {
+            Action::Suspend { side, deaf } => (side, deaf),
+            Action::Restart { side } => (side, true),
+            _ => return,
+        };
+        let scenario = self.scenario;
+        let end = self.end_mut(side);
+        (end.asleep, end.deaf) = (end.asleep - 1, end.deaf - u32::from(deaf));
+        if matches!(action, Action::Restart { .. }) {
+            end.restart(side, scenario);
+            self.reporter.restarted(side);
+            self.starts(side);
+        }
+        let end = self.end_mut(side);
+        if end.asleep == 0 {
+            for datagram in std::mem::take(&mut end.backlog) {
+                self.after(Duration::ZERO, Happening::Arrives(datagram));
+            }
+        }
+    }
+
+    /// `side` is somewhere else: at another port or, unless that is all, at another address.
+    fn moves(&mut self, side: Side, port_only: bool) {
+        self.moves += 1;
+        let before = self.end(side).host.address;
+        let (net, host) = (side as u16 + 1, self.moves);
+        let ip = match Dice::new(u64::from(self.moves)).below(2) {
+            _ if port_only => before.ip(),
+            0 => [198, 18, net as u8, host as u8].into(),
+            _ => [0x2001, 0xdb8, net, 0, 0, 0, 0, host].into(),
+        };
+        // An odd port is the other one of an even one.
+        self.end_mut(side).moves((ip, 40_000 + 2 * self.moves).into());
+    }
+
+    /// After the last fault a packet that was handed over since must pass each way within the bound, and from
+    /// then on one in every few seconds.
+    fn check_liveness(&mut self) {
+        let Some(calm) = self.calm_since else { return };
+        let since_calm = self.now.since(calm);
+        if self.recovered.is_none() && self.passed == [true; 2] {
+            self.recovered = Some(since_calm);
+        }
+        let round_trips = 4 * self.scenario.latency;
+        let (silent_for, most) = match self.recovered {
+            None => (since_calm, RECOVERY + round_trips),
+            Some(_) => {
+                let [a, b] = self.delivered;
+                (self.now.since(a.min(b)), 2 * CALM_INTERVAL + round_trips)
+            }
+        };
+        self.reporter.alive(silent_for <= most, silent_for);
+    }
+}
