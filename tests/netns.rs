@@ -19,6 +19,7 @@ mod netns {
     mod any_config;
     mod config;
     mod counters;
+    mod crash;
     mod device;
     mod ecn;
     mod faults;
