@@ -28,6 +28,7 @@ mod netns {
     mod inside;
     mod keys;
     mod lab;
+    mod log;
     mod mtu;
     mod needs;
     mod no_device;
