@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use tunneld::cli::{self, Cli, Command, logging};
-use tunneld::config::{Config, ConfigError};
+use tunneld::config::ConfigError;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -23,7 +23,7 @@ fn main() -> ExitCode {
 fn run(command: &Command) -> anyhow::Result<()> {
     logging::start()?;
     match command {
-        Command::Run(options) => tunneld::daemon::run(Config::load(&options.config)?),
+        Command::Run(options) => tunneld::daemon::run(&options.config),
         Command::Check(options) => cli::check::run(&options.config),
         Command::Genkey => cli::keys::genkey(),
         Command::Pubkey => cli::keys::pubkey(),

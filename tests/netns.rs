@@ -19,6 +19,7 @@ mod netns {
     mod any_config;
     mod config;
     mod counters;
+    mod crash;
     mod device;
     mod ecn;
     mod faults;
@@ -27,6 +28,7 @@ mod netns {
     mod inside;
     mod keys;
     mod lab;
+    mod log;
     mod mtu;
     mod needs;
     mod no_device;

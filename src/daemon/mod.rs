@@ -22,6 +22,7 @@ mod state;
 mod threads;
 mod watch;
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
@@ -63,13 +64,15 @@ struct HandshakeMessage {
     message: Handshake,
 }
 
-/// Runs the link that `config` describes until SIGTERM or SIGINT, then removes what it made.
+/// Runs the link that the configuration in `file` describes until SIGTERM or SIGINT, then removes what it made.
 ///
 /// # Errors
-/// The link could not be set up, or broke for good: the device was deleted.
-pub fn run(config: Config) -> anyhow::Result<()> {
-    // Keys must not reach the disk in a core file.
+/// [`ConfigError`](config::ConfigError); or the link could not be set up, or broke for good: the device was deleted.
+pub fn run(file: &Path) -> anyhow::Result<()> {
+    // Keys must not reach the disk in a core file. The unit's LimitCORE does not keep them from a program that the kernel
+    // pipes core files to.
     prctl::set_dumpable(false).context("forbidding core files")?;
+    let config = Config::load(file)?;
     let _lock = InterfaceLock::take(&config.interface.name)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
