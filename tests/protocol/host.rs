@@ -5,9 +5,8 @@ use std::time::Duration;
 
 use tunneld::crypto::{PresharedKey, PrivateKey};
 use tunneld::proto::{
-    Discard, Event, Inbound, Instant, Now, Outbound, Parameters, Received, Request, Timer, Transmit,
-    Tunnel,
-    tunnel,
+    Discard, Event, Inbound, Instant, Now, Outbound, Parameters, Received, Request, Timer,
+    Transmit, Tunnel, tunnel,
 };
 use tunneld::wire::{DatagramSink, Ecn, Endpoint, Handshake, Run, Superpacket};
 

@@ -309,9 +309,7 @@ impl<'s> World<'s> {
 
     fn arrives(&mut self, datagram: Datagram) {
         let address = datagram.to;
-        let Some(side) =
-            Side::BOTH.into_iter().find(|side| self.end(*side).is_at(address))
-        else {
+        let Some(side) = Side::BOTH.into_iter().find(|side| self.end(*side).is_at(address)) else {
             return;
         };
         let now = self.now;
@@ -416,7 +414,8 @@ impl<'s> World<'s> {
             _ => [0x2001, 0xdb8, net, 0, 0, 0, 0, host].into(),
         };
         // An odd port is the other one of an even one.
-        self.end_mut(side).moves((ip, 40_000 + 2 * self.moves).into());
+        let port = 40_000 + 2 * self.moves;
+        self.end_mut(side).moves((ip, port).into());
     }
 
     /// After the last fault a packet that was handed over since must pass each way within the bound, and from
