@@ -3,6 +3,7 @@
 
 #![allow(unreachable_pub, dead_code, clippy::unwrap_used, reason = "a test's own rooms")]
 
+mod agenda;
 mod attacker;
 mod checks;
 mod conduct;

@@ -1,13 +1,12 @@
 //! Runs a scenario: two ends, the path between them and the attacker on it, from event to event in virtual time.
 
-use std::cmp::{Ordering, Reverse};
-use std::collections::BinaryHeap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use tunneld::proto::{Discard, Instant};
 
+use crate::agenda::{Agenda, Happening};
 use crate::attacker::Attacker;
 use crate::end::{Controlled, End, Thread};
 use crate::host::{BOOT_START, Datagram};
@@ -42,9 +41,7 @@ pub fn run(scenario: &Scenario) -> Result<Outcome, Violation> {
 pub struct World<'s> {
     scenario: &'s Scenario,
     now: Instant,
-    queue: BinaryHeap<Reverse<Due>>,
-    /// Events that were ever put into the queue: those of one moment come in that order.
-    events: u64,
+    agenda: Agenda,
     ends: [End; 2],
     wire: Wire,
     attacker: Attacker,
@@ -62,51 +59,12 @@ pub struct World<'s> {
     trace: DefaultHasher,
 }
 
-/// What is to happen at a time.
-struct Due {
-    at: Instant,
-    number: u64,
-    what: Happening,
-}
-
-#[derive(Clone, Debug)]
-enum Happening {
-    Arrives(Datagram),
-    /// The device of this side hands over a packet, and again each interval of that time.
-    Ticks(Side, Duration),
-    Begins(usize),
-    Ends(usize),
-    Resolves(Side),
-    Calm,
-}
-
-impl PartialEq for Due {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other).is_eq()
-    }
-}
-
-impl Eq for Due {}
-
-impl PartialOrd for Due {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Due {
-    fn cmp(&self, other: &Self) -> Ordering {
-        (self.at, self.number).cmp(&(other.at, other.number))
-    }
-}
-
 impl<'s> World<'s> {
     fn new(scenario: &'s Scenario) -> Self {
         let mut world = Self {
             scenario,
             now: BOOT_START,
-            queue: BinaryHeap::new(),
-            events: 0,
+            agenda: Agenda::default(),
             ends: Side::BOTH.map(|side| End::new(side, scenario)),
             wire: Wire::new(scenario.latency, scenario.seed),
             attacker: Attacker::new(),
@@ -153,8 +111,7 @@ impl<'s> World<'s> {
     }
 
     fn after(&mut self, delay: Duration, what: Happening) {
-        self.events += 1;
-        self.queue.push(Reverse(Due { at: self.now + delay, number: self.events, what }));
+        self.agenda.add(self.now + delay, what);
     }
 
     /// Goes on to what is due next, and does that.
@@ -165,7 +122,7 @@ impl<'s> World<'s> {
             Some((at, side, thread))
         });
         let turn = turns.min_by_key(|(at, ..)| *at);
-        let next = self.queue.peek().map(|Reverse(due)| due.at);
+        let next = self.agenda.next();
         match turn {
             Some((at, side, thread)) if next.is_none_or(|next| at <= next) => {
                 self.goes_on_to(at);
@@ -173,9 +130,9 @@ impl<'s> World<'s> {
                 self.bounds(side);
             }
             _ => {
-                let Reverse(due) = self.queue.pop().expect("the devices tick for ever");
-                self.goes_on_to(due.at);
-                self.happens(due.what);
+                let (at, what) = self.agenda.take().expect("the devices tick for ever");
+                self.goes_on_to(at);
+                self.happens(what);
             }
         }
         self.check_liveness();
