@@ -1,6 +1,5 @@
 //! The `tunneld` command.
 
-use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -13,8 +12,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            // Nothing is left to try if not even the error can be written.
-            let _ = writeln!(io::stderr(), "{}tunneld: error: {error:#}", logging::error_prefix());
+            logging::error(&error);
             exit_code(&error)
         }
     }

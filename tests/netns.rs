@@ -39,7 +39,9 @@ mod netns {
     mod restart;
     mod roaming;
     mod secrets;
+    mod sending;
     mod traffic;
     mod transfer;
     mod unreachable;
+    mod vitals;
 }

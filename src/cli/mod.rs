@@ -9,6 +9,7 @@ pub mod check;
 pub mod demo;
 pub mod keys;
 pub mod logging;
+mod lossy;
 
 use std::io::{self, Write};
 use std::path::PathBuf;
