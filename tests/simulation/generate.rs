@@ -30,7 +30,7 @@ pub fn generate(seed: u64) -> Scenario {
         seed,
         latency: between(dice, millis(1), most_latency),
         lag: [Duration::ZERO, millis(1), millis(20)][dice.below(3) as usize],
-        pace: [Duration::ZERO, millis(1)][dice.below(2) as usize],
+        pace: [Duration::from_micros(100), millis(1)][dice.below(2) as usize],
         lookup: between(dice, Duration::ZERO, secs(2)),
         apart,
         a_is_named: one_in(dice, 2),
