@@ -21,6 +21,7 @@ mod netns {
     mod counters;
     mod crash;
     mod device;
+    mod device_faults;
     mod ecn;
     mod faults;
     mod healing;

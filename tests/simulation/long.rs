@@ -17,7 +17,7 @@ use crate::weather::Dice;
 
 const TEN_YEARS: Duration = secs(10 * 365 * 86_400);
 /// Handshakes, unless TUNNELD_SIMULATE_REKEYS says otherwise.
-const REKEYS: u64 = 4000;
+const REKEYS: u64 = 8000;
 /// Parts of the ten years between which the heap is looked at.
 const PARTS: u64 = 10;
 /// How often a session is replaced while the link is used, on the average.
