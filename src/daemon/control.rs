@@ -13,7 +13,7 @@ use super::endpoints::Endpoints;
 use super::report::Report;
 use super::service::Signals;
 use super::{DataPath, HandshakeMessage, entropy};
-use crate::proto::{Event, Now, Tunnel};
+use crate::proto::{Discard, Event, Now, Tunnel};
 use crate::tun::{Link, underlay_route};
 use crate::wire::Endpoint;
 use crate::wire::transport::MAX_MTU;
@@ -25,6 +25,9 @@ const OVERHEAD_V4: u32 = 20 + 8 + 32;
 const OVERHEAD_V6: u32 = 40 + 8 + 32;
 /// How often to look for hints while there is no link.
 const HINTS_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Most handshake messages taken in before what they lead to is sent.
+const BATCH: usize = 16;
 
 /// Least time between two looks at the path to the peer, however often it moves.
 const PATH_INTERVAL: Duration = Duration::from_secs(1);
@@ -70,6 +73,7 @@ impl Control {
         mut handshakes: mpsc::Receiver<HandshakeMessage>,
     ) -> anyhow::Result<Ended> {
         self.tunnel.start(clock::now());
+        let mut batch = Vec::with_capacity(BATCH);
         let mut hints = interval(HINTS_INTERVAL);
         let mut looks = interval(PATH_INTERVAL);
         loop {
@@ -81,6 +85,7 @@ impl Control {
                 Some(failure) = failures.recv() => return Ok(Ended::Failure(failure)),
                 rang = self.alarm.ring() => {
                     rang.context("waiting for the alarm")?;
+                    self.count_not_received();
                     self.tunnel.handle_timeout(clock::now());
                 }
                 () = self.path.threads.control.notified() => self.tunnel.handle_facts(clock::now()),
@@ -97,15 +102,28 @@ impl Control {
                 _ = hints.tick(), if !self.report.link_is_up() => {
                     self.report.strangers(clock::boot(), self.tunnel.stats());
                 }
-                Some(HandshakeMessage { from, message }) = handshakes.recv() => {
-                    let received =
-                        self.tunnel.receive(clock::now(), from, &message, handshakes.len());
-                    if let Err(reason) = received {
-                        tracing::trace!(%from, reason = reason.name(), "discarded");
-                    }
+                1.. = handshakes.recv_many(&mut batch, BATCH) => {
+                    self.receive(&mut batch, handshakes.len());
                 }
             }
         }
+    }
+
+    /// Takes in handshake messages, with `queued` more of them waiting.
+    fn receive(&mut self, batch: &mut Vec<HandshakeMessage>, queued: usize) {
+        let now = clock::now();
+        let waiting = batch.len() + queued;
+        for (HandshakeMessage { from, message }, taken) in batch.drain(..).zip(1..) {
+            if let Err(reason) = self.tunnel.receive(now, from, &message, waiting - taken) {
+                tracing::trace!(%from, reason = reason.name(), "discarded");
+            }
+        }
+    }
+
+    /// Counts what the kernel discarded.
+    pub(super) fn count_not_received(&self) {
+        let discarded = self.path.underlay.take_discarded();
+        self.tunnel.stats().discard_many(Discard::NotReceived, discarded);
     }
 
     /// Takes out of the tunnel what there is to send, to tell and to wake, and sets the alarm.
@@ -130,6 +148,9 @@ impl Control {
         while let Some(transmit) = self.tunnel.poll_transmit() {
             let bytes = transmit.message.as_bytes();
             self.path.underlay.send(&transmit.endpoint, bytes, HANDSHAKE_TOS);
+        }
+        if let Some(screen) = self.tunnel.take_screen() {
+            self.path.underlay.screen(screen.as_ref());
         }
         if self.tunnel.inbound_has_orders() {
             self.path.threads.inbound.wake();

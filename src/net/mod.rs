@@ -11,6 +11,7 @@
 mod batch;
 mod cmsg;
 mod counters;
+mod filter;
 mod gso;
 mod open;
 mod recv;
@@ -29,7 +30,7 @@ pub(crate) use open::UnderlayError;
 pub(crate) use recv::{ReceivedRun, RecvBuffer};
 pub(crate) use resolve::resolve;
 
-use crate::wire::{Endpoint, Offload};
+use crate::wire::{Endpoint, Offload, Screen};
 use open::{FamilySocket, Pair};
 use send::Outlet;
 
@@ -105,6 +106,23 @@ impl Underlay {
     #[must_use]
     pub(crate) fn counters(&self) -> &UnderlayCounters {
         &self.counters
+    }
+
+    /// Lets the kernel discard what does not pass `screen`, from now on; with `None` nothing.
+    pub(crate) fn screen(&self, screen: Option<&Screen>) {
+        for family in Family::ALL {
+            let Some(socket) = self.sockets.of(family) else { continue };
+            if let Err(error) = socket.screen(family, screen) {
+                tracing::debug!(?family, %error, "the kernel refused a filter");
+            }
+        }
+    }
+
+    /// How many datagrams, or with UDP GRO runs of them, the kernel has discarded since the last call: by the
+    /// screen, or because the receive buffer was full.
+    pub(crate) fn take_discarded(&self) -> u64 {
+        let sockets = Family::ALL.into_iter().filter_map(|family| self.sockets.of(family));
+        sockets.map(FamilySocket::take_discarded).sum()
     }
 
     /// Sends one datagram with `tos` as the whole outer TOS or traffic class byte, without waiting for room.

@@ -6,7 +6,8 @@
 //! - *passive keepalive*: data was received and nothing sent for [`KEEPALIVE_TIMEOUT`];
 //! - *silence*: data was sent and nothing heard for [`SILENCE_TIMEOUT`];
 //! - *persistent keepalive*: nothing went either way for the interval the user set;
-//! - *erase*: no session began for [`ERASE_AFTER_TIME`].
+//! - *erase*: no session began for [`ERASE_AFTER_TIME`];
+//! - *flood*: strangers are kept out, and what came is to be looked at: of [`super::flood`], not of this room.
 
 use std::time::Duration;
 
@@ -28,6 +29,7 @@ pub enum Timer {
     Silence,
     PersistentKeepalive,
     Erase,
+    Flood,
 }
 
 /// The deadlines that do not follow from facts alone.

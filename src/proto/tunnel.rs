@@ -9,6 +9,7 @@ use std::sync::atomic::Ordering;
 use super::admission::Admission;
 use super::constants::REJECT_AFTER_TIME;
 use super::discard::{Discard, Stats};
+use super::flood::Flood;
 use super::handshakes::Handshakes;
 use super::noise::SessionKeys;
 use super::session::{OpeningHalf, Role, Session, SessionSlots, halves};
@@ -17,7 +18,7 @@ use super::time::{Instant, Now};
 use super::timers::{Timer, Timers};
 use super::{Event, Parameters, Transmit};
 use crate::crypto::random::Random;
-use crate::wire::{Endpoint, Handshake, Initiation, Maced, Response};
+use crate::wire::{Endpoint, Handshake, Initiation, Maced, Response, Screen};
 
 /// Responses to the peer that it did not confirm, one after the other, before that is worth telling.
 const UNCONFIRMED_WORTH_TELLING: u32 = 3;
@@ -35,6 +36,9 @@ pub struct Tunnel {
     /// The peer's address as it was told last.
     remote_told: Option<SocketAddr>,
     timers: Timers,
+    flood: Flood,
+    /// As it was taken last.
+    screen: Option<Screen>,
     transmits: VecDeque<Transmit>,
     events: VecDeque<Event>,
 }
@@ -52,6 +56,8 @@ impl Tunnel {
             silence_told: None,
             remote_told: parameters.endpoint.map(|endpoint| endpoint.remote),
             timers: Timers::new(parameters.persistent_keepalive),
+            flood: Flood::default(),
+            screen: None,
             transmits: VecDeque::new(),
             events: VecDeque::new(),
         }
@@ -144,12 +150,17 @@ impl Tunnel {
         if self.shared.facts.handshake_is_wanted() && !self.timers.handshake_under_way() {
             self.initiate_if_needed(now);
         }
+        let discarded = self.shared.stats.discards(Discard::NotReceived);
+        if self.flood.begins(now.boot, &self.shared.strangers, discarded) {
+            self.events.push_back(Event::FloodBegan);
+        }
     }
 
     /// When [`Tunnel::handle_timeout`] must be called next, and why. To be asked anew after every other call.
     #[must_use]
     pub fn poll_timeout(&mut self) -> Option<(Instant, Timer)> {
-        self.timers.next(&self.shared.facts)
+        let look = self.flood.next_look().map(|at| (at, Timer::Flood));
+        self.timers.next(&self.shared.facts).into_iter().chain(look).min()
     }
 
     /// Does what is due at `now`; being called too early or too late does no harm.
@@ -161,6 +172,17 @@ impl Tunnel {
                 _ => break,
             }
         }
+    }
+
+    /// What the kernel is to let pass from now on, if that is new; within it `None` is everything.
+    pub fn take_screen(&mut self) -> Option<Option<Screen>> {
+        let wanted = self.flood.chances().map(|chances| Screen {
+            peer: self.shared.endpoint().map(|endpoint| endpoint.remote.ip()),
+            indices: self.slots.indices().collect(),
+            data: chances.others,
+            handshakes: chances.handshakes,
+        });
+        (wanted != self.screen).then(|| self.screen.clone_from(&wanted)).map(|()| wanted)
     }
 
     /// The next handshake message to send, if any.
@@ -372,6 +394,7 @@ impl Tunnel {
             }
             Timer::Silence => self.peer_is_silent(now),
             Timer::PersistentKeepalive => self.keep_alive(now),
+            Timer::Flood => self.look_at_flood(now.boot),
             Timer::Erase => {
                 let had_sessions = self.slots.indices().next().is_some();
                 self.erase_sessions();
@@ -384,6 +407,13 @@ impl Tunnel {
                     self.events.push_back(Event::KeysErased);
                 }
             }
+        }
+    }
+
+    fn look_at_flood(&mut self, now: Instant) {
+        let discarded = self.shared.stats.discards(Discard::NotReceived);
+        if let Some(discarded) = self.flood.look(now, &self.shared.strangers, discarded) {
+            self.events.push_back(Event::FloodEnded { discarded });
         }
     }
 
