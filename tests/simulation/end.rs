@@ -229,11 +229,8 @@ impl End {
         }
         let leaving = self.host.control_settles();
         for event in std::mem::take(&mut self.host.events) {
-            match event {
-                Event::HandshakeCompleted { .. } => {
-                    self.host.tunnel.mix(&self.dice.bytes(32).try_into().unwrap());
-                }
-                _ => {}
+            if matches!(event, Event::HandshakeCompleted { .. }) {
+                self.host.tunnel.mix(&self.dice.bytes(32).try_into().unwrap());
             }
         }
         if self.host.tunnel.inbound_has_orders() {
