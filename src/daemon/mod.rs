@@ -36,7 +36,7 @@ use crate::config::{self, Config, Interface, Table};
 use crate::crypto::secret::Secret;
 use crate::net::{Underlay, UnderlayCounters, UnderlayDiscard};
 use crate::proto::{self, HANDSHAKE_QUEUE, Parameters, Stats};
-use crate::tun::{Link, LinkSettings, Tun, TunCounters};
+use crate::tun::{IPV6_MIN_MTU, Link, LinkSettings, Tun, TunCounters};
 use crate::wire::{Endpoint, Handshake, Offload};
 use clock::Alarm;
 use control::{Control, Ended};
@@ -131,8 +131,11 @@ async fn run_on(config: Config) -> anyhow::Result<()> {
             inbound::run(path, inbound, handshakes_in)
         })?,
     ];
-    let least =
-        if interface.addresses.iter().any(|address| address.addr().is_ipv6()) { 1280 } else { 576 };
+    let least = if interface.addresses.iter().any(|address| address.addr().is_ipv6()) {
+        IPV6_MIN_MTU
+    } else {
+        576
+    };
     let follows_path = interface.mtu.is_none().then_some(least);
     let mut control = Control {
         path: Arc::clone(&path),

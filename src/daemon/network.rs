@@ -10,7 +10,9 @@ use super::clock;
 use super::report::Report;
 use super::watch::Watch;
 use crate::proto::Tunnel;
-use crate::tun::{DeviceState, Link, LinkError, LinkSettings, UnderlayRoute, underlay_route};
+use crate::tun::{
+    DeviceState, IPV6_MIN_MTU, Link, LinkError, LinkSettings, UnderlayRoute, underlay_route,
+};
 use crate::wire::transport::MAX_MTU;
 
 /// What transport data adds to an inner packet: IP, UDP, and header and tag of WireGuard.
@@ -28,6 +30,8 @@ pub(super) struct Network {
     follows_path: Option<u32>,
     /// What our device was set to when it was looked at last; `None`: it was not there.
     device: Option<DeviceState>,
+    /// Our device was down since then, as far as was heard.
+    was_down: bool,
     /// The way to the peer's address when it was looked at last; `None`: there was none.
     route: (Option<IpAddr>, Option<UnderlayRoute>),
     /// Hears of changes; `None` once that failed.
@@ -59,6 +63,7 @@ impl Network {
             fwmark,
             follows_path,
             device: None,
+            was_down: false,
             route: (None, None),
             watch: watch.ok(),
             changed: true,
@@ -81,9 +86,12 @@ impl Network {
     pub(super) async fn change(&mut self) {
         while !self.changed && self.suspect.is_none() {
             let Some(watch) = &self.watch else { return std::future::pending().await };
-            if let Err(error) = watch.changed().await {
-                tracing::warn!(%error, "changes of the network will be noticed late from now on");
-                self.watch = None;
+            match watch.changed(self.link.index()).await {
+                Ok(down) => self.was_down |= down,
+                Err(error) => {
+                    tracing::warn!(%error, "changes of the network will be noticed late from now on");
+                    self.watch = None;
+                }
             }
             self.changed = true;
         }
@@ -123,28 +131,32 @@ impl Network {
             tracing::warn!(%error, "the device is not here any more: what goes through it is not ours to say");
         }
         let before = std::mem::replace(&mut self.device, state.ok());
+        let was_down = std::mem::take(&mut self.was_down);
         let (Some(before), Some(now)) = (before, self.device) else { return };
         if now.mtu != before.mtu {
             tracing::info!(mtu = now.mtu, "somebody changed the device's MTU: it stays so");
             self.follows_path = None;
             tunnel.set_mtu(now.mtu as usize);
         }
-        match (before.up, now.up) {
-            (true, false) => {
-                tracing::warn!("the device was set down: nothing passes until it is up again");
-            }
-            (false, true) => self.restore().await,
-            _ => {}
+        if before.up && !now.up {
+            tracing::warn!("the device was set down: nothing passes until it is up again");
+        }
+        let had_no_ipv6 = before.mtu < IPV6_MIN_MTU && now.mtu >= IPV6_MIN_MTU;
+        if now.up && (was_down || !before.up || had_no_ipv6) {
+            self.restore().await;
         }
     }
 
-    /// Gives the device back the addresses and routes that the kernel took from it when it was set down.
+    /// Gives the device back the addresses and routes that the kernel took from it when it was set down, or given an MTU that
+    /// is too small for IPv6.
     async fn restore(&mut self) {
         // The MTU stays what somebody made of it meanwhile.
         let settings = LinkSettings { mtu: None, ..self.settings.clone() };
         match self.link.configure(&settings).await {
-            Ok(()) => tracing::info!("the device is up again, with its addresses and routes"),
-            Err(error) => tracing::warn!(%error, "the device is up again, but not as it was"),
+            Ok(()) => tracing::info!("the device has its addresses and routes again"),
+            Err(error) => {
+                tracing::warn!(%error, "the device does not have all its addresses and routes")
+            }
         }
     }
 

@@ -300,7 +300,8 @@ fn hint(error: &io::Error) -> &'static str {
 
 /// Number of the main routing table.
 const MAIN_TABLE: u32 = 254;
-const IPV6_MIN_MTU: u32 = 1280;
+/// Every IPv6 link carries packets of this size (RFC 8200 §5); without, the kernel takes IPv6 away.
+pub(crate) const IPV6_MIN_MTU: u32 = 1280;
 /// How long to wait for addresses to answer: 200 ms, of which few are ever needed.
 const SETTLE_TRIES: u32 = 100;
 const SETTLE_PAUSE: Duration = Duration::from_millis(2);

@@ -104,6 +104,7 @@ fn an_mtu_that_somebody_sets_stays_and_packets_of_that_size_pass() {
         }
         // Below 1280 the kernel takes IPv6 away.
         lab.ip(Host::A, "link set tun0 mtu 1000");
+        a.wait_for("mtu=1000");
         assert!(lab.pings(Host::A, INNER_B[0]));
         lab.ip(Host::A, "link set tun0 mtu 1400");
         all_answer_soon(&lab, "back from an MTU without IPv6");
