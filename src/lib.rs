@@ -15,6 +15,12 @@
 //! datagrams, `proto::Inbound` opens each where it lies, and `tun::Coalescer` writes what belongs together as one
 //! superpacket. Everything that happens seldom is `proto::Tunnel`'s, driven by `daemon`'s control loop.
 
+// What comes from outside must not make anything panic, nor wrap around unnoticed.
+#![cfg_attr(
+    not(test),
+    deny(clippy::arithmetic_side_effects, clippy::indexing_slicing, clippy::panic)
+)]
+
 pub mod cli;
 pub mod config;
 pub mod crypto;

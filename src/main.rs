@@ -1,11 +1,10 @@
 //! The `tunneld` command.
 
-use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
 use tunneld::cli::{self, Cli, Command, logging};
-use tunneld::config::{Config, ConfigError};
+use tunneld::config::ConfigError;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -13,8 +12,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            // Nothing is left to try if not even the error can be written.
-            let _ = writeln!(io::stderr(), "{}tunneld: error: {error:#}", logging::error_prefix());
+            logging::error(&error);
             exit_code(&error)
         }
     }
@@ -23,7 +21,7 @@ fn main() -> ExitCode {
 fn run(command: &Command) -> anyhow::Result<()> {
     logging::start()?;
     match command {
-        Command::Run(options) => tunneld::daemon::run(Config::load(&options.config)?),
+        Command::Run(options) => tunneld::daemon::run(&options.config),
         Command::Check(options) => cli::check::run(&options.config),
         Command::Genkey => cli::keys::genkey(),
         Command::Pubkey => cli::keys::pubkey(),

@@ -14,6 +14,8 @@ mod keys;
 mod manners;
 #[path = "cli/secrets.rs"]
 mod secrets;
+#[path = "common/shown.rs"]
+mod shown;
 #[path = "cli/values.rs"]
 mod values;
 #[path = "cli/whole_file.rs"]

@@ -8,6 +8,9 @@ mod common;
 #[path = "netns/process.rs"]
 #[allow(dead_code, reason = "what the lab needs of it")]
 mod process;
+#[path = "common/shown.rs"]
+#[allow(dead_code, reason = "its keys are not known")]
+mod shown;
 
 use std::collections::BTreeSet;
 use std::fs::{self, File, Permissions};

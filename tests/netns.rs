@@ -5,17 +5,31 @@
 
 #![allow(clippy::unwrap_used, reason = "also in what the tests share, a panic is a failed test")]
 
+#[path = "common/memory.rs"]
+mod memory;
+#[path = "protocol/peer.rs"]
+mod peer;
+#[path = "protocol/reference.rs"]
+#[allow(dead_code, unreachable_pub, reason = "what the peer needs of it")]
+mod reference;
+#[path = "common/shown.rs"]
+mod shown;
+
 mod netns {
     mod any_config;
     mod config;
     mod counters;
+    mod crash;
     mod device;
+    mod device_faults;
     mod ecn;
     mod faults;
+    mod healing;
     mod hostile;
     mod inside;
     mod keys;
     mod lab;
+    mod log;
     mod mtu;
     mod needs;
     mod no_device;
@@ -25,7 +39,10 @@ mod netns {
     mod refusal;
     mod restart;
     mod roaming;
+    mod secrets;
+    mod sending;
     mod traffic;
     mod transfer;
     mod unreachable;
+    mod vitals;
 }

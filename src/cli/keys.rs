@@ -33,11 +33,11 @@ pub fn genpsk() -> anyhow::Result<()> {
 /// Standard input holds no key, or standard output.
 pub fn pubkey() -> anyhow::Result<()> {
     // More than a key and some white space is no key; the buffer never grows, which would leave copies behind.
-    const MOST: usize = 256;
-    let mut input = Zeroizing::new(Vec::with_capacity(MOST + 1));
+    const ROOM: usize = 257;
+    let mut input = Zeroizing::new(Vec::with_capacity(ROOM));
     io::stdin()
         .lock()
-        .take(MOST as u64 + 1)
+        .take(ROOM as u64)
         .read_to_end(&mut input)
         .context("cannot read standard input")?;
     let text = str::from_utf8(&input).map(str::trim_ascii).unwrap_or("?");

@@ -1,11 +1,12 @@
 //! The log: on standard error, in the form that suits what reads it there.
 //!
 //! The journal adds time and source itself and takes the level as a prefix, `<4>`. Everyone else gets the time, the
-//! level as a word, and colours if it is a terminal.
+//! level as a word, and colours if it is a terminal. Nobody ever waits for whoever reads it.
 
 use std::env;
 use std::fmt;
-use std::io::{self, IsTerminal};
+use std::io::{self, IsTerminal, Write as _};
+use std::sync::LazyLock;
 
 use nix::sys::stat::fstat;
 use tracing::{Event, Level, Subscriber};
@@ -13,6 +14,8 @@ use tracing_subscriber::fmt::format::{self, Format, FormatEvent, FormatFields};
 use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 use tracing_subscriber::fmt::{FmtContext, format::Writer};
 use tracing_subscriber::registry::LookupSpan;
+
+use super::lossy::Lossy;
 
 /// The environment variable that says how much is logged.
 const VARIABLE: &str = "TUNNELD_LOG";
@@ -31,7 +34,7 @@ pub fn start() -> anyhow::Result<()> {
     let builder = tracing_subscriber::fmt()
         .with_max_level(level)
         .with_target(false)
-        .with_writer(io::stderr)
+        .with_writer(|| &*STDERR)
         // It would report a log that cannot be written by a panic.
         .log_internal_errors(false);
     let started = if goes_to_journal() {
@@ -63,11 +66,17 @@ fn level(name: Option<String>) -> Result<Level, BadLevel> {
     }
 }
 
-/// What a line about an error that ends the program begins with: its level, if the journal reads it.
-#[must_use]
-pub fn error_prefix() -> &'static str {
-    if goes_to_journal() { "<3>" } else { "" }
+/// Tells of an error that ends the program.
+pub fn error(error: &anyhow::Error) {
+    let prefix = if goes_to_journal() { "<3>" } else { "" };
+    // Nothing is left to try if not even the error can be written.
+    let _ = (&*STDERR).write_all(format!("{prefix}tunneld: error: {error:#}\n").as_bytes());
 }
+
+static STDERR: LazyLock<Lossy<io::Stderr>> = LazyLock::new(|| {
+    let prefix = if goes_to_journal() { "<4>" } else { "" };
+    Lossy::new(io::stderr(), prefix)
+});
 
 /// systemd.exec(5): `JOURNAL_STREAM` names the device and inode of the journal's socket; standard error may since
 /// have become something else.

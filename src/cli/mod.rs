@@ -1,9 +1,15 @@
 //! The command line: what can be asked of tunneld, and the answers that go to standard output.
 
 pub mod check;
+#[allow(
+    clippy::arithmetic_side_effects,
+    clippy::indexing_slicing,
+    reason = "it handles no packets but its own"
+)]
 pub mod demo;
 pub mod keys;
 pub mod logging;
+mod lossy;
 
 use std::io::{self, Write};
 use std::path::PathBuf;

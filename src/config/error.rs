@@ -61,13 +61,10 @@ impl std::error::Error for ConfigError {}
 impl Place {
     /// The place of the byte at `offset`; past the end is the end.
     fn of(text: &str, offset: usize) -> Self {
-        let before = &text.as_bytes()[..offset.min(text.len())];
-        let line_start =
-            before.iter().rposition(|byte| *byte == b'\n').map_or(0, |newline| newline + 1);
-        Self {
-            line: 1 + before.iter().filter(|byte| **byte == b'\n').count(),
-            column: 1 + String::from_utf8_lossy(&before[line_start..]).chars().count(),
-        }
+        let before = text.as_bytes().get(..offset).unwrap_or(text.as_bytes());
+        let lines = || before.split(|byte| *byte == b'\n');
+        let column = String::from_utf8_lossy(lines().next_back().unwrap_or_default());
+        Self { line: lines().count(), column: column.chars().count().saturating_add(1) }
     }
 }
 

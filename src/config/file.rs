@@ -111,7 +111,7 @@ fn syntax(text: &str, error: &toml::de::Error) -> Fault {
 
 /// The key or section on the line of `offset`, if it is one of ours; a file that did not parse has no table to ask.
 fn key_at(text: &str, offset: usize) -> Option<String> {
-    let start = text.get(..offset)?.rfind('\n').map_or(0, |at| at + 1);
+    let start = text.get(..offset)?.rfind('\n').map_or(0, |at| at.saturating_add(1));
     let header = |line: &str| {
         let name = line.trim_start().strip_prefix('[')?.split(']').next()?;
         SECTIONS.into_iter().find(|(section, _)| *section == name.trim())

@@ -7,6 +7,7 @@ use std::str::FromStr;
 
 use super::error::Fault;
 use super::secret::{self, KeyFileError, ReadError};
+use super::suggest::may_be_key;
 use super::value::Value;
 use crate::crypto::PrivateKey;
 use crate::crypto::keys::KeyError;
@@ -62,7 +63,7 @@ fn from_file<K: FromStr<Err = KeyError>>(
     }
     let path = dir.join(name);
     secret::read_key(&path).map_err(|error| {
-        let file = shell_word(&path);
+        let file = if may_be_key(name) { "FILE".into() } else { shell_word(&path) };
         let accepted = match &error {
             KeyFileError::Exposed(_) => format!("a private file: chmod 600 {file}"),
             KeyFileError::Read(ReadError::Io(io)) if io.kind() != io::ErrorKind::NotFound => {

@@ -13,6 +13,8 @@ mod network;
 mod peer;
 #[cfg(test)]
 mod properties;
+#[cfg(test)]
+mod render;
 mod secret;
 mod suggest;
 mod value;
@@ -23,6 +25,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use crate::crypto::secret::on_clean_stack;
 use crate::crypto::{PresharedKey, PrivateKey, PublicKey};
 use error::Fault;
 use file::File;
@@ -116,7 +119,8 @@ impl Config {
         let contents = secret::read(path, LONGEST)
             .map_err(|error| whole(Fault::whole(error, "a configuration that tunneld can read")))?;
         let text = str::from_utf8(&contents.bytes).map_err(|error| {
-            let valid = String::from_utf8_lossy(&contents.bytes[..error.valid_up_to()]);
+            let valid = contents.bytes.get(..error.valid_up_to()).unwrap_or_default();
+            let valid = String::from_utf8_lossy(valid);
             let mut fault = Fault::whole("is not text in UTF-8", "a text file");
             fault.at = Some(valid.len());
             ConfigError::new(path, &valid, fault)
@@ -128,7 +132,7 @@ impl Config {
             );
             ConfigError::new(path, "", Fault::whole(exposed, accepted))
         })?;
-        Self::resolve(text, path, || contents.refuse_exposed())
+        on_clean_stack(|| Self::resolve(text, path, || contents.refuse_exposed()))
             .map_err(|fault| ConfigError::new(path, text, fault))
     }
 

@@ -15,7 +15,7 @@ pub(super) fn parse(text: &str) -> Option<IpNet> {
 /// Why a device cannot have this address, if so.
 pub(super) fn no_host_address(net: IpNet) -> Option<&'static str> {
     let address = net.addr();
-    let many_hosts = net.max_prefix_len() - net.prefix_len() > 1;
+    let many_hosts = net.max_prefix_len().saturating_sub(net.prefix_len()) > 1;
     match address {
         _ if net.prefix_len() == 0 => Some("has every address in its network"),
         IpAddr::V4(v4) if v4.octets()[0] == 0 => Some("is an unspecified address"),

@@ -4,52 +4,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use proptest::prelude::*;
 
+use super::render::render;
 use super::*;
-
-/// The TOML of a configuration, keys inline.
-fn render(config: &Config) -> String {
-    let Config { interface, peer } = config;
-    let list = |items: Vec<String>| format!("[{}]", items.join(", "));
-    let quoted = |text: String| format!("{text:?}");
-    let nets = |nets: &[IpNet]| list(nets.iter().map(|net| quoted(net.to_string())).collect());
-    let mut text = format!(
-        "[interface]\nname = {:?}\naddresses = {}\nprivate_key = {:?}\nlisten_port = {}\nfwmark = {}\noffload = {}\n",
-        interface.name,
-        nets(&interface.addresses),
-        interface.private_key.to_base64().as_str(),
-        interface.listen_port,
-        interface.fwmark,
-        inline(interface.offload),
-    );
-    if let Some(mtu) = interface.mtu {
-        text += &format!("mtu = {mtu}\n");
-    }
-    text += &match interface.table {
-        Table::Auto => "table = \"auto\"\n".to_owned(),
-        Table::Off => "table = \"off\"\n".to_owned(),
-        Table::Number(number) => format!("table = {number}\n"),
-    };
-    text += &format!(
-        "[peer]\npublic_key = {:?}\npreshared_key = {:?}\nallowed_ips = {}\npersistent_keepalive = {}\n",
-        peer.public_key.to_string(),
-        peer.preshared_key.to_base64().as_str(),
-        nets(&peer.allowed_ips),
-        peer.persistent_keepalive.map_or(0, |every| every.as_secs()),
-    );
-    let endpoints: Vec<String> = peer.endpoints.iter().map(|at| quoted(at.to_string())).collect();
-    match endpoints.as_slice() {
-        [] => {}
-        [one] => text += &format!("endpoint = {one}\n"),
-        _ => text += &format!("endpoint = {}\n", list(endpoints)),
-    }
-    text
-}
-
-fn inline(Offload { tun_gso, tun_gro, udp_gso, udp_gro }: Offload) -> String {
-    format!(
-        "{{ tun_gso = {tun_gso}, tun_gro = {tun_gro}, udp_gso = {udp_gso}, udp_gro = {udp_gro} }}"
-    )
-}
 
 fn address() -> impl Strategy<Value = IpNet> {
     let v4 = (any::<u32>(), 1..=32u8)

@@ -71,8 +71,9 @@ pub(super) fn read(path: &Path, longest: usize) -> Result<Contents, ReadError> {
         return Err(ReadError::NotRegular);
     }
     // Room for all of it from the start: a buffer that grows leaves copies behind.
-    let mut bytes = Zeroizing::new(Vec::with_capacity(longest + 1));
-    file.take(longest as u64 + 1).read_to_end(&mut bytes)?;
+    let room = longest.saturating_add(1);
+    let mut bytes = Zeroizing::new(Vec::with_capacity(room));
+    file.take(room as u64).read_to_end(&mut bytes)?;
     if bytes.len() > longest {
         return Err(ReadError::TooLong(longest));
     }

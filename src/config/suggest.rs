@@ -11,13 +11,23 @@ pub(super) fn closest(word: &str, keys: &[&'static str]) -> Option<&'static str>
     (far(near) <= enough).then_some(near)
 }
 
-/// `word` in quotes, escaped, and cut if it is long.
+/// `word` in quotes, escaped, and cut if it is long; what may be a key is not shown.
 pub(super) fn quoted(word: &str) -> String {
     const MOST: usize = 60;
+    if may_be_key(word) {
+        return "what may be a key (not shown)".to_owned();
+    }
     match word.char_indices().nth(MOST) {
         None => format!("{word:?}"),
         Some((at, _)) => format!("{:?}...", &word[..at]),
     }
+}
+
+/// Whether so much of `text` could be base64 that it may be a key, mistyped or not.
+pub(super) fn may_be_key(text: &str) -> bool {
+    const ENOUGH: usize = 40;
+    let is_base64 = |byte: &u8| byte.is_ascii_alphanumeric() || b"+/=-_".contains(byte);
+    text.as_bytes().split(|byte| !is_base64(byte)).any(|run| run.len() >= ENOUGH)
 }
 
 /// WireGuard's own files spell `AllowedIPs` what is `allowed_ips` here.

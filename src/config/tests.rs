@@ -127,6 +127,9 @@ fn no_message_shows_a_secret() {
         (String::new(), format!("preshared_key = [\"{secret}\"]")),
         (String::new(), format!("preshared_key_file = \"{secret}\"")),
         (String::new(), format!("endpoint = \"{secret}\"")),
+        (format!("private_key_file = \"{cut}\""), String::new()),
+        (format!("\"{secret}\" = 1"), String::new()),
+        (String::new(), format!("[\"{secret}\"]")),
     ] {
         let error = parse(&format!("{ONE}\n{interface}"), &peer).unwrap_err();
         assert!(!error.contains(&secret[4..20]), "{error}");

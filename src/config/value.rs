@@ -116,10 +116,9 @@ impl<'i> Value<'i> {
         items.into_iter().map(|item| Self::new(section, key, item)).collect()
     }
 
-    /// The value for a message: on one line, not too long, and no text that has the form of a key.
+    /// The value for a message: on one line, not too long, and no text that may be a key.
     fn shown(&self) -> String {
         match &self.data {
-            DeValue::String(text) if may_be_key(text) => "what may be a key (not shown)".to_owned(),
             DeValue::String(text) => suggest::quoted(text),
             DeValue::Integer(digits) => cut(&digits.to_string()),
             DeValue::Float(digits) => cut(digits.as_str()),
@@ -130,13 +129,6 @@ impl<'i> Value<'i> {
             DeValue::Table(_) => "a table".to_owned(),
         }
     }
-}
-
-/// Whether so much of `text` could be base64 that it may be a key, mistyped or not.
-fn may_be_key(text: &str) -> bool {
-    const ENOUGH: usize = 40;
-    let is_base64 = |byte: &u8| byte.is_ascii_alphanumeric() || b"+/=-_".contains(byte);
-    text.as_bytes().split(|byte| !is_base64(byte)).any(|run| run.len() >= ENOUGH)
 }
 
 fn cut(digits: &str) -> String {

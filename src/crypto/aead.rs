@@ -5,6 +5,7 @@
 //! Every buffer given here ends with the 16 bytes of the tag.
 
 use aws_lc_rs::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, Nonce as BulkNonce, UnboundKey};
+use chacha20poly1305::aead::consts::U16;
 use chacha20poly1305::aead::inout::InOutBuf;
 use chacha20poly1305::{AeadInOut, ChaCha20Poly1305, KeyInit, XChaCha20Poly1305};
 
@@ -44,25 +45,27 @@ pub(crate) fn open_cookie<'b>(
 
 type Nonce<C> = chacha20poly1305::aead::Nonce<C>;
 
-fn seal<C: AeadInOut>(cipher: &C, nonce: &Nonce<C>, aad: &[u8], buffer: &mut [u8]) {
-    let (text, tag) = buffer.split_at_mut(buffer.len() - TAG);
-    let sealed = cipher
+fn seal<C: AeadInOut<TagSize = U16>>(cipher: &C, nonce: &Nonce<C>, aad: &[u8], buffer: &mut [u8]) {
+    let (text, tag) = buffer.split_last_chunk_mut::<TAG>().expect(ROOM_FOR_TAG);
+    *tag = cipher
         .encrypt_inout_detached(nonce, aad, InOutBuf::from(text))
-        .expect("no message of this protocol is too long for the cipher");
-    tag.copy_from_slice(&sealed);
+        .expect("no message of this protocol is too long for the cipher")
+        .into();
 }
 
-fn open<'b, C: AeadInOut>(
+fn open<'b, C: AeadInOut<TagSize = U16>>(
     cipher: &C,
     nonce: &Nonce<C>,
     aad: &[u8],
     buffer: &'b mut [u8],
 ) -> Option<&'b mut [u8]> {
-    let (text, tag) = buffer.split_at_mut_checked(buffer.len().checked_sub(TAG)?)?;
-    let tag = (&*tag).try_into().ok()?;
+    let (text, tag) = buffer.split_last_chunk_mut::<TAG>()?;
+    let tag = (&*tag).into();
     cipher.decrypt_inout_detached(nonce, aad, InOutBuf::from(&mut *text), tag).ok()?;
     Some(text)
 }
+
+const ROOM_FOR_TAG: &str = "every buffer ends with room for the tag";
 
 /// The key of one direction of a session; its nonce is the counter (paper §5.4.6).
 pub struct TransportKey(LessSafeKey);
@@ -80,7 +83,7 @@ impl TransportKey {
     /// # Panics
     /// If `buffer` has no room for the tag.
     pub fn seal(&self, counter: u64, buffer: &mut [u8]) {
-        let (text, tag) = buffer.split_at_mut(buffer.len() - TAG);
+        let (text, tag) = buffer.split_last_chunk_mut::<TAG>().expect(ROOM_FOR_TAG);
         let sealed = self
             .0
             .seal_in_place_separate_tag(nonce(counter), Aad::empty(), text)

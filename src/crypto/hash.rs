@@ -6,14 +6,13 @@ use blake2::digest::consts::U16;
 use blake2::digest::{Digest, FixedOutput, KeyInit, Update};
 use zeroize::Zeroizing;
 
+use super::secret::Secret;
+
 /// Bytes of a hash.
 pub(crate) const HASH: usize = 32;
 
 /// Bytes of a block of BLAKE2s.
 const BLOCK: usize = 64;
-
-/// A derived key or secret hash, erased when dropped.
-pub(crate) type Secret = Zeroizing<[u8; HASH]>;
 
 /// HASH: BLAKE2s-256 of the parts, one after the other.
 pub(crate) fn hash(parts: &[&[u8]]) -> [u8; HASH] {
@@ -34,16 +33,18 @@ pub(crate) fn mac(key: &[u8], parts: &[&[u8]]) -> [u8; 16] {
     state.finalize_fixed().into()
 }
 
-/// KDFn: HKDF over HMAC-BLAKE2s with `key` as the salt; `N` outputs.
+/// KDFn: HKDF over HMAC-BLAKE2s with `key` as the salt; `N` outputs, numbered in a byte.
 pub(crate) fn kdf<const N: usize>(key: &[u8; HASH], input: &[u8]) -> [Secret; N] {
+    const { assert!(N <= 255) };
     let extracted = hmac(key, &[input]);
-    let mut previous = Zeroizing::new([0; HASH]);
-    std::array::from_fn(|i| {
-        let first = &previous[..if i == 0 { 0 } else { HASH }];
-        let number =
-            u8::try_from(i + 1).expect("no KDF of this protocol has more than three outputs");
-        previous = hmac(&extracted, &[first, &[number]]);
-        previous.clone()
+    let mut previous: Option<Secret> = None;
+    let mut number = 0_u8;
+    std::array::from_fn(|_| {
+        number = number.wrapping_add(1);
+        let first = previous.as_ref().map_or(&[][..], |previous| &**previous);
+        let output = hmac(&extracted, &[first, &[number]]);
+        previous = Some(output.clone());
+        output
     })
 }
 
@@ -57,7 +58,7 @@ fn hmac(key: &[u8; HASH], parts: &[&[u8]]) -> Secret {
     let digest = |pad: &[u8; BLOCK], parts: &[&[u8]]| {
         let mut state = Blake2s256::new_with_prefix(pad);
         parts.iter().for_each(|part| Digest::update(&mut state, part));
-        let mut output = Zeroizing::new([0; HASH]);
+        let mut output = Secret::zero();
         FixedOutput::finalize_into(state, (&mut *output).into());
         output
     };

@@ -5,24 +5,25 @@ use std::str::FromStr;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use subtle::ConstantTimeEq;
 use x25519_dalek::StaticSecret;
-use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+use zeroize::{ZeroizeOnDrop, Zeroizing};
+
+use super::secret::{Secret, on_clean_stack};
 
 /// Bytes of each key.
 pub const KEY: usize = 32;
 
 /// The static private key of a host; clamped where it is used, as X25519 does (RFC 7748 §5).
-#[derive(Clone, Zeroize, ZeroizeOnDrop)]
-pub struct PrivateKey([u8; KEY]);
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PrivateKey(Secret);
 
 /// The static public key of a host.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct PublicKey([u8; KEY]);
 
 /// The secret that both ends may share on top of their key pairs; all zero if there is none.
-#[derive(Clone, Zeroize, ZeroizeOnDrop)]
-pub struct PresharedKey([u8; KEY]);
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PresharedKey(Secret);
 
 /// Why text is not a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -41,30 +42,24 @@ impl PrivateKey {
     pub fn clamped(mut bytes: [u8; KEY]) -> Self {
         bytes[0] &= 248;
         bytes[31] = (bytes[31] & 127) | 64;
-        Self(bytes)
+        Self::from(bytes)
     }
 
     /// The public key that belongs to it.
     #[must_use]
     pub fn public_key(&self) -> PublicKey {
-        PublicKey(x25519_dalek::PublicKey::from(&self.secret()).to_bytes())
+        on_clean_stack(|| PublicKey(x25519_dalek::PublicKey::from(&self.secret()).to_bytes()))
     }
 
     /// The X25519 product with `theirs`, or `None` if it is all zero: `theirs` has low order.
     #[must_use]
-    pub(crate) fn diffie_hellman(&self, theirs: &PublicKey) -> Option<Zeroizing<[u8; KEY]>> {
+    pub(crate) fn diffie_hellman(&self, theirs: &PublicKey) -> Option<Secret> {
         let shared = self.secret().diffie_hellman(&x25519_dalek::PublicKey::from(theirs.0));
-        shared.was_contributory().then(|| Zeroizing::new(*shared.as_bytes()))
+        shared.was_contributory().then(|| Secret::from(*shared.as_bytes()))
     }
 
     fn secret(&self) -> StaticSecret {
-        StaticSecret::from(self.0)
-    }
-}
-
-impl From<[u8; KEY]> for PrivateKey {
-    fn from(bytes: [u8; KEY]) -> Self {
-        Self(bytes)
+        StaticSecret::from(*self.0)
     }
 }
 
@@ -90,16 +85,10 @@ impl PresharedKey {
     }
 }
 
-impl From<[u8; KEY]> for PresharedKey {
-    fn from(bytes: [u8; KEY]) -> Self {
-        Self(bytes)
-    }
-}
-
 impl Default for PresharedKey {
     /// No preshared key: all zero.
     fn default() -> Self {
-        Self([0; KEY])
+        Self(Secret::zero())
     }
 }
 
@@ -113,7 +102,7 @@ macro_rules! base64_text {
                 let bytes =
                     Zeroizing::new(BASE64_STANDARD.decode(text).map_err(|_| KeyError::Base64)?);
                 <[u8; KEY]>::try_from(bytes.as_slice())
-                    .map(Self)
+                    .map(Self::from)
                     .map_err(|_| KeyError::Length(bytes.len()))
             }
         }
@@ -122,7 +111,7 @@ macro_rules! base64_text {
             /// The key in base64; for a secret one, the only way it becomes text.
             #[must_use]
             pub fn to_base64(&self) -> Zeroizing<String> {
-                Zeroizing::new(BASE64_STANDARD.encode(self.0))
+                Zeroizing::new(BASE64_STANDARD.encode(&self.0[..]))
             }
         }
     };
@@ -131,22 +120,16 @@ base64_text!(PrivateKey);
 base64_text!(PublicKey);
 base64_text!(PresharedKey);
 
-/// Equality in constant time and a `Debug` that shows nothing.
+/// Made from bytes, and erased when dropped.
 macro_rules! secret {
     ($key:ty) => {
-        impl PartialEq for $key {
-            fn eq(&self, other: &Self) -> bool {
-                self.0.ct_eq(&other.0).into()
+        impl From<[u8; KEY]> for $key {
+            fn from(bytes: [u8; KEY]) -> Self {
+                Self(bytes.into())
             }
         }
 
-        impl Eq for $key {}
-
-        impl fmt::Debug for $key {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(concat!(stringify!($key), "(secret)"))
-            }
-        }
+        impl ZeroizeOnDrop for $key {}
     };
 }
 secret!(PrivateKey);

@@ -11,6 +11,7 @@ pub(crate) mod aead;
 pub(crate) mod hash;
 pub mod keys;
 pub(crate) mod random;
+pub(crate) mod secret;
 
 pub use aead::{TAG, TransportKey};
 pub use keys::{PresharedKey, PrivateKey, PublicKey};

@@ -1,8 +1,8 @@
 //! Random bytes from one seed, so that a run can be repeated; what was handed out cannot be computed
 //! from what is kept.
 
-use super::hash::{HASH, Secret, kdf};
-use zeroize::Zeroizing;
+use super::hash::{HASH, kdf};
+use super::secret::{Secret, on_clean_stack};
 
 /// A generator with fast key erasure: each draw replaces its state.
 pub(crate) struct Random(Secret);
@@ -10,17 +10,17 @@ pub(crate) struct Random(Secret);
 impl Random {
     /// The generator whose whole output follows from `seed`.
     pub(crate) fn new(seed: &[u8; HASH]) -> Self {
-        Self(Zeroizing::new(*seed))
+        Self(Secret::from(*seed))
     }
 
     /// From now on the output follows from `entropy` too: who knew the state knows it no more.
     pub(crate) fn mix(&mut self, entropy: &[u8; HASH]) {
-        [self.0] = kdf(&self.0, entropy);
+        [self.0] = on_clean_stack(|| kdf(&self.0, entropy));
     }
 
     /// 32 random bytes.
     pub(crate) fn secret(&mut self) -> Secret {
-        let [state, output] = kdf(&self.0, b"tunneld random");
+        let [state, output] = on_clean_stack(|| kdf(&self.0, b"tunneld random"));
         self.0 = state;
         output
     }
@@ -28,10 +28,7 @@ impl Random {
     /// `N` random bytes, at most 32.
     pub(crate) fn bytes<const N: usize>(&mut self) -> [u8; N] {
         const { assert!(N <= HASH) };
-        std::array::from_fn({
-            let secret = self.secret();
-            move |i| secret[i]
-        })
+        *self.secret().first_chunk().expect("so many were drawn")
     }
 
     /// A random number below 2^32.

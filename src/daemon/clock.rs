@@ -1,7 +1,7 @@
 //! The only clock reads, and the alarm that control sleeps by. Both count time spent in suspend.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::time::Duration;
 
 use nix::sys::time::TimeSpec;
@@ -9,9 +9,8 @@ use nix::sys::timerfd::{
     ClockId as TimerClock, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags,
 };
 use nix::time::{ClockId, clock_gettime};
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
 
+use super::readable::Readable;
 use crate::proto::{Instant, Now};
 
 /// Time since boot.
@@ -25,6 +24,21 @@ pub(crate) fn now() -> Now {
     Now { boot: boot(), unix: read(ClockId::CLOCK_REALTIME) }
 }
 
+/// Says so if the wall clock is wrong beyond doubt: it reads less than when this version was made, or than when the `newest`
+/// timestamp of an earlier run was sent. The link comes up all the same, if need be when the peer calls.
+pub(super) fn check(newest: Option<Duration>) {
+    let unix = now().unix;
+    if unix < MADE || newest.is_some_and(|newest| unix < newest) {
+        tracing::warn!(
+            seconds_since_1970 = unix.as_secs(),
+            "the clock of this host is behind: is the time set, and kept over a restart?"
+        );
+    }
+}
+
+/// 2026-11-01: before that, this version did not exist.
+const MADE: Duration = Duration::from_secs(1_793_491_200);
+
 fn read(clock: ClockId) -> Duration {
     let time = clock_gettime(clock).expect("Linux has had this clock since 2.6.39");
     // Before 1970 is 1970: timestamps grow from there all the same.
@@ -36,7 +50,7 @@ fn read(clock: ClockId) -> Duration {
 pub(crate) struct Alarm {
     timer: TimerFd,
     /// A second descriptor of the timer, for the runtime to wait on.
-    rings: AsyncFd<OwnedFd>,
+    rings: Readable,
 }
 
 impl Alarm {
@@ -44,10 +58,7 @@ impl Alarm {
     pub(crate) fn new() -> io::Result<Self> {
         let flags = TimerFlags::TFD_NONBLOCK | TimerFlags::TFD_CLOEXEC;
         let timer = TimerFd::new(TimerClock::CLOCK_BOOTTIME, flags)?;
-        let rings = timer.as_fd().try_clone_to_owned()?;
-        #[expect(unsafe_code, reason = "tokio asks for a promise about descriptors")]
-        // SAFETY: the `AsyncFd` owns the descriptor, which stays open and the same until it is dropped.
-        let rings = unsafe { AsyncFd::register_with_interest(rings, Interest::READABLE)? };
+        let rings = Readable::new(timer.as_fd().try_clone_to_owned()?)?;
         Ok(Self { timer, rings })
     }
 
@@ -60,8 +71,7 @@ impl Alarm {
 
     /// Waits until it rings.
     pub(crate) async fn ring(&self) -> io::Result<()> {
-        self.rings.readable().await?.clear_ready();
-        Ok(())
+        self.rings.wait().await
     }
 }
 

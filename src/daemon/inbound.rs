@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 
 use super::threads::{Pause, wait};
 use super::{DataPath, HandshakeMessage, clock};
-use crate::net::{Family, ReceivedRun, RecvBuffer};
+use crate::net::{Family, ReceivedRun, RecvBuffer, Sockets};
 use crate::proto::{Discard, Inbound, Instant, Received};
 use crate::tun::{Coalescer, TunFault};
 use crate::wire::transport::HEADER;
@@ -30,18 +30,26 @@ pub(super) fn run(
         pause: Pause::new(),
     };
     let wake = &path.threads.inbound;
-    // A family without a socket is stood in for by the wake: its receive call brings nothing.
-    let sockets = Family::ALL.map(|family| path.underlay.fd(family).unwrap_or(wake.as_fd()));
+    let mut ports: Vec<_> = path.underlay.sockets().collect();
     while !path.threads.stopping() {
-        let [v4, v6, woken] = wait([sockets[0], sockets[1], wake.as_fd()], PollTimeout::NONE)?;
+        // A socket that is not there is stood in for by the wake: its receive call brings nothing.
+        let fd = |port: usize, family| {
+            ports.get(port).and_then(|sockets| sockets.fd(family)).unwrap_or(wake.as_fd())
+        };
+        let [v4, v6] = Family::ALL;
+        let fds = [fd(0, v4), fd(0, v6), fd(1, v4), fd(1, v6), wake.as_fd()];
+        let [readable @ .., woken] = wait(fds, PollTimeout::NONE)?;
         if woken {
             wake.take();
         }
         thread.inbound.obey();
-        for (family, readable) in Family::ALL.into_iter().zip([v4, v6]) {
-            if readable {
-                thread.drain(family)?;
+        for (sockets, readable) in ports.iter().zip(readable.chunks(Family::ALL.len())) {
+            for (family, _) in Family::ALL.into_iter().zip(readable).filter(|(_, is)| **is) {
+                thread.drain(sockets, family)?;
             }
+        }
+        if woken {
+            ports = path.underlay.sockets().collect();
         }
     }
     Ok(())
@@ -58,10 +66,10 @@ struct InboundThread<'p> {
 
 impl InboundThread<'_> {
     /// Takes what waits on one socket to the device.
-    fn drain(&mut self, family: Family) -> anyhow::Result<()> {
+    fn drain(&mut self, sockets: &Sockets, family: Family) -> anyhow::Result<()> {
         let now = clock::boot();
         for _ in 0..MAX_RECEIVES {
-            match self.path.underlay.receive(family, &mut self.buffer) {
+            match self.path.underlay.receive(sockets, family, &mut self.buffer) {
                 Ok(Some(run)) => {
                     self.pause.end();
                     self.receive(now, &run);
@@ -83,14 +91,12 @@ impl InboundThread<'_> {
     /// Opens the datagrams of one receive call where they lie.
     fn receive(&mut self, now: Instant, run: &ReceivedRun) {
         self.inbound.obey();
-        let mut start = run.start;
-        let run_end = run.start + run.len;
-        while start < run_end {
-            let end = run_end.min(start + run.stride);
-            let datagram = &mut self.buffer.bytes_mut()[start..end];
+        for place in run.places() {
+            let datagram = self.buffer.datagram_mut(place.clone());
             match self.inbound.receive(now, run.endpoint, run.ecn, datagram) {
                 Ok(Received::Packet(packet)) => {
-                    let packet = start + HEADER..start + HEADER + packet.len();
+                    let start = place.start.saturating_add(HEADER);
+                    let packet = start..start.saturating_add(packet.len());
                     self.coalescer.push(self.buffer.bytes(), packet);
                 }
                 Ok(Received::Keepalive) => {}
@@ -104,7 +110,6 @@ impl InboundThread<'_> {
                     tracing::trace!(from = %run.endpoint, reason = reason.name(), "discarded");
                 }
             }
-            start = end;
         }
     }
 

@@ -13,11 +13,16 @@ mod control;
 mod endpoints;
 mod inbound;
 mod lock;
+mod network;
 mod outbound;
+mod readable;
 mod report;
 mod service;
+mod state;
 mod threads;
+mod watch;
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
@@ -26,19 +31,21 @@ use anyhow::Context;
 use ipnet::IpNet;
 use nix::sys::prctl;
 use tokio::sync::mpsc;
-use zeroize::Zeroizing;
 
 use crate::config::{self, Config, Interface, Table};
+use crate::crypto::secret::Secret;
 use crate::net::{Underlay, UnderlayCounters, UnderlayDiscard};
 use crate::proto::{self, HANDSHAKE_QUEUE, Parameters, Stats};
 use crate::tun::{Link, LinkSettings, Tun, TunCounters};
 use crate::wire::{Endpoint, Handshake, Offload};
 use clock::Alarm;
-use control::{AutoMtu, Control, Ended};
+use control::{Control, Ended};
 use endpoints::Endpoints;
 use lock::InterfaceLock;
+use network::Network;
 use report::Report;
 use service::Signals;
+use state::State;
 use threads::Threads;
 
 /// The MTU until the path to the peer is known: that of an IPv6 path of 1500 bytes.
@@ -57,13 +64,15 @@ struct HandshakeMessage {
     message: Handshake,
 }
 
-/// Runs the link that `config` describes until SIGTERM or SIGINT, then removes what it made.
+/// Runs the link that the configuration in `file` describes until SIGTERM or SIGINT, then removes what it made.
 ///
 /// # Errors
-/// The link could not be set up, or broke for good: the device was deleted.
-pub fn run(config: Config) -> anyhow::Result<()> {
-    // Keys must not reach the disk in a core file.
+/// [`ConfigError`](config::ConfigError); or the link could not be set up, or broke for good: the device was deleted.
+pub fn run(file: &Path) -> anyhow::Result<()> {
+    // Keys must not reach the disk in a core file. The unit's LimitCORE does not keep them from a program that the kernel
+    // pipes core files to.
     prctl::set_dumpable(false).context("forbidding core files")?;
+    let config = Config::load(file)?;
     let _lock = InterfaceLock::take(&config.interface.name)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -89,22 +98,25 @@ async fn run_on(config: Config) -> anyhow::Result<()> {
         let _ = link.undo().await;
         return Err(error.into());
     }
+    let ours = interface.private_key.public_key();
+    let state = State::load(&ours, &peer.public_key);
+    clock::check(state.timestamp());
+    let routed = routed(&interface, &settings.routes);
     let parameters = Parameters {
-        private_key: interface.private_key.clone(),
+        private_key: interface.private_key,
         public_key: peer.public_key,
         preshared_key: peer.preshared_key,
         allowed_ips: peer.allowed_ips,
         addresses: interface.addresses.iter().map(IpNet::addr).collect(),
-        routed: routed(&interface, &settings.routes),
-        endpoint: None,
+        routed,
+        endpoints: vec![Vec::new(); peer.endpoints.len()],
+        last_timestamp: state.timestamp(),
         persistent_keepalive: peer.persistent_keepalive,
         mtu: mtu as usize,
     };
-    let (tunnel, outbound, inbound) = {
-        // In a scope of its own: what lives across an await stays in memory as long as the daemon.
-        let seed = entropy()?;
-        proto::tunnel(&parameters, &seed)
-    };
+    let (tunnel, outbound, inbound) = proto::tunnel(&parameters, &*entropy()?);
+    // The tunnel has the keys: they are to be in memory once.
+    drop(parameters);
 
     let path = Arc::new(DataPath {
         tun,
@@ -121,18 +133,15 @@ async fn run_on(config: Config) -> anyhow::Result<()> {
     ];
     let least =
         if interface.addresses.iter().any(|address| address.addr().is_ipv6()) { 1280 } else { 576 };
-    let auto_mtu = AutoMtu { current: mtu, least };
+    let follows_path = interface.mtu.is_none().then_some(least);
     let mut control = Control {
         path: Arc::clone(&path),
         tunnel,
-        report: Report::new(interface.private_key.public_key()),
+        report: Report::new(ours),
         endpoints: Endpoints::new(peer.endpoints),
         alarm: Alarm::new().context("making the alarm")?,
-        link,
-        auto_mtu: interface.mtu.is_none().then_some(auto_mtu),
-        fwmark: interface.fwmark,
-        path_changed: false,
-        suspect: None,
+        network: Network::new(link, settings, interface.fwmark, follows_path),
+        state,
     };
     tell_started(&path);
     let ended = control.run(signals, failures, handshakes).await;
@@ -147,8 +156,8 @@ async fn run_on(config: Config) -> anyhow::Result<()> {
 }
 
 /// 32 random bytes of the system.
-fn entropy() -> anyhow::Result<Zeroizing<[u8; 32]>> {
-    let mut bytes = Zeroizing::new([0; 32]);
+fn entropy() -> anyhow::Result<Secret> {
+    let mut bytes = Secret::zero();
     getrandom::fill(&mut *bytes).context("asking the system for randomness")?;
     Ok(bytes)
 }
@@ -213,7 +222,8 @@ async fn stop(path: &DataPath, threads: [JoinHandle<()>; 2], mut control: Contro
         let _ = thread.join();
     }
     control.tunnel.erase();
-    if let Err(error) = control.link.undo().await {
+    control.state.finish().await;
+    if let Err(error) = control.network.undo().await {
         tracing::warn!(%error, "not everything could be taken back");
     }
     tell_counters(path, control.tunnel.stats());

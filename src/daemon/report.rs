@@ -1,6 +1,8 @@
 //! What a person is told: one line for each event, with its reason and what to look at. Every line follows from
 //! our own timers or from what is authentic; what strangers send is told at most once a minute, on our own clock.
 
+use std::fmt;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::crypto::PublicKey;
@@ -98,6 +100,8 @@ impl Report {
                     );
                 }
             }
+            // Control knows its name, and tells.
+            Event::NextEndpoint(_) => {}
             Event::HandshakeGivenUp => self.given_up(&peer, stats),
             Event::NeverConfirmed(endpoint) => tracing::warn!(
                 %endpoint,
@@ -128,6 +132,23 @@ impl Report {
     pub(super) fn mtu(&mut self, now: Instant, mtu: u32, path_mtu: u32) {
         if let Some(unsaid) = self.paths.allow(now) {
             tracing::info!(mtu, path_mtu, unsaid, "MTU follows the path to the peer");
+        }
+    }
+
+    /// Tells that the way to the peer is another one, or is there again.
+    pub(super) fn another_way(&mut self, now: Instant, endpoint: Endpoint, source: Option<IpAddr>) {
+        if let Some(unsaid) = self.paths.allow(now) {
+            let source = source.map(tracing::field::display);
+            tracing::info!(%endpoint, source, unsaid, "another way to the peer");
+        }
+    }
+
+    /// Tells what is tried while nobody answers: aloud until a handshake is given up for the first time.
+    pub(super) fn tried(&self, what: fmt::Arguments<'_>) {
+        if self.given_up == 0 {
+            tracing::info!("no answer so far: {what}");
+        } else {
+            tracing::debug!("no answer so far: {what}");
         }
     }
 
@@ -179,8 +200,8 @@ impl Report {
     }
 
     fn hint(&self, stats: &Stats) -> Option<&'static str> {
-        let now = counters(stats);
-        (0..HINTS.len()).find(|&i| now[i] > self.baseline[i]).map(|i| HINTS[i].1)
+        let met = counters(stats).into_iter().zip(self.baseline).map(|(now, then)| now > then);
+        HINTS.iter().zip(met).find(|(_, met)| *met).map(|((_, hint), _)| *hint)
     }
 }
 
@@ -215,10 +236,10 @@ impl Quota {
             (self.since, self.used) = (Some(now), 0);
         }
         if self.used == QUOTA {
-            self.unsaid += 1;
+            self.unsaid = self.unsaid.saturating_add(1);
             return None;
         }
-        self.used += 1;
+        self.used = self.used.saturating_add(1);
         let unsaid = std::mem::take(&mut self.unsaid);
         Some((unsaid > 0).then_some(unsaid))
     }

@@ -46,7 +46,7 @@ impl SendBatch {
             counters.discard(UnderlayDiscard::NoEndpoint, run.count);
             return;
         };
-        let bytes = &self.buffer[..run.total()];
+        let bytes = self.buffer.get(..run.total()).unwrap_or(&self.buffer);
         if self.underlay.dispatch(endpoint, run.stride, bytes, run.ecn as u8, 1) {
             self.source_lost = true;
             self.endpoint = Some(endpoint.without_source());
@@ -61,6 +61,7 @@ impl SendBatch {
 }
 
 impl DatagramSink for SendBatch {
+    #[expect(clippy::indexing_slicing, reason = "no run is longer than the buffer")]
     fn reserve(&mut self, run: Run) -> &mut [u8] {
         let merged = match self.held.and_then(|held| merge(held, run)) {
             Some(merged) => merged,
@@ -71,7 +72,7 @@ impl DatagramSink for SendBatch {
         };
         self.held = Some(merged);
         let end = merged.total();
-        &mut self.buffer[end - run.total()..end]
+        &mut self.buffer[end.saturating_sub(run.total())..end]
     }
 }
 
@@ -82,12 +83,12 @@ fn merge(held: Run, next: Run) -> Option<Run> {
         1 => (1..=stride).contains(&next.last),
         _ => next.stride == stride,
     };
-    let count = held.count + next.count;
+    let count = held.count.saturating_add(next.count);
     let fits = held.ecn == next.ecn
         && held.last == stride
         && fits_stride
         && count <= MAX_RUN_COUNT
-        && held.total() + next.total() <= MAX_RUN_BYTES;
+        && held.total().saturating_add(next.total()) <= MAX_RUN_BYTES;
     fits.then_some(Run { stride, count, last: next.last, ecn: held.ecn })
 }
 

@@ -3,9 +3,20 @@
 use std::net::{IpAddr, SocketAddr};
 
 use nix::libc;
+use zerocopy::{Immutable, IntoBytes};
 
-/// Bytes of `struct cmsghdr` as the kernel reads it: a `size_t` length, then two ints.
-const HEADER: usize = size_of::<usize>() + 2 * size_of::<libc::c_int>();
+/// `struct cmsghdr` as the kernel reads it.
+#[derive(IntoBytes, Immutable)]
+#[repr(C)]
+struct Header {
+    /// Of header and data.
+    len: usize,
+    level: libc::c_int,
+    kind: libc::c_int,
+}
+
+/// Bytes of [`Header`].
+const HEADER: usize = size_of::<Header>();
 
 /// Room for source (IPv6), TOS and segment size, each with its header and padding.
 const CAPACITY: usize = space(size_of::<libc::in6_pktinfo>())
@@ -14,7 +25,7 @@ const CAPACITY: usize = space(size_of::<libc::in6_pktinfo>())
 
 /// CMSG_SPACE: header, data and padding up to the next header.
 const fn space(data: usize) -> usize {
-    (HEADER + data).next_multiple_of(size_of::<usize>())
+    HEADER.saturating_add(data).next_multiple_of(size_of::<usize>())
 }
 
 /// The control messages of one send.
@@ -51,7 +62,7 @@ impl SendControl {
     }
 
     pub(super) fn as_bytes(&self) -> &[u8] {
-        &self.bytes[..self.len]
+        self.bytes.get(..self.len).unwrap_or(&self.bytes)
     }
 
     fn push_source(&mut self, source: IpAddr, remote: &SocketAddr) {
@@ -77,14 +88,12 @@ impl SendControl {
     }
 
     fn push(&mut self, level: libc::c_int, kind: libc::c_int, data: &[u8]) {
-        const LEVEL: usize = size_of::<usize>();
-        const KIND: usize = LEVEL + size_of::<libc::c_int>();
-        let message = &mut self.bytes[self.len..][..space(data.len())];
-        message[..LEVEL].copy_from_slice(&(HEADER + data.len()).to_ne_bytes());
-        message[LEVEL..KIND].copy_from_slice(&level.to_ne_bytes());
-        message[KIND..HEADER].copy_from_slice(&kind.to_ne_bytes());
-        message[HEADER..HEADER + data.len()].copy_from_slice(data);
-        self.len += space(data.len());
+        let header = Header { len: HEADER.saturating_add(data.len()), level, kind };
+        let free = self.bytes.iter_mut().skip(self.len);
+        for (place, byte) in free.zip(header.as_bytes().iter().chain(data)) {
+            *place = *byte;
+        }
+        self.len = self.len.saturating_add(space(data.len()));
     }
 }
 

@@ -32,11 +32,16 @@ impl SendCounters {
     /// Datagrams discarded for `reason`.
     #[must_use]
     pub(crate) fn discarded(&self, reason: UnderlayDiscard) -> u64 {
-        self.discards[reason as usize].load(Ordering::Relaxed)
+        self.of(reason).load(Ordering::Relaxed)
     }
 
     pub(super) fn discard(&self, reason: UnderlayDiscard, datagrams: usize) {
-        add(&self.discards[reason as usize], datagrams);
+        add(self.of(reason), datagrams);
+    }
+
+    #[expect(clippy::indexing_slicing, reason = "there is one for each reason")]
+    fn of(&self, reason: UnderlayDiscard) -> &AtomicU64 {
+        &self.discards[reason as usize]
     }
 }
 

@@ -1,7 +1,7 @@
 //! The underlay: the UDP sockets, one per address family on the same port, and what the kernel can do for them.
 //!
 //! [`Underlay`] is shared by the threads: outbound sends whole runs through a [`SendBatch`], inbound calls
-//! [`Underlay::receive`], control sends single handshake messages with [`Underlay::send`]. No error of a
+//! [`Underlay::receive`], control sends single handshake messages with [`Underlay::send`] and changes the port. No error of a
 //! socket is final: a datagram that cannot leave is discarded under a name ([`UnderlayDiscard`]), counted.
 //!
 //! Why not quinn-udp: it writes only the two ECN bits of the TOS byte, while handshake messages need a DSCP
@@ -21,16 +21,17 @@ mod tests;
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::BorrowedFd;
+use std::sync::Arc;
+
+use arc_swap::ArcSwapOption;
 
 pub(crate) use batch::SendBatch;
 pub(crate) use counters::{UnderlayCounters, UnderlayDiscard};
-pub(crate) use open::UnderlayError;
+pub(crate) use open::{Sockets, UnderlayError};
 pub(crate) use recv::{ReceivedRun, RecvBuffer};
 pub(crate) use resolve::resolve;
 
 use crate::wire::{Endpoint, Offload};
-use open::{FamilySocket, Pair};
 use send::Outlet;
 
 /// An address family of the underlay.
@@ -54,11 +55,14 @@ impl Family {
     }
 }
 
-/// The two UDP sockets of the daemon: IPv4 and IPv6 on the same port. One of them may be missing, where
-/// the kernel lacks its family.
+/// The UDP sockets of the daemon: IPv4 and IPv6 on one port, and perhaps on another one that was opened because
+/// nothing that left from the first was answered. Both go on receiving.
 #[derive(Debug)]
 pub(crate) struct Underlay {
-    sockets: Pair<FamilySocket>,
+    main: Arc<Sockets>,
+    alternate: ArcSwapOption<Sockets>,
+    fwmark: u32,
+    wanted: Offload,
     counters: UnderlayCounters,
 }
 
@@ -73,32 +77,46 @@ impl Underlay {
         fwmark: u32,
         wanted: Offload,
     ) -> Result<Self, UnderlayError> {
-        let sockets = open::pair(listen_port, |family, port| {
-            FamilySocket::open(family, port, fwmark, wanted)
-        })?;
-        Ok(Self { sockets, counters: UnderlayCounters::default() })
+        let main = Arc::new(Sockets::open(listen_port, fwmark, wanted)?);
+        let (alternate, counters) = (ArcSwapOption::empty(), UnderlayCounters::default());
+        Ok(Self { main, alternate, fwmark, wanted, counters })
     }
 
-    /// The UDP port, the same for both families.
+    /// The UDP port that was bound first, the same for both families.
     #[must_use]
     pub(crate) fn port(&self) -> u16 {
-        self.sockets.port
+        self.main.port
+    }
+
+    /// Sends from another port from now on, wherever no sticky source says otherwise: from any free port, or, every
+    /// second time, from the first one again. Returns that port. Whoever receives is to look at
+    /// [`Underlay::sockets`] anew.
+    ///
+    /// # Errors
+    /// No other port could be bound: all stays as it is.
+    pub(crate) fn change_port(&self) -> Result<u16, UnderlayError> {
+        let other = match self.alternate.load_full() {
+            Some(_) => None,
+            None => Some(Arc::new(Sockets::open(0, self.fwmark, self.wanted)?)),
+        };
+        let port = other.as_ref().map_or(self.main.port, |sockets| sockets.port);
+        self.alternate.store(other);
+        Ok(port)
     }
 
     /// The offloads that the kernel has granted.
     #[must_use]
     pub(crate) fn offload(&self) -> Offload {
-        let sockets = || Family::ALL.into_iter().filter_map(|family| self.sockets.of(family));
+        let sockets = || Family::ALL.into_iter().filter_map(|family| self.main.of(family));
         Offload {
             gso: sockets().all(|socket| socket.gso.enabled()),
             gro: sockets().all(|socket| socket.gro),
         }
     }
 
-    /// The socket of `family`, to wait on; it stays the same for the life of this underlay.
-    #[must_use]
-    pub(crate) fn fd(&self, family: Family) -> Option<BorrowedFd<'_>> {
-        self.sockets.of(family).map(FamilySocket::fd)
+    /// The sockets to receive from: those of one port or of two.
+    pub(crate) fn sockets(&self) -> impl Iterator<Item = Arc<Sockets>> {
+        [Some(Arc::clone(&self.main)), self.alternate.load_full()].into_iter().flatten()
     }
 
     /// What has been sent, received and discarded so far.
@@ -124,7 +142,12 @@ impl Underlay {
         waits: u8,
     ) -> bool {
         let counters = &self.counters.send;
-        match self.sockets.of(Family::of(&endpoint.remote)) {
+        let alternate = self.alternate.load();
+        let sockets = match alternate.as_deref() {
+            Some(alternate) if leaves_from(alternate.port, &endpoint) => alternate,
+            _ => &*self.main,
+        };
+        match sockets.of(Family::of(&endpoint.remote)) {
             Some(socket) => Outlet::new(socket, &socket.gso, counters, endpoint, tos, waits)
                 .deliver(stride, bytes),
             None => {
@@ -142,16 +165,22 @@ impl Underlay {
     /// What the socket reports. None is final: call again, after a pause that grows while errors repeat.
     pub(crate) fn receive(
         &self,
+        sockets: &Sockets,
         family: Family,
         buffer: &mut RecvBuffer,
     ) -> io::Result<Option<ReceivedRun>> {
-        let Some(socket) = self.sockets.of(family) else {
+        let Some(socket) = sockets.of(family) else {
             return Ok(None);
         };
-        let received = recv::receive(socket, buffer)?;
+        let received = recv::receive(socket, sockets.port, buffer)?;
         if let Some(received) = &received {
             self.counters.receive.count(received);
         }
         Ok(received)
     }
+}
+
+/// Whether datagrams to `endpoint` may leave from `port`: its sticky source has that port, or it has none.
+fn leaves_from(port: u16, endpoint: &Endpoint) -> bool {
+    endpoint.source.is_none_or(|source| source.port() == port)
 }

@@ -80,10 +80,29 @@ pub(super) enum OpenError {
 
 /// The sockets of both families, as far as there are, and their common port.
 #[derive(Debug)]
-pub(super) struct Pair<S> {
+pub(crate) struct Pair<S> {
     pub(super) port: u16,
     v4: Option<S>,
     v6: Option<S>,
+}
+
+/// The sockets on one port.
+pub(crate) type Sockets = Pair<FamilySocket>;
+
+impl Sockets {
+    pub(super) fn open(
+        listen_port: u16,
+        fwmark: u32,
+        wanted: Offload,
+    ) -> Result<Self, UnderlayError> {
+        pair(listen_port, |family, port| FamilySocket::open(family, port, fwmark, wanted))
+    }
+
+    /// The socket of `family`, if there is one, to wait on.
+    #[must_use]
+    pub(crate) fn fd(&self, family: Family) -> Option<BorrowedFd<'_>> {
+        self.of(family).map(FamilySocket::fd)
+    }
 }
 
 impl<S> Pair<S> {
@@ -130,7 +149,7 @@ pub(super) fn pair<S>(
 
 /// One family's socket.
 #[derive(Debug)]
-pub(super) struct FamilySocket {
+pub(crate) struct FamilySocket {
     pub(super) socket: Socket,
     pub(super) gso: GsoLimit,
     /// Whether the kernel hands over several datagrams at a time.

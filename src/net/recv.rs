@@ -2,6 +2,7 @@
 
 use std::io::{self, IoSliceMut};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::ops::Range;
 use std::os::fd::AsRawFd;
 
 use nix::errno::Errno;
@@ -51,7 +52,7 @@ impl RecvBuffer {
     /// Whether the next receive call might not find room enough: then its end would be cut off.
     #[must_use]
     pub(crate) fn is_full(&self) -> bool {
-        self.bytes.len() - self.filled < LARGEST
+        self.bytes.len().saturating_sub(self.filled) < LARGEST
     }
 
     /// Makes room: what was received so far is done with.
@@ -65,9 +66,9 @@ impl RecvBuffer {
         &self.bytes
     }
 
-    /// All of it, for opening datagrams where they lie.
-    pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
-        &mut self.bytes
+    /// The datagram at `place`, to be opened where it lies.
+    pub(crate) fn datagram_mut(&mut self, place: Range<usize>) -> &mut [u8] {
+        self.bytes.get_mut(place).unwrap_or_default()
     }
 }
 
@@ -81,7 +82,7 @@ pub(crate) struct ReceivedRun {
     pub(crate) len: usize,
     /// Bytes of each datagram but the last; at least one.
     pub(crate) stride: usize,
-    /// The sender, and as `source` the local address it has addressed.
+    /// The sender, and as `source` the local address and port it has addressed.
     pub(crate) endpoint: Endpoint,
     /// The outer ECN field of all of them.
     pub(crate) ecn: Ecn,
@@ -90,6 +91,13 @@ pub(crate) struct ReceivedRun {
 }
 
 impl ReceivedRun {
+    /// Where in the buffer each datagram lies; an empty one has no place.
+    pub(crate) fn places(&self) -> impl Iterator<Item = Range<usize>> {
+        let end = self.start.saturating_add(self.len);
+        let stride = self.stride.max(1);
+        (self.start..end).step_by(stride).map(move |at| at..at.saturating_add(stride).min(end))
+    }
+
     /// How many datagrams arrived; an empty one counts.
     #[must_use]
     pub(crate) fn count(&self) -> usize {
@@ -97,21 +105,22 @@ impl ReceivedRun {
     }
 }
 
-/// Takes what is next on `socket`, without waiting; `None` if nothing is there.
+/// Takes what is next on `socket`, which is bound to `port`, without waiting; `None` if nothing is there.
 pub(super) fn receive(
     socket: &FamilySocket,
+    port: u16,
     buffer: &mut RecvBuffer,
 ) -> io::Result<Option<ReceivedRun>> {
     let fd = socket.fd().as_raw_fd();
     loop {
         let start = buffer.filled;
-        let room = buffer.bytes.len().min(start + LARGEST);
-        let mut parts = [IoSliceMut::new(&mut buffer.bytes[start..room])];
+        let free = buffer.bytes.get_mut(start..).unwrap_or_default();
+        let mut parts = [IoSliceMut::new(free.chunks_mut(LARGEST).next().unwrap_or_default())];
         let space = Some(&mut buffer.control.0[..]);
         match recvmsg::<SockaddrStorage>(fd, &mut parts, space, MsgFlags::empty()) {
             Ok(message) => {
-                let run = describe(start, &message)?;
-                buffer.filled += run.len;
+                let run = describe(start, port, &message)?;
+                buffer.filled = start.saturating_add(run.len);
                 return Ok(Some(run));
             }
             Err(Errno::EINTR) => {}
@@ -121,7 +130,11 @@ pub(super) fn receive(
     }
 }
 
-fn describe(start: usize, message: &RecvMsg<'_, '_, SockaddrStorage>) -> io::Result<ReceivedRun> {
+fn describe(
+    start: usize,
+    port: u16,
+    message: &RecvMsg<'_, '_, SockaddrStorage>,
+) -> io::Result<ReceivedRun> {
     let remote = message.address.as_ref().and_then(socket_address);
     let remote = remote.ok_or(io::ErrorKind::InvalidData)?;
     let control = ReceiveControl::read(message);
@@ -130,7 +143,7 @@ fn describe(start: usize, message: &RecvMsg<'_, '_, SockaddrStorage>) -> io::Res
         start,
         len,
         stride: control.stride.unwrap_or(len).max(1),
-        endpoint: Endpoint { remote, source: control.local },
+        endpoint: Endpoint { remote, source: control.local.map(|ip| SocketAddr::new(ip, port)) },
         ecn: Ecn::from_tos(control.tos),
         truncated: message.flags.contains(MsgFlags::MSG_TRUNC),
     })

@@ -116,38 +116,39 @@ impl<'a, C: SendCall> Outlet<'a, C> {
     /// Sends several datagrams with one call, or one by one.
     fn run(&mut self, stride: usize, bytes: &[u8]) {
         let Some(segment) = u16::try_from(stride).ok().filter(|_| self.gso.allows(stride)) else {
-            self.one_by_one(stride, bytes);
+            self.one_by_one(bytes.chunks(stride));
             return;
         };
-        let count = bytes.len().div_ceil(stride);
+        let datagrams = bytes.chunks(stride);
         match self.attempt(Some(segment), bytes) {
-            Ok(taken) if taken >= bytes.len() => add(&self.counters.datagrams, count),
+            Ok(taken) if taken >= bytes.len() => add(&self.counters.datagrams, datagrams.len()),
             Ok(taken) => {
-                let whole = taken / stride;
+                let sent = bytes.get(..taken).unwrap_or(bytes);
+                let whole = sent.chunks_exact(stride).len();
                 add(&self.counters.datagrams, whole);
                 add(&self.counters.gso_refused, 1);
                 self.gso.limit(0, "it took a part", self.endpoint.remote);
-                self.one_by_one(stride, &bytes[whole * stride..]);
+                self.one_by_one(datagrams.skip(whole));
             }
             Err(errno @ (Errno::EIO | Errno::EINVAL | Errno::EMSGSIZE)) => {
                 add(&self.counters.gso_refused, 1);
                 // The fault was not the source's or the route's if nothing but GSO has changed
-                if self.one_by_one(stride, bytes) && !self.source_lost {
-                    let longest = if errno == Errno::EIO { 0 } else { stride - 1 };
+                if self.one_by_one(datagrams) && !self.source_lost {
+                    let longest = if errno == Errno::EIO { 0 } else { stride.saturating_sub(1) };
                     self.gso.limit(longest, errno.desc(), self.endpoint.remote);
                 }
             }
             Err(Errno::ENOBUFS | Errno::ENOMEM) => {
                 add(&self.counters.gso_refused, 1);
-                self.one_by_one(stride, bytes);
+                self.one_by_one(datagrams);
             }
-            Err(errno) => self.discard(errno, count),
+            Err(errno) => self.discard(errno, datagrams.len()),
         }
     }
 
     /// Whether any of them left.
-    fn one_by_one(&mut self, stride: usize, bytes: &[u8]) -> bool {
-        bytes.chunks(stride).filter(|datagram| self.one(datagram)).count() > 0
+    fn one_by_one<'b>(&mut self, datagrams: impl Iterator<Item = &'b [u8]>) -> bool {
+        datagrams.filter(|datagram| self.one(datagram)).count() > 0
     }
 
     fn one(&mut self, datagram: &[u8]) -> bool {
@@ -185,7 +186,7 @@ impl<'a, C: SendCall> Outlet<'a, C> {
     ) -> Result<usize, Errno> {
         let outgoing = Outgoing {
             remote: endpoint.remote,
-            source: endpoint.source,
+            source: endpoint.source.map(|source| source.ip()),
             tos: self.tos,
             segment,
             bytes,
@@ -200,13 +201,13 @@ impl<'a, C: SendCall> Outlet<'a, C> {
                 Err(Errno::EINTR) => {}
                 Err(errno @ (Errno::ENOBUFS | Errno::ENOMEM)) if segment.is_none() => {
                     busy = errno;
-                    if self.retries == 0 {
+                    let Some(retries) = self.retries.checked_sub(1) else {
                         break;
-                    }
-                    self.retries -= 1;
+                    };
+                    self.retries = retries;
                 }
                 Err(Errno::EAGAIN) if self.waits > 0 => {
-                    self.waits -= 1;
+                    self.waits = self.waits.saturating_sub(1);
                     // Room for one datagram makes nothing ready: one more try, whatever the wait said
                     self.call.wait_for_room();
                 }

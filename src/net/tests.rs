@@ -1,7 +1,7 @@
 //! Two underlays on the loopback interface, over real sockets.
 
-use std::net::{IpAddr, Ipv4Addr, UdpSocket};
-use std::os::fd::{AsFd, AsRawFd};
+use std::net::{Ipv4Addr, UdpSocket};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::sync::Arc;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -27,7 +27,7 @@ fn bind(offload: Offload) -> Arc<Underlay> {
 /// The endpoint of `underlay` at `address`, or nothing where this host lacks the family.
 fn endpoint_at(underlay: &Underlay, address: &str) -> Option<Endpoint> {
     let remote = SocketAddr::new(address.parse().unwrap(), underlay.port());
-    let usable = underlay.fd(Family::of(&remote)).is_some()
+    let usable = underlay.main.fd(Family::of(&remote)).is_some()
         && UdpSocket::bind(SocketAddr::new(remote.ip(), 0)).is_ok();
     if !usable {
         skip("a test over a loopback address", address);
@@ -56,11 +56,11 @@ fn wait_readable(fd: BorrowedFd<'_>) {
 /// Waits for the next receive call's worth of datagrams.
 fn receive(underlay: &Underlay, family: Family, buffer: &mut RecvBuffer) -> ReceivedRun {
     loop {
-        wait_readable(underlay.fd(family).unwrap());
+        wait_readable(underlay.main.fd(family).unwrap());
         if buffer.is_full() {
             buffer.clear();
         }
-        if let Some(received) = underlay.receive(family, buffer).unwrap() {
+        if let Some(received) = underlay.receive(&underlay.main, family, buffer).unwrap() {
             return received;
         }
     }
@@ -118,7 +118,7 @@ fn raise_loopback(mtu: u32, address: Option<&str>) {
 fn both_families_have_one_port() {
     let underlay = bind(Offload::ALL);
     for family in Family::ALL {
-        let Some(fd) = underlay.fd(family) else {
+        let Some(fd) = underlay.main.fd(family) else {
             skip("both_families_have_one_port", format_args!("{family:?}"));
             continue;
         };
@@ -154,26 +154,29 @@ fn fwmark_marks_the_socket() {
         }
         result => result.unwrap(),
     };
-    for fd in Family::ALL.into_iter().filter_map(|family| underlay.fd(family)) {
+    for fd in Family::ALL.into_iter().filter_map(|family| underlay.main.fd(family)) {
         assert_eq!(SockRef::from(&fd).mark().unwrap(), 0x7e57);
     }
 }
 
 #[test]
 fn an_endpoint_of_a_family_without_a_socket_is_discarded_by_name() {
+    let v4_only = open::pair(0, |family, port| match family {
+        Family::V4 => open::FamilySocket::open(family, port, 0, Offload::ALL),
+        Family::V6 => Err(open::OpenError::Missing(io::ErrorKind::Unsupported.into())),
+    });
     let underlay = Underlay {
-        sockets: open::pair(0, |family, port| match family {
-            Family::V4 => FamilySocket::open(family, port, 0, Offload::ALL),
-            Family::V6 => Err(open::OpenError::Missing(io::ErrorKind::Unsupported.into())),
-        })
-        .unwrap(),
+        main: Arc::new(v4_only.unwrap()),
+        alternate: ArcSwapOption::empty(),
+        fwmark: 0,
+        wanted: Offload::ALL,
         counters: UnderlayCounters::default(),
     };
-    assert!(underlay.fd(Family::V6).is_none());
+    assert!(underlay.main.fd(Family::V6).is_none());
     let endpoint = Endpoint::new("[::1]:9".parse().unwrap());
     underlay.send(&endpoint, b"message", 0);
     let counters = &underlay.counters().send;
     assert_eq!(counters.discarded(UnderlayDiscard::NoSocket), 1);
     let mut buffer = RecvBuffer::new();
-    assert_eq!(underlay.receive(Family::V6, &mut buffer).unwrap(), None);
+    assert_eq!(underlay.receive(&underlay.main, Family::V6, &mut buffer).unwrap(), None);
 }

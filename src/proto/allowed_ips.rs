@@ -16,7 +16,8 @@ impl AllowedIps {
     #[must_use]
     pub(crate) fn contains(&self, address: IpAddr) -> bool {
         let after = self.blocks.partition_point(|(first, _)| *first <= address);
-        after.checked_sub(1).is_some_and(|block| address <= self.blocks[block].1)
+        let block = self.blocks.get(..after).and_then(<[_]>::last);
+        block.is_some_and(|(_, last)| address <= *last)
     }
 }
 

@@ -10,8 +10,9 @@ use super::discard::Discard;
 use super::time::Instant;
 use crate::crypto::PublicKey;
 use crate::crypto::aead::{open_cookie, seal_cookie};
-use crate::crypto::hash::{HASH, Secret, hash, mac};
+use crate::crypto::hash::{HASH, hash, mac};
 use crate::crypto::random::Random;
+use crate::crypto::secret::Secret;
 use crate::wire::{CookieReply, Maced, MessageType};
 
 type Mac = [u8; 16];
@@ -119,7 +120,7 @@ impl CookieJar {
         message.set_mac1(mac1);
         self.outstanding = Some((message.sender(), mac1));
         if let Some((cookie, since)) = &self.cookie
-            && now.since(*since) < COOKIE_TIME - COOKIE_LATENCY
+            && now.since(*since) < COOKIE_TIME.saturating_sub(COOKIE_LATENCY)
         {
             message.set_mac2(mac(cookie, &[message.before_mac2()]));
         }

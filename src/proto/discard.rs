@@ -116,7 +116,7 @@ impl Stats {
     }
 
     pub(crate) fn discard_many(&self, reason: Discard, count: u64) {
-        self.discards[reason as usize].fetch_add(count, Ordering::Relaxed);
+        self.counter(reason).fetch_add(count, Ordering::Relaxed);
     }
 
     pub(crate) fn add_sent(&self, packets: u64, bytes: u64) {
@@ -130,7 +130,12 @@ impl Stats {
     /// How often `reason` was met.
     #[must_use]
     pub fn discards(&self, reason: Discard) -> u64 {
-        self.discards[reason as usize].load(Ordering::Relaxed)
+        self.counter(reason).load(Ordering::Relaxed)
+    }
+
+    #[expect(clippy::indexing_slicing, reason = "there is a counter for each reason")]
+    fn counter(&self, reason: Discard) -> &AtomicU64 {
+        &self.discards[reason as usize]
     }
 
     /// Inner packets and bytes sealed for the peer.

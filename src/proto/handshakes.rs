@@ -43,11 +43,16 @@ impl Handshakes {
         Self {
             jar: CookieJar::new(identity.peer()),
             identity,
-            timestamps: Timestamps::default(),
+            timestamps: Timestamps::after(parameters.last_timestamp),
             outstanding: VecDeque::with_capacity(MAX_OUTSTANDING),
             greatest_timestamp: None,
             last_consumed: None,
         }
+    }
+
+    /// The newest timestamp we sent, as a time since 1970.
+    pub(crate) fn last_timestamp(&self) -> Option<Duration> {
+        self.timestamps.last()
     }
 
     /// Our static public key.
@@ -108,12 +113,13 @@ impl Handshakes {
     ) -> Result<SessionKeys, Discard> {
         self.outstanding.retain(|(sent, _)| now.since(*sent) < RESPONSE_TIME);
         let receiver = message.receiver.get();
-        let position = self
+        let (position, (_, initiation)) = self
             .outstanding
             .iter()
-            .position(|(_, initiation)| initiation.index() == receiver)
+            .enumerate()
+            .find(|(_, (_, initiation))| initiation.index() == receiver)
             .ok_or(Discard::NothingOutstanding)?;
-        let keys = self.identity.consume_response(&self.outstanding[position].1, message)?;
+        let keys = self.identity.consume_response(initiation, message)?;
         self.outstanding.drain(..=position);
         Ok(keys)
     }

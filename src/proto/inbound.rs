@@ -142,13 +142,13 @@ impl Inbound {
         if !self.allowed_ips.contains(header.source) || self.addresses.contains(&header.source) {
             return Err(Discard::SourceNotAllowed);
         }
-        let packet = &mut text[..header.total_len];
+        let packet = text.get_mut(..header.total_len).ok_or(Discard::InnerLength)?;
         let ecn = decapsulate(header.ecn, outer).ok_or(Discard::CongestionMark)?;
         if ecn != header.ecn {
             set_ecn(packet, ecn);
         }
-        self.batch.packets += 1;
-        self.batch.bytes += packet.len() as u64;
+        self.batch.packets = self.batch.packets.saturating_add(1);
+        self.batch.bytes = self.batch.bytes.saturating_add(packet.len() as u64);
         Ok(Received::Packet(packet))
     }
 }

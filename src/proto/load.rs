@@ -54,7 +54,7 @@ impl RateLimiter {
         }
         let full = Bucket { savings: SAVINGS, refilled: now };
         let bucket = self.sources.entry(source).or_insert(full);
-        bucket.savings = (bucket.savings + now.since(bucket.refilled)).min(SAVINGS);
+        bucket.savings = bucket.savings.saturating_add(now.since(bucket.refilled)).min(SAVINGS);
         bucket.refilled = now;
         match bucket.savings.checked_sub(COST) {
             Some(left) => {

@@ -6,8 +6,8 @@
 //! - [`Outbound`]: seals packets of the overlay with the session that [`Tunnel`] installed;
 //! - [`Inbound`]: opens datagrams with the sessions that [`Tunnel`] wants open.
 //!
-//! After each call to `Tunnel` its owner sends what [`Tunnel::poll_transmit`] gives, tells what [`Tunnel::poll_event`]
-//! gives, wakes the threads that have orders, and asks [`Tunnel::poll_timeout`] when to come back. After each batch the
+//! After each call to `Tunnel` its owner does what [`Tunnel::poll_request`] gives, sends what [`Tunnel::poll_transmit`] gives, tells
+//! what [`Tunnel::poll_event`] gives, wakes the threads that have orders, and asks [`Tunnel::poll_timeout`] when to come back. After each batch the
 //! data threads wake control if their `take_wake` says so. Nothing is sent in answer to an unauthenticated datagram but
 //! a cookie reply, and that only under load to a sender that knows our public key.
 
@@ -22,6 +22,7 @@ mod load;
 mod noise;
 mod outbound;
 mod replay;
+mod search;
 mod session;
 mod shared;
 mod staged;
@@ -30,7 +31,7 @@ mod timers;
 mod timestamp;
 mod tunnel;
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -46,6 +47,7 @@ pub use time::{Instant, Now};
 pub use timers::Timer;
 pub use tunnel::Tunnel;
 
+use crate::crypto::secret::on_clean_stack;
 use crate::crypto::{PresharedKey, PrivateKey, PublicKey};
 use crate::wire::{Endpoint, Handshake};
 use allowed_ips::AllowedIps;
@@ -65,8 +67,10 @@ pub struct Parameters {
     pub addresses: Vec<IpAddr>,
     /// The networks whose way is through the device: the peer's endpoint cannot be there.
     pub routed: Vec<IpNet>,
-    /// Where the peer is, if known.
-    pub endpoint: Option<Endpoint>,
+    /// The addresses of each endpoint to call, in order of preference, as far as they are known; none at all: wait for the peer.
+    pub endpoints: Vec<Vec<SocketAddr>>,
+    /// The newest timestamp an earlier run sent to this peer, if known: [`Tunnel::last_timestamp`] of that time.
+    pub last_timestamp: Option<Duration>,
     /// The longest the link may stay quiet; `None`: as long as it likes.
     pub persistent_keepalive: Option<Duration>,
     /// The device's MTU in bytes.
@@ -77,10 +81,10 @@ pub struct Parameters {
 #[must_use]
 pub fn tunnel(parameters: &Parameters, seed: &[u8; 32]) -> (Tunnel, Outbound, Inbound) {
     let routed = parameters.routed.iter().copied().collect();
-    let shared = Arc::new(shared::Shared::new(parameters.endpoint, routed, parameters.mtu));
+    let shared = Arc::new(shared::Shared::new(routed, parameters.mtu));
     let allowed_ips = Arc::new(parameters.allowed_ips.iter().copied().collect::<AllowedIps>());
     (
-        Tunnel::new(parameters, seed, shared.clone()),
+        on_clean_stack(|| Tunnel::new(parameters, seed, shared.clone())),
         Outbound::new(shared.clone(), allowed_ips.clone()),
         Inbound::new(shared, allowed_ips, parameters.addresses.clone()),
     )
@@ -93,6 +97,15 @@ pub struct Transmit {
     pub endpoint: Endpoint,
     /// What.
     pub message: Handshake,
+}
+
+/// Something that only the owner of the tunnel can do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Request {
+    /// Look up the name of the configured endpoint of this number, if it is one, and tell [`Tunnel::resolved`].
+    LookUp(usize),
+    /// Send from another UDP port from now on, and go on receiving at the first one.
+    ChangePort,
 }
 
 /// Something a person may want to know.
@@ -117,6 +130,8 @@ pub enum Event {
         /// Initiations before that one.
         sent: u32,
     },
+    /// Nobody answers at the endpoint before: the configured endpoint of this number is called now.
+    NextEndpoint(usize),
     /// The peer never answered: no more initiations until there is data to send, or the keepalive is due.
     HandshakeGivenUp,
     /// The peer keeps asking for a session and never uses the one it gets.

@@ -13,13 +13,13 @@
 use std::sync::LazyLock;
 
 use subtle::ConstantTimeEq;
-use zeroize::Zeroizing;
 
 use super::discard::Discard;
 use super::timestamp::Timestamp;
 use crate::crypto::aead::{TAG, open_once, seal_once};
-use crate::crypto::hash::{HASH, Secret, hash, kdf};
+use crate::crypto::hash::{HASH, hash, kdf};
 use crate::crypto::random::Random;
+use crate::crypto::secret::Secret;
 use crate::crypto::{PresharedKey, PrivateKey, PublicKey};
 use crate::wire::{Initiation, MessageType, Response};
 
@@ -224,8 +224,7 @@ impl Symmetric {
             (chaining_key, hash(&[&chaining_key, IDENTIFIER]))
         });
         let (chaining_key, hash) = *START;
-        let mut state =
-            Self { chaining_key: Zeroizing::new(chaining_key), hash: Zeroizing::new(hash) };
+        let mut state = Self { chaining_key: chaining_key.into(), hash: hash.into() };
         state.mix_hash(responder.as_bytes());
         state
     }
@@ -252,11 +251,16 @@ impl Symmetric {
         key
     }
 
-    /// Seals `text` into as many bytes and a tag: `SEALED` is its length plus 16.
-    fn seal<const SEALED: usize>(&mut self, key: &Secret, text: &[u8]) -> [u8; SEALED] {
+    /// Seals `text` into as many bytes and a tag.
+    fn seal<const SEALED: usize, const TEXT: usize>(
+        &mut self,
+        key: &Secret,
+        text: &[u8; TEXT],
+    ) -> [u8; SEALED] {
+        const { assert!(SEALED == TEXT + TAG) };
         let mut sealed = [0; SEALED];
-        sealed[..text.len()].copy_from_slice(text);
-        seal_once(key, &*self.hash, &mut sealed[..text.len() + TAG]);
+        *sealed.first_chunk_mut().expect("a tag is no less than nothing") = *text;
+        seal_once(key, &*self.hash, &mut sealed);
         self.mix_hash(&sealed);
         sealed
     }

@@ -9,10 +9,9 @@ use super::session::SealingHalf;
 use super::shared::{Orders, Shared};
 use super::staged::Staged;
 use super::time::Instant;
-use crate::crypto::aead::TAG;
 use crate::wire::datagram::{MAX_RUN_BYTES, MAX_RUN_COUNT};
 use crate::wire::ip;
-use crate::wire::transport::{HEADER, OVERHEAD, padded};
+use crate::wire::transport::{OVERHEAD, datagram_len, text_mut};
 use crate::wire::{DatagramSink, Ecn, Endpoint, IpHeader, Run, Superpacket};
 
 /// Owned by the outbound thread.
@@ -102,7 +101,7 @@ impl Outbound {
         if self.endpoint().is_some_and(|to| ip::is_udp_to(packet.header(), to.remote)) {
             return Err(Discard::RoutingLoop);
         }
-        if padded(packet.segment_size(), self.mtu()) + OVERHEAD > MAX_RUN_BYTES {
+        if datagram_len(packet.segment_size(), self.mtu()) > MAX_RUN_BYTES {
             return Err(Discard::PacketTooLong);
         }
         Ok(header)
@@ -119,29 +118,27 @@ impl Outbound {
     ) -> usize {
         let mtu = self.mtu();
         let count = packet.count();
-        let datagram = |len| padded(len, mtu) + OVERHEAD;
-        let stride = datagram(packet.segment_size());
-        let most = MAX_RUN_COUNT.min(MAX_RUN_BYTES / stride);
+        let stride = datagram_len(packet.segment_size(), mtu);
+        let most = MAX_RUN_BYTES.checked_div(stride).unwrap_or(0).clamp(1, MAX_RUN_COUNT);
         let mut sent = 0;
-        let mut bytes = 0;
+        let mut bytes = 0_usize;
         while sent < count {
-            let in_run = most.min(count - sent);
+            let end = count.min(sent.saturating_add(most));
+            let in_run = end.saturating_sub(sent);
             let Some(counter) = sealing.take_counters(now, in_run) else {
                 break;
             };
-            let ends = sent + in_run == count;
-            let last = if ends { datagram(packet.last_size()) } else { stride };
+            let last = if end == count { datagram_len(packet.last_size(), mtu) } else { stride };
             let slots = sink.reserve(Run { stride, count: in_run, last, ecn });
-            for (index, slot) in (sent..).zip(slots.chunks_mut(stride)) {
-                let len =
-                    if index + 1 == count { packet.last_size() } else { packet.segment_size() };
-                let text = slot.len() - TAG;
-                packet.write_segment(index, &mut slot[HEADER..HEADER + len]);
-                slot[HEADER + len..text].fill(0);
-                bytes += len;
+            for (index, slot) in (sent..end).zip(slots.chunks_mut(stride)) {
+                let len = packet.size_of(index);
+                let (segment, padding) = text_mut(slot).unwrap_or_default().split_at_mut(len);
+                packet.write_segment(index, segment);
+                padding.fill(0);
+                bytes = bytes.saturating_add(len);
             }
             sealing.seal_run(counter, slots, stride);
-            sent += in_run;
+            sent = end;
         }
         self.shared.stats.add_sent(sent as u64, bytes as u64);
         sent
@@ -153,9 +150,7 @@ impl Outbound {
 
     fn stage(&mut self, now: Instant, packet: &impl Superpacket, from: usize) {
         for index in from..packet.count() {
-            let last = index + 1 == packet.count();
-            let mut segment =
-                vec![0; if last { packet.last_size() } else { packet.segment_size() }];
+            let mut segment = vec![0; packet.size_of(index)];
             packet.write_segment(index, &mut segment);
             if self.staged.push(now, segment) {
                 self.shared.stats.discard(Discard::StagedOverflow);
@@ -232,7 +227,7 @@ mod tests {
 
     /// Both halves of a session with itself.
     fn session() -> (Arc<SealingHalf>, OpeningHalf) {
-        let secret = zeroize::Zeroizing::new([1; 32]);
+        let secret = crate::crypto::secret::Secret::from([1; 32]);
         let (send, receive) = (secret.clone(), secret);
         let keys = SessionKeys { local_index: 1, peer_index: 1, send, receive };
         let (sealing, opening) = halves(&keys, Role::Initiator, NOW);
@@ -241,7 +236,7 @@ mod tests {
 
     #[test]
     fn what_waits_goes_before_what_comes_even_if_the_order_to_send_it_is_late() {
-        let shared = Arc::new(Shared::new(None, AllowedIps::default(), 1420));
+        let shared = Arc::new(Shared::new(AllowedIps::default(), 1420));
         let (mut outbound, mut sink) = (outbound(&shared), Datagrams::default());
         outbound.send(NOW, &packet(100).as_slice(), &mut sink).unwrap();
         assert!(sink.0.is_empty());
@@ -254,7 +249,7 @@ mod tests {
 
     #[test]
     fn padding_is_of_zeros_whatever_the_slot_held() {
-        let shared = Arc::new(Shared::new(None, AllowedIps::default(), 1420));
+        let shared = Arc::new(Shared::new(AllowedIps::default(), 1420));
         let (mut outbound, mut sink) = (outbound(&shared), Datagrams::default());
         let (sealing, mut opening) = session();
         shared.sealing.store(Some(sealing));

@@ -7,7 +7,7 @@ const BITS: u64 = 8192;
 /// Bits of one word of it.
 const WORD: u64 = u64::BITS as u64;
 /// Words of the ring.
-const WORDS: usize = (BITS / WORD) as usize;
+const WORDS: u64 = BITS / WORD;
 /// How far behind the greatest counter one may be, as in the kernel: one word of the ring is being filled.
 pub(crate) const WINDOW: u64 = BITS - WORD;
 
@@ -15,7 +15,7 @@ pub(crate) const WINDOW: u64 = BITS - WORD;
 pub struct ReplayWindow {
     /// The first counter greater than all accepted ones.
     end: u64,
-    seen: [u64; WORDS],
+    seen: [u64; WORDS as usize],
 }
 
 impl ReplayWindow {
@@ -28,8 +28,8 @@ impl ReplayWindow {
         if counter >= self.end {
             self.advance(counter);
         }
-        let word = &mut self.seen[Self::word(counter / WORD)];
         let bit = 1 << (counter % WORD);
+        let word = self.word(counter / WORD);
         let new = *word & bit == 0;
         *word |= bit;
         new
@@ -39,21 +39,22 @@ impl ReplayWindow {
     fn advance(&mut self, counter: u64) {
         let first = self.end.div_ceil(WORD);
         let last = counter / WORD;
-        for word in first..=last.min(first.saturating_add(WORDS as u64 - 1)) {
-            self.seen[Self::word(word)] = 0;
+        for word in first..=last.min(first.saturating_add(WORDS - 1)) {
+            *self.word(word) = 0;
         }
-        self.end = counter + 1;
+        self.end = counter.saturating_add(1);
     }
 
-    fn word(number: u64) -> usize {
-        (number % WORDS as u64) as usize
+    #[expect(clippy::indexing_slicing, reason = "no number modulo `WORDS` is past the end")]
+    fn word(&mut self, number: u64) -> &mut u64 {
+        &mut self.seen[(number % WORDS) as usize]
     }
 }
 
 impl Default for ReplayWindow {
     /// A window that has seen nothing.
     fn default() -> Self {
-        Self { end: 0, seen: [0; WORDS] }
+        Self { end: 0, seen: [0; WORDS as usize] }
     }
 }
 

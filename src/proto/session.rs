@@ -212,12 +212,12 @@ impl SessionSlots {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use zeroize::Zeroizing;
+    use crate::crypto::secret::Secret;
 
     const BORN: Instant = Instant::from_nanos(1);
 
     fn pair(role: Role) -> (SealingHalf, OpeningHalf) {
-        let key = Zeroizing::new([5; 32]);
+        let key = Secret::from([5; 32]);
         let keys = SessionKeys { local_index: 1, peer_index: 1, send: key.clone(), receive: key };
         halves(&keys, role, BORN)
     }

@@ -34,10 +34,10 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub(crate) fn new(endpoint: Option<Endpoint>, routed: AllowedIps, mtu: usize) -> Self {
+    pub(crate) fn new(routed: AllowedIps, mtu: usize) -> Self {
         Self {
             sealing: ArcSwapOption::empty(),
-            endpoint: ArcSwapOption::from_pointee(endpoint),
+            endpoint: ArcSwapOption::empty(),
             routed,
             outside: ArcSwapOption::empty(),
             suspect: ArcSwapOption::empty(),

@@ -6,6 +6,8 @@
 //! - *passive keepalive*: data was received and nothing sent for [`KEEPALIVE_TIMEOUT`];
 //! - *silence*: data was sent and nothing heard for [`SILENCE_TIMEOUT`];
 //! - *persistent keepalive*: nothing went either way for the interval the user set;
+//! - *race*: the initiation under way goes to the next address ([`search`](super::search));
+//! - *return*: the first endpoint is called while another serves ([`search`](super::search));
 //! - *erase*: no session began for [`ERASE_AFTER_TIME`].
 
 use std::time::Duration;
@@ -27,6 +29,8 @@ pub enum Timer {
     PassiveKeepalive,
     Silence,
     PersistentKeepalive,
+    Race,
+    Return,
     Erase,
 }
 
@@ -92,7 +96,7 @@ impl Timers {
     pub(crate) fn next(&mut self, facts: &Facts) -> Option<(Instant, Timer)> {
         let after = |since: Option<Instant>, time, timer| since.map(|since| (since + time, timer));
         let owing = self.passive_keepalive.next(&facts.owing_reply, KEEPALIVE_TIMEOUT);
-        let silence = SILENCE_TIMEOUT + self.silence_jitter;
+        let silence = self.silence_timeout();
         let silence = self.silence.next(&facts.awaiting_reply, silence);
         let postponed = self.last_handshake.filter(|_| self.postponed);
         [
@@ -113,9 +117,13 @@ impl Timers {
 
     /// Whether an initiation may be sent now; if not, it is postponed.
     pub(crate) fn may_initiate(&mut self, now: Instant) -> bool {
-        let too_soon = self.last_handshake.is_some_and(|last| now.since(last) < REKEY_TIMEOUT);
-        self.postponed = too_soon;
-        !too_soon
+        self.postponed = self.too_soon(now);
+        !self.postponed
+    }
+
+    /// Whether the last initiation or response is too young for another initiation.
+    pub(crate) fn too_soon(&self, now: Instant) -> bool {
+        self.last_handshake.is_some_and(|last| now.since(last) < REKEY_TIMEOUT)
     }
 
     /// Whether the link is never to stay quiet.
@@ -130,7 +138,7 @@ impl Timers {
 
     /// An initiation was sent: the first of a handshake, or one more.
     pub(crate) fn initiation_sent(&mut self, now: Instant, random: &mut Random) {
-        self.initiations += 1;
+        self.initiations = self.initiations.saturating_add(1);
         self.last_handshake = Some(now);
         self.postponed = false;
         self.retransmit = Some(now + REKEY_TIMEOUT + jitter(random));
@@ -146,8 +154,8 @@ impl Timers {
         self.postponed = false;
     }
 
-    /// A response was sent.
-    pub(crate) fn response_sent(&mut self, now: Instant) {
+    /// A handshake message was sent that nobody needs to answer: a response, or a call to see whether somebody is there.
+    pub(crate) fn message_sent(&mut self, now: Instant) {
         self.last_handshake = Some(now);
     }
 
@@ -176,6 +184,10 @@ impl Timers {
         None
     }
 
+    fn silence_timeout(&self) -> Duration {
+        SILENCE_TIMEOUT.saturating_add(self.silence_jitter)
+    }
+
     /// Whether received data has waited long enough for an answer; a keepalive answers all that came so far.
     pub(crate) fn passive_keepalive_due(&mut self, now: Instant, facts: &Facts) -> bool {
         self.passive_keepalive.due(now, &facts.owing_reply, KEEPALIVE_TIMEOUT)
@@ -183,7 +195,7 @@ impl Timers {
 
     /// Whether the peer was silent too long.
     pub(crate) fn silence_due(&mut self, now: Instant, facts: &Facts, random: &mut Random) -> bool {
-        let timeout = SILENCE_TIMEOUT + self.silence_jitter;
+        let timeout = self.silence_timeout();
         let due = self.silence.due(now, &facts.awaiting_reply, timeout);
         if due {
             self.silence_jitter = jitter(random);
@@ -212,6 +224,6 @@ impl Timers {
 }
 
 fn jitter(random: &mut Random) -> Duration {
-    let millis = u64::try_from(MAX_JITTER.as_millis()).unwrap_or(u64::MAX) + 1;
-    Duration::from_millis(u64::from(random.u32()) % millis)
+    const MILLIS: u32 = MAX_JITTER.as_millis() as u32 + 1;
+    Duration::from_millis((random.u32() % MILLIS).into())
 }

@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use super::constants::REJECT_AFTER_TIME;
+
 /// The wire form: 8 bytes of seconds and 4 of nanoseconds, big-endian, so that it compares as bytes.
 pub(crate) type Timestamp = [u8; 12];
 
@@ -11,18 +13,43 @@ const TAI64_EPOCH: u64 = 0x4000_0000_0000_000a;
 /// Resolution of a timestamp, in nanoseconds: finer than the least time between two initiations.
 const STEP: u32 = 1 << 24;
 
+/// How much newer the newest timestamp of an earlier run may have been than the newest that was kept of it: longer than two
+/// sessions begin apart.
+const UNKEPT: u64 = REJECT_AFTER_TIME.as_secs();
+
 /// Makes each timestamp greater than the one before.
 #[derive(Default)]
 pub(crate) struct Timestamps {
     /// Seconds and nanoseconds of the last one.
     last: Option<(u64, u32)>,
+    /// It is of an earlier run, as far as it was kept.
+    resumed: bool,
 }
 
 impl Timestamps {
+    /// Goes on after `last`, the newest that was kept of an earlier run.
+    pub(crate) fn after(last: Option<Duration>) -> Self {
+        let last = last.map(|last| (last.as_secs(), last.subsec_nanos() & !(STEP - 1)));
+        Self { last, resumed: true }
+    }
+
+    /// The newest timestamp, as a time since 1970.
+    pub(crate) fn last(&self) -> Option<Duration> {
+        self.last.map(|(seconds, nanos)| Duration::new(seconds, nanos))
+    }
+
     /// The timestamp for wall time `unix`; one step after the last one if the clock does not say more.
     pub(crate) fn next(&mut self, unix: Duration) -> Timestamp {
         let wall = (unix.as_secs(), unix.subsec_nanos() & !(STEP - 1));
-        let next = self.last.map_or(wall, |last| wall.max(step_after(last)));
+        let resumed = std::mem::take(&mut self.resumed);
+        let next = match self.last {
+            // The clock is behind an earlier run's, whose last timestamps may not have been kept.
+            Some((seconds, nanos)) if resumed && wall <= (seconds, nanos) => {
+                (seconds.saturating_add(UNKEPT), nanos)
+            }
+            Some(last) => wall.max(step_after(last)),
+            None => wall,
+        };
         self.last = Some(next);
         let (seconds, nanos) = next;
         let mut timestamp = [0; 12];
@@ -33,7 +60,7 @@ impl Timestamps {
 }
 
 fn step_after((seconds, nanos): (u64, u32)) -> (u64, u32) {
-    match nanos + STEP {
+    match nanos.saturating_add(STEP) {
         whole if whole >= 1_000_000_000 => (seconds.saturating_add(1), 0),
         part => (seconds, part),
     }
@@ -60,6 +87,26 @@ mod tests {
             assert!(next > last);
             last = next;
         }
+    }
+
+    #[test]
+    fn after_a_restart_timestamps_go_on_where_they_ended() {
+        let kept = Duration::new(1_800_000_000, 5 * STEP);
+        let mut timestamps = Timestamps::after(Some(kept));
+        assert_eq!(timestamps.last(), Some(kept));
+        timestamps.next(Duration::from_secs(1_700_000_000));
+        let beyond = kept + Duration::from_secs(UNKEPT);
+        assert_eq!(timestamps.last(), Some(beyond));
+        timestamps.next(Duration::from_secs(1_700_000_001));
+        assert_eq!(timestamps.last(), Some(beyond + Duration::from_nanos(STEP.into())));
+    }
+
+    #[test]
+    fn after_a_restart_a_clock_that_goes_right_is_followed() {
+        let kept = Duration::from_secs(1_800_000_000);
+        let mut timestamps = Timestamps::after(Some(kept));
+        timestamps.next(kept + Duration::from_secs(1));
+        assert_eq!(timestamps.last(), Some(kept + Duration::from_secs(1)));
     }
 
     #[test]

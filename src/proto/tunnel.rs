@@ -5,18 +5,21 @@ use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use super::admission::Admission;
 use super::constants::REJECT_AFTER_TIME;
 use super::discard::{Discard, Stats};
 use super::handshakes::Handshakes;
 use super::noise::SessionKeys;
+use super::search::Search;
 use super::session::{OpeningHalf, Role, Session, SessionSlots, halves};
 use super::shared::{Orders, Shared};
 use super::time::{Instant, Now};
 use super::timers::{Timer, Timers};
-use super::{Event, Parameters, Transmit};
+use super::{Event, Parameters, Request, Transmit};
 use crate::crypto::random::Random;
+use crate::crypto::secret::on_clean_stack;
 use crate::wire::{Endpoint, Handshake, Initiation, Maced, Response};
 
 /// Responses to the peer that it did not confirm, one after the other, before that is worth telling.
@@ -35,6 +38,8 @@ pub struct Tunnel {
     /// The peer's address as it was told last.
     remote_told: Option<SocketAddr>,
     timers: Timers,
+    search: Search,
+    requests: VecDeque<Request>,
     transmits: VecDeque<Transmit>,
     events: VecDeque<Event>,
 }
@@ -42,6 +47,8 @@ pub struct Tunnel {
 impl Tunnel {
     pub(crate) fn new(parameters: &Parameters, seed: &[u8; 32], shared: Arc<Shared>) -> Self {
         let handshakes = Handshakes::new(parameters);
+        let search = Search::new(&parameters.endpoints);
+        shared.endpoint.store(search.first_address().map(|at| Arc::new(Endpoint::new(at))));
         Self {
             shared,
             random: Random::new(seed),
@@ -50,8 +57,10 @@ impl Tunnel {
             slots: SessionSlots::default(),
             unconfirmed_responses: 0,
             silence_told: None,
-            remote_told: parameters.endpoint.map(|endpoint| endpoint.remote),
+            remote_told: search.first_address(),
             timers: Timers::new(parameters.persistent_keepalive),
+            search,
+            requests: VecDeque::new(),
             transmits: VecDeque::new(),
             events: VecDeque::new(),
         }
@@ -64,22 +73,6 @@ impl Tunnel {
         }
     }
 
-    /// Sends to `endpoint` from now on, the initiation that waits to be sent included; if a handshake was
-    /// waiting for an address, it begins.
-    pub fn set_endpoint(&mut self, now: Now, endpoint: Endpoint) {
-        self.shared.set_endpoint(endpoint);
-        self.remote_told = Some(endpoint.remote);
-        for transmit in &mut self.transmits {
-            if matches!(transmit.message, Handshake::Initiation(_)) {
-                transmit.endpoint = endpoint;
-            }
-        }
-        let wanted = self.timers.keeps_alive() || self.shared.facts.handshake_is_wanted();
-        if wanted && !self.has_session(now.boot) && !self.timers.handshake_under_way() {
-            self.initiate(now);
-        }
-    }
-
     /// Where the peer is now.
     #[must_use]
     pub fn endpoint(&self) -> Option<Endpoint> {
@@ -89,6 +82,13 @@ impl Tunnel {
     /// Pads inner packets up to `mtu` from now on, the device's MTU in bytes.
     pub fn set_mtu(&self, mtu: usize) {
         self.shared.mtu.store(mtu, Ordering::Relaxed);
+    }
+
+    /// The newest timestamp of our initiations, as a time since 1970: to be kept for the next run, as the peer refuses what is not
+    /// newer.
+    #[must_use]
+    pub fn last_timestamp(&self) -> Option<Duration> {
+        self.handshakes.last_timestamp()
     }
 
     /// Whether there is a session to send with.
@@ -132,14 +132,14 @@ impl Tunnel {
 
     /// Takes in what the data threads met: to be called whenever they wake control.
     pub fn handle_facts(&mut self, now: Now) {
+        if self.shared.facts.take_moved() {
+            self.tell_endpoint();
+        }
         if let Some(index) = self.shared.facts.take_confirmed()
             && self.slots.confirm(index)
         {
-            self.handshake_complete(Role::Responder);
+            self.handshake_complete(now.boot, Role::Responder);
             self.shared.outbound_orders.give(Orders::FLUSH);
-        }
-        if self.shared.facts.take_moved() {
-            self.tell_endpoint();
         }
         if self.shared.facts.handshake_is_wanted() && !self.timers.handshake_under_way() {
             self.initiate_if_needed(now);
@@ -149,7 +149,7 @@ impl Tunnel {
     /// When [`Tunnel::handle_timeout`] must be called next, and why. To be asked anew after every other call.
     #[must_use]
     pub fn poll_timeout(&mut self) -> Option<(Instant, Timer)> {
-        self.timers.next(&self.shared.facts)
+        self.timers.next(&self.shared.facts).into_iter().chain(self.search.next()).min()
     }
 
     /// Does what is due at `now`; being called too early or too late does no harm.
@@ -161,6 +161,11 @@ impl Tunnel {
                 _ => break,
             }
         }
+    }
+
+    /// The next thing that only the owner can do, if any: to be done before what [`Tunnel::poll_transmit`] gives is sent.
+    pub fn poll_request(&mut self) -> Option<Request> {
+        self.requests.pop_front()
     }
 
     /// The next handshake message to send, if any.
@@ -197,12 +202,6 @@ impl Tunnel {
         self.shared.set_outside(ip);
     }
 
-    /// Whether another endpoint is worth trying: there is no session, or nobody answers.
-    #[must_use]
-    pub fn seeks_peer(&self, now: Instant) -> bool {
-        !self.has_session(now) || self.timers.handshake_under_way()
-    }
-
     /// Mixes fresh randomness of the system into ours: to be called now and then.
     pub fn mix(&mut self, entropy: &[u8; 32]) {
         self.random.mix(entropy);
@@ -212,6 +211,7 @@ impl Tunnel {
     pub fn erase(&mut self) {
         self.erase_sessions();
         self.handshakes.forget();
+        self.search.race_over();
         self.timers.erased();
         self.shared.facts.handshake_dealt_with();
     }
@@ -244,16 +244,21 @@ impl Tunnel {
     ) -> Result<(), Discard> {
         let used = self.slots.indices().collect::<Vec<_>>();
         let (response, keys) =
-            self.handshakes.answer(now.boot, &mut self.random, &used, message)?;
-        self.heard_from(now.boot, from);
+            on_clean_stack(|| self.handshakes.answer(now.boot, &mut self.random, &used, message))?;
+        // The endpoint stays until the peer confirms: what was captured and is replayed after a restart must not move it.
+        if self.shared.endpoint().is_none() {
+            self.shared.set_endpoint(from);
+            self.remote_told = Some(from.remote);
+        }
+        self.shared.facts.received(now.boot);
         self.begin_session(now.boot, &keys, Role::Responder);
         self.transmit(now.boot, from, Handshake::Response(response));
-        self.timers.response_sent(now.boot);
+        self.timers.message_sent(now.boot);
         if self.shared.facts.handshake_is_wanted() {
             // It may have waited for an address only. If the peer confirms this session, it is dealt with.
             self.initiate(now);
         }
-        self.unconfirmed_responses += 1;
+        self.unconfirmed_responses = self.unconfirmed_responses.saturating_add(1);
         if self.unconfirmed_responses == UNCONFIRMED_WORTH_TELLING {
             self.events.push_back(Event::NeverConfirmed(from));
         }
@@ -266,19 +271,14 @@ impl Tunnel {
         from: Endpoint,
         message: &Response,
     ) -> Result<(), Discard> {
-        let keys = self.handshakes.complete(now, message)?;
-        self.heard_from(now, from);
-        self.begin_session(now, &keys, Role::Initiator);
-        self.handshake_complete(Role::Initiator);
-        self.shared.outbound_orders.give(Orders::KEEPALIVE);
-        Ok(())
-    }
-
-    /// Follows the peer to where an authentic handshake message came from.
-    fn heard_from(&mut self, now: Instant, from: Endpoint) {
+        let keys = on_clean_stack(|| self.handshakes.complete(now, message))?;
         self.shared.set_endpoint(from);
         self.tell_endpoint();
         self.shared.facts.received(now);
+        self.begin_session(now, &keys, Role::Initiator);
+        self.handshake_complete(now, Role::Initiator);
+        self.shared.outbound_orders.give(Orders::KEEPALIVE);
+        Ok(())
     }
 
     /// Tells that the peer is somewhere else, if it was anywhere before.
@@ -293,7 +293,7 @@ impl Tunnel {
     }
 
     fn begin_session(&mut self, now: Instant, keys: &SessionKeys, role: Role) {
-        let (sealing, opening) = halves(keys, role, now);
+        let (sealing, opening) = on_clean_stack(|| halves(keys, role, now));
         let local_index = keys.local_index;
         self.slots.add(Session { local_index, role, sealing: Arc::new(sealing) });
         self.timers.session_derived(now);
@@ -306,58 +306,20 @@ impl Tunnel {
         self.shared.sealing.store(self.slots.current().map(|session| session.sealing.clone()));
     }
 
-    fn handshake_complete(&mut self, role: Role) {
+    fn handshake_complete(&mut self, now: Instant, role: Role) {
         self.install(None);
         self.timers.handshake_complete(&mut self.random);
         self.shared.facts.handshake_dealt_with();
         self.unconfirmed_responses = 0;
         if let Some(endpoint) = self.shared.endpoint() {
+            self.search.answered(now, endpoint.remote);
             self.events.push_back(Event::HandshakeCompleted { endpoint, role });
-        }
-    }
-
-    /// Begins a handshake that was asked for, unless a session came meanwhile that does not need it yet: a data
-    /// thread may ask on account of the one before.
-    fn initiate_if_needed(&mut self, now: Now) {
-        if self.slots.current().is_some_and(|session| session.sealing.is_fresh(now.boot)) {
-            self.timers.handshake_not_needed();
-            self.shared.facts.handshake_dealt_with();
-        } else {
-            self.initiate(now);
-        }
-    }
-
-    /// Sends an initiation, unless it is too soon after the last: then it is postponed.
-    fn initiate(&mut self, now: Now) {
-        let Some(endpoint) = self.shared.endpoint() else {
-            return;
-        };
-        if !self.timers.may_initiate(now.boot) {
-            return;
-        }
-        let used = self.slots.indices().collect::<Vec<_>>();
-        match self.handshakes.initiate(now, &mut self.random, &used) {
-            Ok(message) => {
-                self.timers.initiation_sent(now.boot, &mut self.random);
-                self.transmit(now.boot, endpoint, Handshake::Initiation(message));
-            }
-            Err(reason) => self.shared.stats.discard(reason),
         }
     }
 
     fn transmit(&mut self, now: Instant, endpoint: Endpoint, message: Handshake) {
         self.shared.facts.sent(now);
         self.transmits.push_back(Transmit { endpoint, message });
-    }
-
-    /// Sends something authentic: what is staged, a keepalive, or what leads to a session.
-    fn keep_alive(&mut self, now: Now) {
-        self.timers.persistent_keepalive_sent(now.boot);
-        if self.has_session(now.boot) {
-            self.shared.outbound_orders.give(Orders::KEEPALIVE);
-        } else if !self.timers.handshake_under_way() {
-            self.initiate(now);
-        }
     }
 
     fn expire(&mut self, now: Now, timer: Timer) {
@@ -371,6 +333,8 @@ impl Tunnel {
                 }
             }
             Timer::Silence => self.peer_is_silent(now),
+            Timer::Race => self.race(now.boot),
+            Timer::Return => self.call_first_endpoint(now),
             Timer::PersistentKeepalive => self.keep_alive(now),
             Timer::Erase => {
                 let had_sessions = self.slots.indices().next().is_some();
@@ -385,20 +349,6 @@ impl Tunnel {
                 }
             }
         }
-    }
-
-    fn retransmit(&mut self, now: Now) {
-        let Some(sent) = self.timers.retransmit_due(now.boot) else {
-            self.handshakes.forget();
-            // In this order: what is staged after the order is obeyed asks for a handshake again.
-            self.shared.facts.handshake_dealt_with();
-            self.shared.outbound_orders.give(Orders::ABANDON);
-            self.events.push_back(Event::HandshakeGivenUp);
-            return;
-        };
-        self.shared.forget_source();
-        self.initiate(now);
-        self.events.push_back(Event::HandshakeUnanswered { sent });
     }
 
     fn peer_is_silent(&mut self, now: Now) {
@@ -418,5 +368,6 @@ impl Tunnel {
     }
 }
 
+mod calls;
 #[cfg(test)]
 mod tests;

@@ -71,7 +71,7 @@ struct Item {
     count: usize,
     /// Payload bytes of all.
     payload: usize,
-    /// Of the first; `None` if the packet is not to be coalesced.
+    /// Of the first, but with PSH if the last has it; `None` if the packet is not to be coalesced.
     candidate: Option<Candidate>,
     /// Whether the checksums of the first are known to be right.
     verified: bool,
@@ -116,16 +116,16 @@ impl Coalescer {
             self.add(range, None);
             return;
         };
-        let range = range.start..range.start + ip.total_len;
-        let verdict = Verdict::of(&bytes[..ip.total_len], &ip, self.offloads);
-        match verdict {
+        let packet = bytes.get(..ip.total_len).unwrap_or(bytes);
+        let range = range.start..range.start.saturating_add(packet.len());
+        match Verdict::of(packet, &ip, self.offloads) {
             Verdict::Candidate(candidate) => {
                 self.push_candidate(buffer, range, candidate);
                 return;
             }
             Verdict::Passes => {}
             Verdict::Seals(key) => {
-                if let Some(slot) = self.find(&key) {
+                if let Some((slot, _)) = self.find(&key) {
                     self.open.swap_remove(slot);
                 }
             }
@@ -154,13 +154,15 @@ impl Coalescer {
             flushed.refused = self.segments.len();
             self.items.clear();
         }
-        for index in 0..self.items.len() {
-            result = self.flush_item(index, buffer, writer, &mut flushed);
+        let mut items = std::mem::take(&mut self.items);
+        for item in &items {
+            result = self.flush_item(item, buffer, writer, &mut flushed);
             if result.is_err() {
                 break;
             }
         }
-        self.items.clear();
+        items.clear();
+        self.items = items;
         self.segments.clear();
         self.open.clear();
         self.end = 0;
@@ -168,8 +170,7 @@ impl Coalescer {
     }
 
     fn push_candidate(&mut self, buffer: &[u8], range: Range<usize>, candidate: Candidate) {
-        if let Some(slot) = self.find(&candidate.key) {
-            let item = self.open[slot].item;
+        if let Some((slot, item)) = self.find(&candidate.key) {
             match self.extend(item, buffer, &range, &candidate) {
                 Extended::Open => return,
                 Extended::Closed => {
@@ -197,10 +198,12 @@ impl Coalescer {
         range: &Range<usize>,
         next: &Candidate,
     ) -> Extended {
-        let item = &mut self.items[index];
-        let head = self.segments[item.head].range.clone();
+        let Some(item) = self.items.get_mut(index) else {
+            return Extended::Refused;
+        };
+        let first = self.segments.get(item.head).and_then(|head| buffer.get(head.range.clone()));
         let (Some(candidate), Some(first), Some(packet)) =
-            (item.candidate.as_ref(), buffer.get(head), buffer.get(range.clone()))
+            (item.candidate.as_mut(), first, buffer.get(range.clone()))
         else {
             return Extended::Refused;
         };
@@ -213,18 +216,21 @@ impl Coalescer {
             return Extended::Refused;
         }
         let is_last = next.push || next.payload < candidate.payload;
+        candidate.push = next.push;
         let place = self.segments.len();
-        self.segments[item.tail].next = Some(place);
+        if let Some(tail) = self.segments.get_mut(item.tail) {
+            tail.next = Some(place);
+        }
         self.end = self.end.max(range.end);
         self.segments.push(Segment { range: range.clone(), next: None });
         item.tail = place;
-        item.count += 1;
-        item.payload += next.payload;
+        item.count = item.count.saturating_add(1);
+        item.payload = item.payload.saturating_add(next.payload);
         if is_last || item.count == MAX_SEGMENTS { Extended::Closed } else { Extended::Open }
     }
 
     fn add(&mut self, range: Range<usize>, candidate: Option<Candidate>) -> usize {
-        let place = self.segments.len();
+        let (item, place) = (self.items.len(), self.segments.len());
         self.end = self.end.max(range.end);
         self.segments.push(Segment { range, next: None });
         self.items.push(Item {
@@ -235,15 +241,18 @@ impl Coalescer {
             candidate,
             verified: false,
         });
-        self.items.len() - 1
+        item
     }
 
-    fn find(&mut self, key: &FlowKey) -> Option<usize> {
-        if self.open.get(self.recent).is_some_and(|open| open.key == *key) {
-            return Some(self.recent);
+    /// The place in [`Coalescer::open`] and the item of a flow that may grow.
+    fn find(&mut self, key: &FlowKey) -> Option<(usize, usize)> {
+        let is_wanted = |open: &&Open| open.key == *key;
+        if let Some(open) = self.open.get(self.recent).filter(is_wanted) {
+            return Some((self.recent, open.item));
         }
-        self.recent = self.open.iter().position(|open| open.key == *key)?;
-        Some(self.recent)
+        let (slot, open) = self.open.iter().enumerate().find(|(_, open)| is_wanted(open))?;
+        self.recent = slot;
+        Some((slot, open.item))
     }
 
     /// With the table full, another flow is closed: it only loses the chance to grow.
@@ -251,21 +260,20 @@ impl Coalescer {
         if self.open.len() < MAX_OPEN_FLOWS {
             self.recent = self.open.len();
             self.open.push(open);
-        } else {
+        } else if let Some(oldest) = self.open.get_mut(self.oldest) {
+            *oldest = open;
             self.recent = self.oldest;
-            self.open[self.oldest] = open;
-            self.oldest = (self.oldest + 1) % MAX_OPEN_FLOWS;
+            self.oldest = self.oldest.wrapping_add(1) % MAX_OPEN_FLOWS;
         }
     }
 
     fn flush_item(
         &mut self,
-        index: usize,
+        item: &Item,
         buffer: &[u8],
         writer: &mut impl PacketWriter,
         flushed: &mut Flushed,
     ) -> Result<(), TunFault> {
-        let item = &self.items[index];
         if let Some(candidate) = &item.candidate
             && item.count > 1
             && self.offloads.cover(candidate.transport)
@@ -274,17 +282,22 @@ impl Coalescer {
                 Err(TunFault::Refused) => self.offloads = Offloads::NONE,
                 Err(TunFault::NoMemory) => {}
                 result => {
-                    flushed.superpackets += usize::from(result.is_ok());
+                    let superpackets = usize::from(result.is_ok());
+                    flushed.superpackets = flushed.superpackets.saturating_add(superpackets);
                     return flushed.count(item.count, result);
                 }
             }
         }
-        for range in self.packets(&self.items[index]) {
-            flushed.count(1, writer.write_packet(&buffer[range]))?;
+        for packet in self.packets(item, buffer) {
+            flushed.count(1, writer.write_packet(packet))?;
         }
         Ok(())
     }
 
+    #[expect(
+        clippy::indexing_slicing,
+        reason = "the first packet has these headers, and they fit: so it became a candidate"
+    )]
     fn write_gathered(
         &self,
         item: &Item,
@@ -292,28 +305,30 @@ impl Coalescer {
         buffer: &[u8],
         writer: &mut impl PacketWriter,
     ) -> Result<(), TunFault> {
-        let [first, last] =
-            [item.head, item.tail].map(|place| &buffer[self.segments[place].range.clone()]);
         let virtio = candidate.virtio_header();
+        let first = self.packets(item, buffer).next().unwrap_or_default();
         let mut headers = [0; MAX_HEADERS];
         let headers = &mut headers[..candidate.headers];
-        candidate.write_headers([first, last], item.payload, headers);
+        headers.copy_from_slice(&first[..candidate.headers]);
+        candidate.complete_headers(item.payload, headers);
 
+        let payloads =
+            self.packets(item, buffer).filter_map(|packet| packet.get(candidate.headers..));
+        let parts = [virtio.as_bytes(), headers].into_iter().chain(payloads);
         let mut gathered = [IoSlice::new(&[]); MAX_SEGMENTS + 2];
-        gathered[0] = IoSlice::new(virtio.as_bytes());
-        gathered[1] = IoSlice::new(headers);
-        for (slice, range) in gathered[2..].iter_mut().zip(self.packets(item)) {
-            *slice = IoSlice::new(&buffer[range.start + candidate.headers..range.end]);
+        for (slice, part) in gathered.iter_mut().zip(parts) {
+            *slice = IoSlice::new(part);
         }
-        writer.write_superpacket(&gathered[..item.count + 2])
+        writer.write_superpacket(&gathered[..item.count.saturating_add(2)])
     }
 
-    fn packets(&self, item: &Item) -> impl Iterator<Item = Range<usize>> {
+    /// The packets of an item, in order.
+    fn packets<'b>(&self, item: &Item, buffer: &'b [u8]) -> impl Iterator<Item = &'b [u8]> {
         let mut next = Some(item.head);
         std::iter::from_fn(move || {
             let segment = self.segments.get(next?)?;
             next = segment.next;
-            Some(segment.range.clone())
+            buffer.get(segment.range.clone())
         })
     }
 }
@@ -322,10 +337,10 @@ impl Flushed {
     /// Counts what became of so many packets; only a device that is gone is an error.
     fn count(&mut self, packets: usize, result: Result<(), TunFault>) -> Result<(), TunFault> {
         match result {
-            Ok(()) => self.packets += packets,
+            Ok(()) => self.packets = self.packets.saturating_add(packets),
             Err(TunFault::Gone) => return Err(TunFault::Gone),
-            Err(TunFault::Down) => self.down += packets,
-            Err(_) => self.refused += packets,
+            Err(TunFault::Down) => self.down = self.down.saturating_add(packets),
+            Err(_) => self.refused = self.refused.saturating_add(packets),
         }
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! Which packets may be coalesced with others of their flow, and what the rest do to the order in it.
 
 use std::net::IpAddr;
+use std::ops::Range;
 
 use super::Offloads;
 use super::layout::{
@@ -51,17 +52,15 @@ pub(crate) struct Candidate {
     sequence: u32,
     /// TCP: that payload should be handed on at once.
     pub(crate) push: bool,
-    /// UDP over IPv4: the sender left the checksum out.
-    unsummed: bool,
 }
 
 impl Verdict {
     /// Judges a packet of exactly `ip.total_len` bytes.
     pub(crate) fn of(packet: &[u8], ip: &IpHeader, offloads: Offloads) -> Self {
-        let Some(family) = Family::of(packet) else {
+        let Some((family, fixed, rest)) = Family::split(packet) else {
             return Self::Passes;
         };
-        let protocol = packet[family.protocol()];
+        let protocol = family.protocol(fixed).unwrap_or_default();
         let Some(transport) = Transport::of(protocol) else {
             return match (family, protocol) {
                 (Family::V4, _) | (Family::V6, ICMPV6) => Self::Passes,
@@ -72,38 +71,35 @@ impl Verdict {
         if !offloads.cover(transport) {
             return Self::Passes;
         }
-        let transport_at = family.fixed_header();
-        let Some(headers) = transport.header_len(&packet[transport_at..]) else {
+        let Some((header, payload)) = transport.split(rest) else {
             return Self::SealsAddresses;
         };
-        if family == Family::V4 && !is_whole_and_without_options(packet) {
+        if family == Family::V4 && !is_whole_and_without_options(fixed) {
             return Self::SealsAddresses;
         }
-        Self::of_transport(
-            packet,
-            Candidate {
-                key: FlowKey::new(&packet[transport_at..], protocol, ip),
-                family,
-                transport,
-                transport_at,
-                headers: transport_at + headers,
-                payload: packet.len() - transport_at - headers,
-                sequence: 0,
-                push: false,
-                unsummed: false,
-            },
-        )
-    }
-
-    fn of_transport(packet: &[u8], candidate: Candidate) -> Self {
-        let header = &packet[candidate.transport_at..];
+        let candidate = Candidate {
+            key: FlowKey::new(header, protocol, ip),
+            family,
+            transport,
+            transport_at: fixed.len(),
+            headers: fixed.len().saturating_add(header.len()),
+            payload: payload.len(),
+            sequence: 0,
+            push: false,
+        };
         if packet.len() > MAX_PACKET {
             return Self::Seals(candidate.key);
         }
+        Self::of_transport(header, rest.len(), candidate)
+    }
+
+    /// Judges by the transport header of a packet that has `len` bytes from there on.
+    fn of_transport(header: &[u8], len: usize, candidate: Candidate) -> Self {
         match candidate.transport {
             Transport::Tcp => {
-                let flags = header[TCP_FLAGS];
-                let reserved = header[TCP_DATA_OFFSET] & 0xf;
+                let word = word_at(header, TCP_DATA_OFFSET).unwrap_or_default();
+                let [offset, flags] = word.to_be_bytes();
+                let reserved = offset & 0xf;
                 if flags & ACK == 0 || flags & !(ACK | PSH | ECE) != 0 || reserved != 0 {
                     return Self::Seals(candidate.key);
                 }
@@ -119,13 +115,13 @@ impl Verdict {
                 })
             }
             Transport::Udp => {
-                let whole = word_at(header, UDP_LENGTH).map(usize::from) == Some(header.len());
+                let whole = word_at(header, UDP_LENGTH).map(usize::from) == Some(len);
+                // Without a checksum it would come out with one.
                 let unsummed = word_at(header, candidate.transport.checksum()) == Some(0);
-                if !whole || candidate.payload == 0 || (unsummed && candidate.family == Family::V6)
-                {
+                if !whole || candidate.payload == 0 || unsummed {
                     return Self::Seals(candidate.key);
                 }
-                Self::Candidate(Candidate { unsummed, ..candidate })
+                Self::Candidate(candidate)
             }
         }
     }
@@ -143,14 +139,13 @@ impl Candidate {
     ) -> bool {
         next.headers == self.headers
             && next.payload <= self.payload
-            && next.unsummed == self.unsummed
-            && self.headers + payload + next.payload <= MAX_PACKET
+            && self.headers.saturating_add(payload).saturating_add(next.payload) <= MAX_PACKET
             && self.same_ip(first, second, count)
             && self.same_transport(next, first, second, payload)
     }
 
     fn same_ip(&self, first: &[u8], second: &[u8], count: usize) -> bool {
-        let same = |range: std::ops::Range<usize>| first.get(range.clone()) == second.get(range);
+        let same = |range: Range<usize>| first.get(range.clone()) == second.get(range);
         match self.family {
             // Version, TOS byte; flags, TTL. The ID of a packet that is never fragmented means nothing
             // (RFC 6864 §4.1).
@@ -166,18 +161,27 @@ impl Candidate {
         }
     }
 
-    fn same_transport(&self, next: &Self, first: &[u8], second: &[u8], payload: usize) -> bool {
+    fn same_transport<'p>(
+        &self,
+        next: &Self,
+        first: &'p [u8],
+        second: &'p [u8],
+        payload: usize,
+    ) -> bool {
         if self.transport == Transport::Udp {
             return true;
         }
-        let at = self.transport_at;
-        let same = |from: usize, to: usize| first.get(from..to) == second.get(from..to);
-        let flags = |packet: &[u8]| packet.get(at + TCP_FLAGS).map(|flags| flags & !PSH);
+        let header = |packet: &'p [u8]| packet.get(self.transport_at..self.headers);
+        let (Some(first), Some(second)) = (header(first), header(second)) else {
+            return false;
+        };
+        let same = |range: Range<usize>| first.get(range.clone()) == second.get(range);
+        let flags = |header: &[u8]| header.get(TCP_FLAGS).map(|flags| flags & !PSH);
         next.sequence == self.sequence.wrapping_add(payload as u32)
-            && same(at + TCP_ACK, at + TCP_FLAGS)
+            && same(TCP_ACK..TCP_FLAGS)
             && flags(first) == flags(second)
-            && same(at + TCP_WINDOW, at + TCP_WINDOW + 2)
-            && same(at + TCP_URGENT, self.headers)
+            && same(TCP_WINDOW..TCP_WINDOW + 2)
+            && first.get(TCP_URGENT..) == second.get(TCP_URGENT..)
     }
 
     /// Whether the checksums are right. Those of a superpacket are made anew: a wrong one must not come out
@@ -188,18 +192,14 @@ impl Candidate {
             Family::V4 => Sum::default().bytes(ip).verify(),
             Family::V6 => true,
         };
-        ip_fits
-            && (self.unsummed || self.pseudo_header(packet, packet.len()).bytes(transport).verify())
+        ip_fits && self.pseudo_header(packet, packet.len()).bytes(transport).verify()
     }
 
     /// The sum of the pseudo-header of a packet with the addresses of `packet` and `total` bytes.
     pub(crate) fn pseudo_header(&self, packet: &[u8], total: usize) -> Sum {
-        let len = (total - self.transport_at) as u16;
-        Sum::default().pseudo_header(
-            &packet[self.family.addresses()],
-            self.transport.protocol(),
-            len,
-        )
+        let len = total.saturating_sub(self.transport_at) as u16;
+        let addresses = self.family.addresses(packet);
+        Sum::default().pseudo_header(addresses, self.transport.protocol(), len)
     }
 
     /// The virtio header of a superpacket that starts with this packet.
@@ -220,24 +220,26 @@ impl Candidate {
         }
     }
 
-    /// The headers of the whole, with so many bytes of payload: of the first packet, with the lengths of all
-    /// and the last one's PSH. The checksum field is left with the sum of the pseudo-header, as
-    /// [`NEEDS_CSUM`] says.
-    pub(crate) fn write_headers(&self, [first, last]: [&[u8]; 2], payload: usize, out: &mut [u8]) {
-        out.copy_from_slice(&first[..self.headers]);
-        let total = self.headers + payload;
-        self.family.set_length(out, total);
+    /// Makes `headers`, those of the first packet, those of the whole, which has so many bytes of payload. The
+    /// checksum field is left with the sum of the pseudo-header, as [`NEEDS_CSUM`] says.
+    pub(crate) fn complete_headers(&self, payload: usize, headers: &mut [u8]) {
+        let total = self.headers.saturating_add(payload);
+        let partial = self.pseudo_header(headers, total).fold();
+        let (ip, transport) = headers.split_at_mut(self.transport_at);
+        self.family.set_length(ip, total);
         if self.family == Family::V4 {
-            put(out, IPV4_CHECKSUM, [0; 2]);
-            let sum = Sum::default().bytes(&out[..self.transport_at]);
-            put(out, IPV4_CHECKSUM, sum.checksum());
+            put(ip, IPV4_CHECKSUM, [0; 2]);
+            let sum = Sum::default().bytes(ip);
+            put(ip, IPV4_CHECKSUM, sum.checksum());
         }
-        let partial = self.pseudo_header(first, total).fold();
-        let transport = &mut out[self.transport_at..];
         match self.transport {
-            Transport::Tcp => transport[TCP_FLAGS] |= last[self.transport_at + TCP_FLAGS] & PSH,
+            Transport::Tcp => {
+                if let Some(flags) = transport.get_mut(TCP_FLAGS).filter(|_| self.push) {
+                    *flags |= PSH;
+                }
+            }
             Transport::Udp => {
-                let len = (total - self.transport_at) as u16;
+                let len = total.saturating_sub(self.transport_at) as u16;
                 put(transport, UDP_LENGTH, len.to_be_bytes());
             }
         }
@@ -257,7 +259,7 @@ impl FlowKey {
 }
 
 fn is_whole_and_without_options(packet: &[u8]) -> bool {
-    packet[0] == (0x40 | (IPV4_HEADER as u8 / 4))
+    packet.first() == Some(&(0x40 | (IPV4_HEADER as u8 / 4)))
         && word_at(packet, IPV4_FRAGMENT).is_some_and(|fragment| fragment & !IPV4_DF == 0)
 }
 

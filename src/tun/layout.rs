@@ -1,7 +1,5 @@
 //! Where the fields are that splitting and coalescing touch: the leaves at which IPv4 and IPv6, TCP and UDP differ.
 
-use std::ops::Range;
-
 use crate::wire::checksum::Sum;
 use crate::wire::ip::{IPV4_HEADER, IPV6_HEADER};
 
@@ -13,13 +11,15 @@ pub(crate) enum Family {
 }
 
 impl Family {
-    /// By the first nibble; `None` if the fixed header is not all there.
-    pub(crate) fn of(packet: &[u8]) -> Option<Self> {
-        match packet.first()? >> 4 {
-            4 if packet.len() >= IPV4_HEADER => Some(Self::V4),
-            6 if packet.len() >= IPV6_HEADER => Some(Self::V6),
-            _ => None,
-        }
+    /// By the first nibble, with the fixed header and what follows it; `None` if that header is not all there.
+    pub(crate) fn split(packet: &[u8]) -> Option<(Self, &[u8], &[u8])> {
+        let family = match packet.first()? >> 4 {
+            4 => Self::V4,
+            6 => Self::V6,
+            _ => return None,
+        };
+        let (fixed, rest) = packet.split_at_checked(family.fixed_header())?;
+        Some((family, fixed, rest))
     }
 
     /// Bytes of the fixed header.
@@ -30,19 +30,29 @@ impl Family {
         }
     }
 
-    /// Where source and destination stand, back to back.
-    pub(crate) fn addresses(self) -> Range<usize> {
-        match self {
+    /// Source and destination, back to back, of a packet that has its fixed header.
+    pub(crate) fn addresses(self, packet: &[u8]) -> &[u8] {
+        let range = match self {
             Self::V4 => 12..20,
             Self::V6 => 8..40,
-        }
+        };
+        packet.get(range).unwrap_or_default()
     }
 
-    /// Where the protocol, or the type of the next header, stands.
-    pub(crate) fn protocol(self) -> usize {
-        match self {
+    /// The protocol, or the type of the next header.
+    pub(crate) fn protocol(self, packet: &[u8]) -> Option<u8> {
+        let at = match self {
             Self::V4 => 9,
             Self::V6 => 6,
+        };
+        packet.get(at).copied()
+    }
+
+    /// Bytes of the header up to the transport header, or to the first extension header.
+    pub(crate) fn header_len(self, packet: &[u8]) -> usize {
+        match self {
+            Self::V4 => packet.first().map_or(0, |first| usize::from(first & 0xf) << 2),
+            Self::V6 => IPV6_HEADER,
         }
     }
 
@@ -81,17 +91,13 @@ impl Transport {
         }
     }
 
-    /// Bytes of the header that starts `bytes`, options included; `None` if it is not all there.
-    pub(crate) fn header_len(self, bytes: &[u8]) -> Option<usize> {
-        let len = match self {
-            Self::Tcp => usize::from(bytes.get(TCP_DATA_OFFSET)? >> 4) * 4,
-            Self::Udp => UDP_HEADER,
+    /// The header that starts `bytes`, options included, and the payload; `None` if it is not all there.
+    pub(crate) fn split(self, bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+        let (len, least) = match self {
+            Self::Tcp => (usize::from(bytes.get(TCP_DATA_OFFSET)? >> 4) << 2, TCP_HEADER),
+            Self::Udp => (UDP_HEADER, UDP_HEADER),
         };
-        let least = match self {
-            Self::Tcp => TCP_HEADER,
-            Self::Udp => UDP_HEADER,
-        };
-        (least..=bytes.len()).contains(&len).then_some(len)
+        bytes.split_at_checked(len).filter(|_| len >= least)
     }
 
     /// Where the checksum stands in the header.

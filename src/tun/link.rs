@@ -10,15 +10,13 @@ use ipnet::IpNet;
 use nix::errno::Errno;
 use rtnetlink::packet_route::address::{AddressHeaderFlags, AddressMessage};
 use rtnetlink::packet_route::link::LinkMessage;
-use rtnetlink::packet_route::route::{
-    RouteAddress, RouteAttribute, RouteMessage, RouteScope, RouteType,
-};
+use rtnetlink::packet_route::route::{RouteAttribute, RouteMessage, RouteScope, RouteType};
 use rtnetlink::{LinkUnspec, RouteMessageBuilder};
 
 use super::Tun;
 use super::error::LinkError;
 use super::netlink::{DeviceState, Netlink, io_error, is_one_of};
-use super::underlay::look_up;
+use super::underlay::{ip_of, look_up};
 
 /// A device, as netlink sees it. It remembers what it changed.
 pub(crate) struct Link {
@@ -61,8 +59,7 @@ impl Link {
             routes: Vec::new(),
         };
         if !tun.created() {
-            let state = link.netlink.device(link.index).await;
-            link.found = Some(state.map_err(|error| link.failed("reading its state", error))?);
+            link.found = Some(link.state().await?);
         }
         Ok(link)
     }
@@ -104,6 +101,21 @@ impl Link {
         self.set(LinkUnspec::new_with_index(self.index).mtu(mtu).build())
             .await
             .map_err(|error| self.failed(format_args!("setting the MTU to {mtu}"), error))
+    }
+
+    /// The device's index in its network namespace.
+    #[must_use]
+    pub(crate) fn index(&self) -> u32 {
+        self.index
+    }
+
+    /// What the device is set to now.
+    ///
+    /// # Errors
+    /// [`LinkError`]; the device may be gone, or in another network namespace.
+    pub(crate) async fn state(&self) -> Result<DeviceState, LinkError> {
+        let state = self.netlink.device(self.index).await;
+        state.map_err(|error| self.failed("reading its state", error))
     }
 
     /// Takes back what was added to a device that existed before, and sets it as it was found. A device of our own
@@ -183,14 +195,14 @@ impl Link {
     /// Waits until the addresses answer: the kernel takes IPv6 addresses into use a moment after it has accepted
     /// them (`addrconf_dad_work`). That it takes long is no reason to give up.
     async fn settle(&self, addresses: &[IpNet]) {
-        let mut tries = 0;
+        let mut tries = 0..SETTLE_TRIES;
         for address in addresses.iter().filter(|address| address.addr().is_ipv6()) {
-            while tries < SETTLE_TRIES {
+            loop {
                 let route = look_up(&self.netlink, address.addr(), 0).await;
-                if route.is_ok_and(|route| route.header.kind == RouteType::Local) {
+                let answers = route.is_ok_and(|route| route.header.kind == RouteType::Local);
+                if answers || tries.next().is_none() {
                     break;
                 }
-                tries += 1;
                 tokio::time::sleep(SETTLE_PAUSE).await;
             }
         }
@@ -267,12 +279,7 @@ fn leads_to(route: &RouteMessage, network: IpNet, table: u32, index: u32) -> boo
     for attribute in &route.attributes {
         match attribute {
             RouteAttribute::Table(number) => route_table = *number,
-            RouteAttribute::Destination(RouteAddress::Inet(address)) => {
-                destination = Some(IpAddr::from(*address));
-            }
-            RouteAttribute::Destination(RouteAddress::Inet6(address)) => {
-                destination = Some(IpAddr::from(*address));
-            }
+            RouteAttribute::Destination(address) => destination = ip_of(address),
             RouteAttribute::Oif(oif) => device = Some(*oif),
             _ => {}
         }

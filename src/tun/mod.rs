@@ -33,11 +33,12 @@ use zerocopy::IntoBytes;
 
 pub use coalesce::{Coalescer, Flushed, PacketWriter};
 pub(crate) use counters::TunCounters;
-pub(crate) use error::TunError;
 pub use error::TunFault;
+pub(crate) use error::{LinkError, TunError};
 pub(crate) use link::{Link, LinkSettings};
+pub(crate) use netlink::DeviceState;
 pub use segment::{Malformed, TunPacket};
-pub(crate) use underlay::underlay_route;
+pub(crate) use underlay::{UnderlayRoute, underlay_route};
 pub use virtio::{GSO_NONE, GSO_TCPV4, GSO_UDP_L4, NEEDS_CSUM, VIRTIO_HEADER, VirtioNetHdr};
 
 use crate::wire::{Offload, Superpacket};
@@ -158,7 +159,7 @@ impl Tun {
                 Err(error) => return Err(error.into()),
             }
         };
-        match take_apart(&mut buffer.bytes[..len]) {
+        match take_apart(buffer.bytes.get_mut(..len).unwrap_or_default()) {
             Ok(packet) => {
                 self.counters.read.count(packet.count());
                 Ok(Some(packet))

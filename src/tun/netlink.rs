@@ -52,9 +52,11 @@ impl Drop for Netlink {
 
 /// What a device is set to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct DeviceState {
-    pub(super) mtu: u32,
-    pub(super) up: bool,
+pub(crate) struct DeviceState {
+    pub(crate) mtu: u32,
+    pub(crate) up: bool,
+    /// It is up and has a carrier.
+    pub(crate) running: bool,
 }
 
 impl DeviceState {
@@ -63,8 +65,9 @@ impl DeviceState {
             LinkAttribute::Mtu(mtu) => Some(*mtu),
             _ => None,
         })?;
-        let up = message.header.flags.contains(LinkFlags::Up);
-        Some(Self { mtu, up })
+        let flags = message.header.flags;
+        let (up, running) = (flags.contains(LinkFlags::Up), flags.contains(LinkFlags::Running));
+        Some(Self { mtu, up, running })
     }
 }
 

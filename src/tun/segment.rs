@@ -5,8 +5,8 @@
 //! does (`tcp_gso_segment`, `__udp_gso_segment`).
 
 use super::layout::{
-    CWR, FIN, Family, IPV4_CHECKSUM, IPV4_ID, IPV4_LENGTH, PSH, TCP_FLAGS, TCP_HEADER,
-    TCP_SEQUENCE, Transport, UDP_LENGTH, long_at, put, word_at,
+    CWR, FIN, Family, IPV4_CHECKSUM, IPV4_ID, IPV4_LENGTH, PSH, TCP_FLAGS, TCP_SEQUENCE, Transport,
+    UDP_LENGTH, long_at, put, word_at,
 };
 use super::virtio::{GSO_NONE, GSO_TCPV4, GSO_TCPV6, GSO_UDP_L4, VirtioNetHdr};
 use crate::wire::checksum::Sum;
@@ -76,16 +76,13 @@ impl Superpacket for TunPacket<'_> {
 
     fn segment_size(&self) -> usize {
         match self.split {
-            Some(split) if split.count > 1 => split.headers + split.gso_size,
+            Some(split) if split.count > 1 => split.headers.saturating_add(split.gso_size),
             _ => self.bytes.len(),
         }
     }
 
     fn last_size(&self) -> usize {
-        match self.split {
-            Some(split) => self.bytes.len() - (split.count - 1) * split.gso_size,
-            None => self.bytes.len(),
-        }
+        self.split.map_or(self.bytes.len(), |split| split.last_size)
     }
 
     fn write_segment(&self, index: usize, out: &mut [u8]) {
@@ -107,6 +104,8 @@ struct Split {
     headers: usize,
     gso_size: usize,
     count: usize,
+    /// Bytes of the last segment.
+    last_size: usize,
     /// Of the IPv4 header without length, ID and checksum.
     ip_sum: Sum,
     /// Of pseudo-header and transport header without the fields that change.
@@ -115,7 +114,7 @@ struct Split {
 
 impl Split {
     fn new(header: &VirtioNetHdr, bytes: &[u8]) -> Result<Self, Malformed> {
-        let family = Family::of(bytes).ok_or(Malformed::NotIp(NotIp::Version))?;
+        let (family, ..) = Family::split(bytes).ok_or(Malformed::NotIp(NotIp::Version))?;
         let transport = match (header.gso_kind(), family) {
             (GSO_TCPV4, Family::V4) | (GSO_TCPV6, Family::V6) => Transport::Tcp,
             (GSO_UDP_L4, _) => Transport::Udp,
@@ -123,31 +122,36 @@ impl Split {
             _ => return Err(Malformed::GsoType(header.gso_type)),
         };
         let transport_at = transport_offset(header, family, transport, bytes)?;
-        let after_ip = bytes.get(transport_at..).ok_or(Malformed::Headers)?;
-        let transport_header = transport.header_len(after_ip).ok_or(Malformed::Headers)?;
-        let headers = transport_at + transport_header;
+        let (ip, after_ip) = bytes.split_at_checked(transport_at).ok_or(Malformed::Headers)?;
+        let (transport_header, payload) = transport.split(after_ip).ok_or(Malformed::Headers)?;
+        let headers = ip.len().saturating_add(transport_header.len());
         let gso_size = usize::from(header.gso_size);
         if gso_size == 0 {
             return Err(Malformed::GsoSize);
         }
+        let mut payloads = payload.chunks(gso_size);
         Ok(Self {
             family,
             transport,
             transport_at,
             headers,
             gso_size,
-            count: (bytes.len() - headers).div_ceil(gso_size).max(1),
-            ip_sum: ip_sum(family, &bytes[..transport_at]),
-            transport_sum: pseudo_header_sum(family, transport, transport_at, bytes)
-                .bytes(&constant_part(transport, &after_ip[..transport_header])),
+            count: payloads.len().max(1),
+            last_size: payloads
+                .next_back()
+                .map_or(headers, |last| headers.saturating_add(last.len())),
+            ip_sum: ip_sum(family, ip),
+            transport_sum: constant_sum(
+                transport,
+                transport_header,
+                pseudo_header_sum(family, transport, ip, after_ip),
+            ),
         })
     }
 
     fn write(&self, bytes: &[u8], index: usize, out: &mut [u8]) {
         let (headers, payload) = bytes.split_at(self.headers);
-        let start = index.saturating_mul(self.gso_size).min(payload.len());
-        let end = start.saturating_add(self.gso_size).min(payload.len());
-        let payload = &payload[start..end];
+        let payload = payload.chunks(self.gso_size).nth(index).unwrap_or_default();
         let total = out.len();
 
         let (out_headers, out_payload) = out.split_at_mut(self.headers);
@@ -155,10 +159,10 @@ impl Split {
         out_payload.copy_from_slice(payload);
         let (ip, transport) = out_headers.split_at_mut(self.transport_at);
         self.write_ip(ip, index, total);
-        let len = (total - self.transport_at) as u16;
+        let len = total.saturating_sub(self.transport_at) as u16;
         let sum = self.transport_sum.word(len).bytes(payload);
         let sum = match self.transport {
-            Transport::Tcp => sum.bytes(&self.write_tcp(transport, index, start)),
+            Transport::Tcp => sum.bytes(&self.write_tcp(transport, index)),
             Transport::Udp => {
                 put(transport, UDP_LENGTH, len.to_be_bytes());
                 sum.word(len)
@@ -177,17 +181,17 @@ impl Split {
         }
     }
 
-    /// Sets sequence number and flags of the segment that starts `start` bytes into the payload; returns them
-    /// for the sum.
-    fn write_tcp(&self, tcp: &mut [u8], index: usize, start: usize) -> [u8; 6] {
-        let sequence =
-            long_at(tcp, TCP_SEQUENCE).unwrap_or_default().wrapping_add(start as u32).to_be_bytes();
+    /// Sets sequence number and flags of segment `index`; returns them for the sum.
+    fn write_tcp(&self, tcp: &mut [u8], index: usize) -> [u8; 6] {
+        let first = long_at(tcp, TCP_SEQUENCE).unwrap_or_default();
+        let before = (index as u32).wrapping_mul(self.gso_size as u32);
+        let sequence = first.wrapping_add(before).to_be_bytes();
         put(tcp, TCP_SEQUENCE, sequence);
         let mut flags = tcp.get(TCP_FLAGS).copied().unwrap_or_default();
         if index > 0 {
             flags &= !CWR;
         }
-        if index + 1 < self.count {
+        if index.saturating_add(1) < self.count {
             flags &= !(FIN | PSH);
         }
         put(tcp, TCP_FLAGS, [flags]);
@@ -204,80 +208,65 @@ fn transport_offset(
     transport: Transport,
     bytes: &[u8],
 ) -> Result<usize, Malformed> {
-    let end_of_ip = match family {
-        Family::V4 => usize::from(bytes[0] & 0xf) * 4,
-        Family::V6 => family.fixed_header(),
-    };
+    let end_of_ip = family.header_len(bytes);
     let at = match header.needs_csum() {
         true => usize::from(header.csum_start),
         false => end_of_ip,
     };
     let behind_extensions = family == Family::V6 && at > end_of_ip;
-    let protocol_fits =
-        behind_extensions || bytes.get(family.protocol()) == Some(&transport.protocol());
+    let protocol_fits = behind_extensions || family.protocol(bytes) == Some(transport.protocol());
     let offset_fits = behind_extensions || (at == end_of_ip && end_of_ip >= family.fixed_header());
     if protocol_fits && offset_fits && at <= bytes.len() { Ok(at) } else { Err(Malformed::Headers) }
 }
 
 /// Of the pseudo-header without its length.
-fn pseudo_header_sum(
-    family: Family,
-    transport: Transport,
-    transport_at: usize,
-    bytes: &[u8],
-) -> Sum {
-    if transport_at > family.fixed_header() && family == Family::V6 {
+fn pseudo_header_sum(family: Family, transport: Transport, ip: &[u8], after_ip: &[u8]) -> Sum {
+    if ip.len() > family.fixed_header() && family == Family::V6 {
         // With a routing header the destination there is not the one in the sum (RFC 8200 §8.1). The
         // kernel knew which: it left the sum, with the whole length, in the checksum field.
-        let field = transport_at + transport.checksum();
-        let partial = word_at(bytes, field).unwrap_or_default();
-        let len = (bytes.len() - transport_at) as u16;
-        return Sum::default().word(partial).word(!len);
+        let partial = word_at(after_ip, transport.checksum()).unwrap_or_default();
+        return Sum::default().word(partial).without(after_ip.len() as u16);
     }
-    Sum::default().pseudo_header(&bytes[family.addresses()], transport.protocol(), 0)
+    Sum::default().pseudo_header(family.addresses(ip), transport.protocol(), 0)
 }
 
 fn ip_sum(family: Family, ip: &[u8]) -> Sum {
     match family {
-        Family::V4 => Sum::default()
-            .bytes(&ip[..IPV4_LENGTH])
-            .bytes(&ip[IPV4_ID + 2..IPV4_CHECKSUM])
-            .bytes(&ip[IPV4_CHECKSUM + 2..]),
+        Family::V4 => without(Sum::default().bytes(ip), ip, &[IPV4_LENGTH, IPV4_ID, IPV4_CHECKSUM]),
         Family::V6 => Sum::default(),
     }
 }
 
-/// The transport header with zeros for what differs between segments.
-fn constant_part(transport: Transport, header: &[u8]) -> [u8; MAX_TCP_HEADER] {
-    let mut part = [0; MAX_TCP_HEADER];
-    part[..header.len()].copy_from_slice(header);
-    put(&mut part, transport.checksum(), [0; 2]);
+/// Adds to `sum` what is the same in the transport headers of all segments.
+fn constant_sum(transport: Transport, header: &[u8], sum: Sum) -> Sum {
+    let sum = without(sum.bytes(header), header, &[transport.checksum()]);
     match transport {
         Transport::Tcp => {
-            put(&mut part, TCP_SEQUENCE, [0; 4]);
-            put(&mut part, TCP_FLAGS, [0]);
+            let flags = header.get(TCP_FLAGS).copied().unwrap_or_default();
+            without(sum, header, &[TCP_SEQUENCE, TCP_SEQUENCE + 2]).without(u16::from(flags))
         }
-        Transport::Udp => put(&mut part, UDP_LENGTH, [0; 2]),
+        Transport::Udp => without(sum, header, &[UDP_LENGTH]),
     }
-    part
+}
+
+/// Takes the words of `header` at these offsets back from `sum`.
+fn without(sum: Sum, header: &[u8], offsets: &[usize]) -> Sum {
+    offsets.iter().filter_map(|at| word_at(header, *at)).fold(sum, Sum::without)
 }
 
 /// What the kernel does for a device without checksum offload (`skb_checksum_help`).
 fn complete_checksum(header: &VirtioNetHdr, bytes: &mut [u8]) -> Result<(), Malformed> {
-    let family = Family::of(bytes).ok_or(Malformed::NotIp(NotIp::Version))?;
+    let (family, ..) = Family::split(bytes).ok_or(Malformed::NotIp(NotIp::Version))?;
     let start = usize::from(header.csum_start);
-    let field = start + usize::from(header.csum_offset);
-    if start < family.fixed_header() || field + 2 > bytes.len() {
+    if start < family.fixed_header() {
         return Err(Malformed::Checksum);
     }
-    let sum = Sum::default().bytes(&bytes[start..]);
-    put(bytes, field, sum.nonzero_checksum());
+    let summed = bytes.get_mut(start..).ok_or(Malformed::Checksum)?;
+    let checksum = Sum::default().bytes(summed).nonzero_checksum();
+    let field = summed.get_mut(usize::from(header.csum_offset)..);
+    *field.and_then(|rest| rest.first_chunk_mut()).ok_or(Malformed::Checksum)? = checksum;
     Ok(())
 }
-
-/// Bytes of a TCP header with all the options that fit.
-const MAX_TCP_HEADER: usize = 60;
-const _: () = assert!(MAX_TCP_HEADER > TCP_HEADER);
 
 #[cfg(test)]
 mod tests;

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use futures_util::TryStreamExt;
 use nix::errno::Errno;
 use rtnetlink::RouteMessageBuilder;
-use rtnetlink::packet_route::route::{RouteAttribute, RouteMessage, RouteMetric};
+use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteMetric};
 
 use super::error::LinkError;
 use super::netlink::{Netlink, io_error, is_one_of};
@@ -19,6 +19,20 @@ pub(crate) struct UnderlayRoute {
     pub(crate) mtu: u32,
     /// Index of the device they leave by.
     pub(crate) index: u32,
+    /// Whether that device is up and has a carrier.
+    pub(crate) running: bool,
+    /// The address they leave from, where nothing else is said.
+    pub(crate) source: Option<IpAddr>,
+    /// The router they go to first, unless the destination is a neighbour.
+    pub(crate) gateway: Option<IpAddr>,
+}
+
+impl UnderlayRoute {
+    /// Whether packets by this route go another way than by `other`, or can go at all.
+    #[must_use]
+    pub(crate) fn differs(&self, other: &Self) -> bool {
+        Self { mtu: 0, ..*self } != Self { mtu: 0, ..*other }
+    }
 }
 
 /// Looks up the route that packets with this mark take to `destination` now. Called on a tokio runtime.
@@ -49,11 +63,17 @@ pub(crate) async fn underlay_route(
         RouteAttribute::Metrics(metrics) => mtu_among(metrics),
         _ => None,
     });
-    let mtu = match path_mtu {
-        Some(mtu) => mtu,
-        None => netlink.device(index).await.map_err(failed)?.mtu,
-    };
-    Ok(UnderlayRoute { mtu, index })
+    let device = netlink.device(index).await.map_err(failed)?;
+    let source = find(&route, |attribute| match attribute {
+        RouteAttribute::PrefSource(address) => ip_of(address),
+        _ => None,
+    });
+    let gateway = find(&route, |attribute| match attribute {
+        RouteAttribute::Gateway(address) => ip_of(address),
+        _ => None,
+    });
+    let mtu = path_mtu.unwrap_or(device.mtu);
+    Ok(UnderlayRoute { mtu, index, running: device.running, source, gateway })
 }
 
 /// The kernel's answer to `ip route get`.
@@ -76,6 +96,15 @@ pub(super) async fn look_up(
 
 fn find<T>(route: &RouteMessage, pick: impl Fn(&RouteAttribute) -> Option<T>) -> Option<T> {
     route.attributes.iter().find_map(pick)
+}
+
+/// The address in a route's attribute.
+pub(super) fn ip_of(address: &RouteAddress) -> Option<IpAddr> {
+    match address {
+        RouteAddress::Inet(address) => Some((*address).into()),
+        RouteAddress::Inet6(address) => Some((*address).into()),
+        _ => None,
+    }
 }
 
 fn mtu_among(metrics: &[RouteMetric]) -> Option<u32> {

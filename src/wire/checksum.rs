@@ -40,6 +40,12 @@ impl Sum {
         self.bytes(&value.to_be_bytes())
     }
 
+    /// Takes back a 16-bit field that was among the summed bytes (RFC 1624 §3).
+    #[must_use]
+    pub fn without(self, value: u16) -> Self {
+        self.word(!value)
+    }
+
     /// Adds the pseudo-header of TCP or UDP (RFC 9293 §3.1, RFC 8200 §8.1); `addresses` are source and
     /// destination, 8 or 32 bytes as they stand in the IP header.
     #[must_use]
@@ -77,7 +83,7 @@ impl Sum {
     fn folded(self) -> u16 {
         let mut sum = self.0;
         while sum > 0xffff {
-            sum = (sum >> 16) + (sum & 0xffff);
+            sum = (sum >> 16).wrapping_add(sum & 0xffff);
         }
         sum as u16
     }
@@ -106,6 +112,12 @@ mod tests {
         let sum = Sum::default().bytes(&[0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7]);
         assert_eq!(sum.fold(), [0xdd, 0xf2]);
         assert_eq!(sum.checksum(), [0x22, 0x0d]);
+    }
+
+    #[test]
+    fn a_field_taken_back_leaves_the_sum_without_it() {
+        let with = Sum::default().word(0x1234).word(0xfedc).word(0x0007);
+        assert_eq!(with.without(0xfedc).fold(), Sum::default().word(0x123b).fold());
     }
 
     #[test]

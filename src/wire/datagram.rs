@@ -1,7 +1,7 @@
 //! Where a datagram goes and how many of one size leave together: what the core and the underlay agree on.
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use super::ip::Ecn;
 
@@ -10,12 +10,12 @@ use super::ip::Ecn;
 pub struct Endpoint {
     /// The peer's address and port.
     pub remote: SocketAddr,
-    /// The sticky source: the local address to send from; `None` leaves the choice to the kernel.
-    pub source: Option<IpAddr>,
+    /// The sticky source: the local address and port to send from; `None` leaves the choice to the underlay.
+    pub source: Option<SocketAddr>,
 }
 
 impl Endpoint {
-    /// The endpoint at `remote`, with the source left to the kernel.
+    /// The endpoint at `remote`, with the source left to the underlay.
     #[must_use]
     pub fn new(remote: SocketAddr) -> Self {
         Self { remote, source: None }
@@ -58,7 +58,7 @@ impl Run {
     /// Bytes of the whole run.
     #[must_use]
     pub fn total(&self) -> usize {
-        (self.count - 1) * self.stride + self.last
+        self.count.saturating_sub(1).saturating_mul(self.stride).saturating_add(self.last)
     }
 }
 

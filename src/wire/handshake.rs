@@ -73,38 +73,37 @@ const _: () = assert!(size_of::<CookieReply>() == 64);
 pub trait Maced: IntoBytes + FromBytes + KnownLayout + Immutable {
     /// The sender index.
     fn sender(&self) -> u32 {
-        let index = self.as_bytes()[4..].first_chunk();
-        u32::from_le_bytes(*index.expect("both messages are longer"))
+        let ([_type, sender], _) = <[U32; 2]>::ref_from_prefix(self.as_bytes()).expect(LONGER);
+        sender.get()
     }
     /// The part that mac1 covers.
     fn before_mac1(&self) -> &[u8] {
-        let bytes = self.as_bytes();
-        &bytes[..bytes.len() - 2 * MAC]
+        self.before_mac2().split_last_chunk::<MAC>().expect(LONGER).0
     }
     /// The part that mac2 covers.
     fn before_mac2(&self) -> &[u8] {
-        let bytes = self.as_bytes();
-        &bytes[..bytes.len() - MAC]
+        self.as_bytes().split_last_chunk::<MAC>().expect(LONGER).0
     }
     /// mac1 as sent.
     fn mac1(&self) -> &[u8; MAC] {
-        self.before_mac2().last_chunk().expect("both messages are longer")
+        self.before_mac2().last_chunk().expect(LONGER)
     }
     /// mac2 as sent.
     fn mac2(&self) -> &[u8; MAC] {
-        self.as_bytes().last_chunk().expect("both messages are longer")
+        self.as_bytes().last_chunk().expect(LONGER)
     }
     /// Writes mac1.
     fn set_mac1(&mut self, mac: [u8; MAC]) {
-        let range = self.before_mac1().len()..self.before_mac2().len();
-        self.as_mut_bytes()[range].copy_from_slice(&mac);
+        let (before_mac2, _) = self.as_mut_bytes().split_last_chunk_mut::<MAC>().expect(LONGER);
+        *before_mac2.last_chunk_mut().expect(LONGER) = mac;
     }
     /// Writes mac2.
     fn set_mac2(&mut self, mac: [u8; MAC]) {
-        let at = self.before_mac2().len();
-        self.as_mut_bytes()[at..].copy_from_slice(&mac);
+        *self.as_mut_bytes().last_chunk_mut().expect(LONGER) = mac;
     }
 }
+
+const LONGER: &str = "both messages are longer";
 
 impl Maced for Initiation {}
 impl Maced for Response {}

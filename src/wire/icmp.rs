@@ -3,8 +3,10 @@
 
 use std::net::IpAddr;
 
+use zerocopy::{FromBytes, FromZeros, IntoBytes};
+
 use super::checksum::Sum;
-use super::ip::{IPV4_HEADER, IPV6_HEADER, IpHeader};
+use super::ip::{IPV4_HEADER, IpHeader, Ipv4Header, Ipv6Header};
 
 const ICMP: u8 = 1;
 const ICMPV6: u8 = 58;
@@ -26,51 +28,58 @@ pub fn unreachable(packet: &[u8]) -> Option<Vec<u8>> {
     if silent {
         return None;
     }
-    let quote = &packet[..packet.len().min(MAX_QUOTE)];
-    answer(&header, quote)
+    answer(&header, packet.get(..MAX_QUOTE).unwrap_or(packet))
 }
 
 fn is_error_or_fragment(packet: &[u8]) -> Option<bool> {
-    Some(if packet[0] >> 4 == 4 {
-        let fragment = u16::from_be_bytes([*packet.get(6)?, *packet.get(7)?]) & 0x1fff != 0;
-        let transport = usize::from(packet[0] & 0xf) * 4;
+    Some(if packet.first()? >> 4 == 4 {
+        let (header, _) = Ipv4Header::ref_from_prefix(packet).ok()?;
         // Echo request and reply are the queries that are still in use.
-        let error = packet[9] == ICMP && !matches!(packet.get(transport), Some(0 | 8));
-        fragment || error
+        let error = header.protocol == ICMP && !matches!(packet.get(header.len()), Some(0 | 8));
+        error || header.fragment_offset() != 0
     } else {
-        packet[6] == ICMPV6 && packet.get(IPV6_HEADER).is_none_or(|icmp_type| *icmp_type < 128)
+        let (header, rest) = Ipv6Header::ref_from_prefix(packet).ok()?;
+        header.next_header == ICMPV6 && rest.first().is_none_or(|icmp_type| *icmp_type < 128)
     })
 }
 
 /// Host unreachable (type 3, code 1), or address unreachable (type 1, code 3).
 fn answer(header: &IpHeader, quote: &[u8]) -> Option<Vec<u8>> {
-    let len = (ICMP_HEADER + quote.len()) as u16;
+    let len = ICMP_HEADER.saturating_add(quote.len()) as u16;
     let (mut packet, kind, sum) = match (header.destination, header.source) {
         (IpAddr::V4(from), IpAddr::V4(to)) => {
-            let [l0, l1] = (IPV4_HEADER as u16 + len).to_be_bytes();
-            let mut packet = vec![0x45, 0xc0, l0, l1, 0, 0, 0, 0, 64, ICMP, 0, 0];
-            packet.extend(from.octets());
-            packet.extend(to.octets());
-            let checksum = Sum::default().bytes(&packet).checksum();
-            packet[10..12].copy_from_slice(&checksum);
-            (packet, [3, 1], Sum::default())
+            let mut header = Ipv4Header {
+                version_ihl: 0x45,
+                tos: 0xc0,
+                total_len: len.saturating_add(IPV4_HEADER as u16).into(),
+                ttl: 64,
+                protocol: ICMP,
+                source: from.octets(),
+                destination: to.octets(),
+                ..Ipv4Header::new_zeroed()
+            };
+            header.checksum = Sum::default().bytes(header.as_bytes()).checksum();
+            (header.as_bytes().to_vec(), [3, 1], Sum::default())
         }
         (IpAddr::V6(from), IpAddr::V6(to)) => {
-            let [l0, l1] = len.to_be_bytes();
-            let mut packet = vec![0x60, 0, 0, 0, l0, l1, ICMPV6, 64];
-            packet.extend(from.octets());
-            packet.extend(to.octets());
-            let sum = Sum::default().pseudo_header(&packet[8..], ICMPV6, len);
-            (packet, [1, 3], sum)
+            let header = Ipv6Header {
+                version_class_flow: [0x60, 0, 0, 0],
+                payload_len: len.into(),
+                next_header: ICMPV6,
+                hop_limit: 64,
+                source: from.octets(),
+                destination: to.octets(),
+            };
+            let addresses = [from.octets(), to.octets()];
+            let sum = Sum::default().pseudo_header(addresses.as_flattened(), ICMPV6, len);
+            (header.as_bytes().to_vec(), [1, 3], sum)
         }
         _ => return None,
     };
-    let icmp = packet.len();
     packet.extend(kind);
-    packet.extend([0; ICMP_HEADER - 2]);
+    packet.extend(sum.bytes(&kind).bytes(quote).checksum());
+    packet.extend([0; ICMP_HEADER - 4]);
     packet.extend(quote);
-    let checksum = sum.bytes(&packet[icmp..]).checksum();
-    packet[icmp + 2..icmp + 4].copy_from_slice(&checksum);
     Some(packet)
 }
 

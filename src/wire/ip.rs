@@ -1,6 +1,9 @@
 //! Of an inner packet only what a tunnel must know: version, length, addresses and ECN.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
+
+use zerocopy::big_endian::U16;
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::checksum::Sum;
 
@@ -54,10 +57,51 @@ pub enum NotIp {
     Length,
 }
 
+/// The IPv4 header without options (RFC 791 §3.1).
+#[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+pub(super) struct Ipv4Header {
+    pub(super) version_ihl: u8,
+    pub(super) tos: u8,
+    pub(super) total_len: U16,
+    pub(super) id: U16,
+    pub(super) flags_fragment: U16,
+    pub(super) ttl: u8,
+    pub(super) protocol: u8,
+    pub(super) checksum: [u8; 2],
+    pub(super) source: [u8; 4],
+    pub(super) destination: [u8; 4],
+}
+
+/// The fixed IPv6 header (RFC 8200 §3).
+#[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+pub(super) struct Ipv6Header {
+    pub(super) version_class_flow: [u8; 4],
+    pub(super) payload_len: U16,
+    pub(super) next_header: u8,
+    pub(super) hop_limit: u8,
+    pub(super) source: [u8; 16],
+    pub(super) destination: [u8; 16],
+}
+
 /// Bytes of an IPv4 header without options.
-pub const IPV4_HEADER: usize = 20;
+pub const IPV4_HEADER: usize = size_of::<Ipv4Header>();
 /// Bytes of the fixed IPv6 header.
-pub const IPV6_HEADER: usize = 40;
+pub const IPV6_HEADER: usize = size_of::<Ipv6Header>();
+const _: () = assert!(IPV4_HEADER == 20 && IPV6_HEADER == 40);
+
+impl Ipv4Header {
+    /// Bytes of the header with its options, as it says itself.
+    pub(super) fn len(&self) -> usize {
+        usize::from(self.version_ihl & 0xf) << 2
+    }
+
+    /// How far into the packet this fragment lies; zero for the first, and for a whole packet.
+    pub(super) fn fragment_offset(&self) -> u16 {
+        self.flags_fragment.get() & 0x1fff
+    }
+}
 
 impl IpHeader {
     /// Reads the fixed header of the packet that starts `packet`; bytes after its length are allowed.
@@ -78,33 +122,28 @@ impl IpHeader {
     #[must_use]
     pub fn parse_fixed(packet: &[u8]) -> Option<Self> {
         match packet.first()? >> 4 {
-            4 => packet.first_chunk().map(Self::parse_v4),
-            6 => packet.first_chunk().map(Self::parse_v6),
+            4 => Ipv4Header::ref_from_prefix(packet).ok().map(|(header, _)| Self::of_v4(header)),
+            6 => Ipv6Header::ref_from_prefix(packet).ok().map(|(header, _)| Self::of_v6(header)),
             _ => None,
         }
     }
 
-    fn parse_v4(header: &[u8; IPV4_HEADER]) -> Self {
-        let [_, tos, l0, l1, _, _, _, _, _, _, _, _, s0, s1, s2, s3, d0, d1, d2, d3] = *header;
+    fn of_v4(header: &Ipv4Header) -> Self {
         Self {
-            total_len: usize::from(u16::from_be_bytes([l0, l1])),
-            source: Ipv4Addr::new(s0, s1, s2, s3).into(),
-            destination: Ipv4Addr::new(d0, d1, d2, d3).into(),
-            ecn: Ecn::from_tos(tos),
+            total_len: usize::from(header.total_len.get()),
+            source: header.source.into(),
+            destination: header.destination.into(),
+            ecn: Ecn::from_tos(header.tos),
         }
     }
 
-    fn parse_v6(header: &[u8; IPV6_HEADER]) -> Self {
-        let (fixed, addresses) = header.split_at(8);
-        let (source, destination) = addresses.split_at(16);
-        let address = |bytes: &[u8]| {
-            Ipv6Addr::from(<[u8; 16]>::try_from(bytes).expect("an IPv6 address has 16 bytes"))
-        };
+    fn of_v6(header: &Ipv6Header) -> Self {
+        let [_, class_flow, ..] = header.version_class_flow;
         Self {
-            total_len: IPV6_HEADER + usize::from(u16::from_be_bytes([fixed[4], fixed[5]])),
-            source: address(source).into(),
-            destination: address(destination).into(),
-            ecn: Ecn::from_tos((fixed[0] << 4) | (fixed[1] >> 4)),
+            total_len: usize::from(header.payload_len.get()).saturating_add(IPV6_HEADER),
+            source: header.source.into(),
+            destination: header.destination.into(),
+            ecn: Ecn::from_tos(class_flow >> 4),
         }
     }
 }
@@ -127,17 +166,22 @@ pub fn decapsulate(inner: Ecn, outer: Ecn) -> Option<Ecn> {
 /// as right or wrong as it was (RFC 1624 §3). What is no IP packet stays as it is.
 pub fn set_ecn(packet: &mut [u8], ecn: Ecn) {
     let ecn = ecn as u8;
-    match packet {
-        [version, tos, rest @ ..] if *version >> 4 == 4 && rest.len() >= IPV4_HEADER - 2 => {
-            let before = u16::from_be_bytes([*version, *tos]);
-            *tos = (*tos & !0b11) | ecn;
-            let after = u16::from_be_bytes([*version, *tos]);
-            let checksum = u16::from_be_bytes([rest[8], rest[9]]);
-            let sum = Sum::default().word(!checksum).word(!before).word(after);
-            rest[8..10].copy_from_slice(&sum.checksum());
+    match packet.first().map(|first| first >> 4) {
+        Some(4) => {
+            let Ok((header, _)) = Ipv4Header::mut_from_prefix(packet) else {
+                return;
+            };
+            let before = header.tos;
+            header.tos = (before & !0b11) | ecn;
+            let sum = Sum::default().without(u16::from_be_bytes(header.checksum));
+            let sum = sum.without(u16::from(before)).word(u16::from(header.tos));
+            header.checksum = sum.checksum();
         }
-        [version, class, rest @ ..] if *version >> 4 == 6 && rest.len() >= IPV6_HEADER - 2 => {
-            *class = (*class & !(0b11 << 4)) | (ecn << 4);
+        Some(6) => {
+            if let Ok((header, _)) = Ipv6Header::mut_from_prefix(packet) {
+                let [_, class_flow, ..] = &mut header.version_class_flow;
+                *class_flow = (*class_flow & !(0b11 << 4)) | (ecn << 4);
+            }
         }
         _ => {}
     }
@@ -147,22 +191,29 @@ pub fn set_ecn(packet: &mut [u8], ecn: Ecn) {
 /// not tell their port.
 #[must_use]
 pub fn is_udp_to(packet: &[u8], to: SocketAddr) -> bool {
+    let is_for = |ip: IpHeader| ip.destination == to.ip();
+    IpHeader::parse_fixed(packet).is_some_and(is_for) && udp_port(packet) == Some(to.port())
+}
+
+/// The port that a UDP datagram is for.
+fn udp_port(packet: &[u8]) -> Option<u16> {
     const UDP: u8 = 17;
     const FRAGMENT: u8 = 44;
-    let Some(header) = IpHeader::parse_fixed(packet).filter(|ip| ip.destination == to.ip()) else {
-        return false;
-    };
-    // The protocol, where its header begins, and how far into the datagram that is.
-    let word = |at| packet.get(at..at + 2).map_or(0, |word| u16::from_be_bytes([word[0], word[1]]));
-    let (protocol, transport, offset) = if header.source.is_ipv4() {
-        (packet[9], usize::from(packet[0] & 0xf) * 4, word(6) & 0x1fff)
-    } else if packet[6] == FRAGMENT {
-        let protocol = packet.get(IPV6_HEADER).copied().unwrap_or(0);
-        (protocol, IPV6_HEADER + 8, word(IPV6_HEADER + 2) >> 3)
+    // The protocol, how far into its datagram we are, and what is there.
+    let (protocol, offset, datagram) = if packet.first()? >> 4 == 4 {
+        let (header, _) = Ipv4Header::ref_from_prefix(packet).ok()?;
+        (header.protocol, header.fragment_offset(), packet.get(header.len()..)?)
     } else {
-        (packet[6], IPV6_HEADER, 0)
+        let (header, rest) = Ipv6Header::ref_from_prefix(packet).ok()?;
+        if header.next_header == FRAGMENT {
+            let ([protocol, _, o0, o1, ..], rest) = rest.split_first_chunk::<8>()?;
+            (*protocol, u16::from_be_bytes([*o0, *o1]) >> 3, rest)
+        } else {
+            (header.next_header, 0, rest)
+        }
     };
-    protocol == UDP && offset == 0 && word(transport + 2) == to.port()
+    let [_, _, p0, p1] = *datagram.first_chunk()?;
+    (protocol == UDP && offset == 0).then(|| u16::from_be_bytes([p0, p1]))
 }
 
 /// One packet of the overlay, or many of one flow that the kernel handed over as one superpacket. All
@@ -176,6 +227,11 @@ pub trait Superpacket {
     fn segment_size(&self) -> usize;
     /// Bytes of the last segment, at most [`Superpacket::segment_size`].
     fn last_size(&self) -> usize;
+    /// Bytes of segment `index`.
+    fn size_of(&self, index: usize) -> usize {
+        let is_last = index.saturating_add(1) >= self.count();
+        if is_last { self.last_size() } else { self.segment_size() }
+    }
     /// Writes segment `index` into `out`, which has exactly its size.
     fn write_segment(&self, index: usize, out: &mut [u8]);
 }

@@ -33,8 +33,21 @@ pub const MAX_MTU: u32 = (MAX_RUN_BYTES - OVERHEAD) as u32;
 /// Bytes of the packet once padded with zeros to a multiple of 16, but never beyond `mtu` on account of
 /// the padding (paper §5.4.6). Nothing, the keepalive, stays nothing.
 #[must_use]
-pub fn padded(len: usize, mtu: usize) -> usize {
+fn padded(len: usize, mtu: usize) -> usize {
     len.next_multiple_of(16).min(mtu.max(len))
+}
+
+/// Bytes of transport data that carries a packet of `len` bytes.
+#[must_use]
+pub fn datagram_len(len: usize, mtu: usize) -> usize {
+    padded(len, mtu).saturating_add(OVERHEAD)
+}
+
+/// Where the padded packet lies in transport data: between header and tag.
+#[must_use]
+pub fn text_mut(datagram: &mut [u8]) -> Option<&mut [u8]> {
+    let (text, _tag) = datagram.get_mut(HEADER..)?.split_last_chunk_mut::<TAG>()?;
+    Some(text)
 }
 
 #[cfg(test)]

@@ -5,8 +5,12 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use assert_cmd::Command;
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use tempfile::TempDir;
 use tunneld::crypto::PrivateKey;
+
+use crate::shown::{must_not_be_shown, shows_a_secret};
 
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_tunneld");
 
@@ -51,13 +55,15 @@ pub(crate) fn check(path: &Path) -> Answer {
     answer(tunneld().args(["check", "-c"]).arg(path))
 }
 
+/// What `command` answers, which must not be one of the secrets of these tests.
 pub(crate) fn answer(command: &mut Command) -> Answer {
     let output = command.output().unwrap();
-    Answer {
-        code: output.status.code(),
-        stdout: String::from_utf8(output.stdout).unwrap(),
-        stderr: String::from_utf8(output.stderr).unwrap(),
-    }
+    let [stdout, stderr] = [output.stdout, output.stderr].map(|said| {
+        let said = String::from_utf8(said).unwrap();
+        assert!(!shows_a_secret(&said), "{said}");
+        said
+    });
+    Answer { code: output.status.code(), stdout, stderr }
 }
 
 /// The binary, with nothing of our own environment that it heeds.
@@ -68,7 +74,9 @@ pub(crate) fn tunneld() -> Command {
 }
 
 pub(crate) fn key(byte: u8) -> PrivateKey {
-    PrivateKey::clamped([byte; 32])
+    let key = PrivateKey::clamped([byte; 32]);
+    must_not_be_shown(BASE64_STANDARD.decode(&*key.to_base64()).unwrap().try_into().unwrap());
+    key
 }
 
 /// A configuration that is right, and in which each test breaks one thing. Key files are beside it.

@@ -168,6 +168,7 @@ fn checks_and_runs(lab: &Lab, configuration: &str) {
         command.args([action, "-c"]).arg(&file);
         command
             .env("RUNTIME_DIRECTORY", &home)
+            .env("STATE_DIRECTORY", &home)
             .env("NOTIFY_SOCKET", &notify)
             .env("NO_COLOR", "1")
             .env_remove("TUNNELD_LOG");

@@ -1,5 +1,7 @@
 //! The configurations of the two ends of a tunnel, to be changed by a test before they are used.
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use tunneld::crypto::PrivateKey;
 
 use super::lab::{Host, PORT};
@@ -15,6 +17,7 @@ pub(crate) struct End {
     pub(crate) offload: &'static str,
     pub(crate) public_key: String,
     pub(crate) preshared_key: Option<String>,
+    /// Several are separated by spaces.
     pub(crate) endpoint: Option<String>,
     pub(crate) allowed_ips: Option<Vec<&'static str>>,
     pub(crate) persistent_keepalive: Option<u16>,
@@ -72,6 +75,17 @@ macro_rules! on_both_paths {
 pub(crate) use on_both_paths;
 
 impl End {
+    /// What nobody else may know.
+    pub(crate) fn secrets(&self) -> impl Iterator<Item = [u8; 32]> {
+        let preshared = self.preshared_key.as_ref().map(|text| {
+            let bytes = BASE64_STANDARD.decode(text).expect("it is base64");
+            bytes.try_into().expect("it has 32 bytes")
+        });
+        let mut private = self.private_key;
+        private[0] &= 248;
+        [Some(private), preshared].into_iter().flatten()
+    }
+
     /// As it is written in a file.
     pub(crate) fn to_toml(&self) -> String {
         let mut interface = format!(
@@ -92,7 +106,11 @@ impl End {
             peer += &format!("preshared_key = {key:?}\n");
         }
         if let Some(endpoint) = &self.endpoint {
-            peer += &format!("endpoint = {endpoint:?}\n");
+            let list: Vec<_> = endpoint.split(' ').collect();
+            peer += &match list[..] {
+                [one] => format!("endpoint = {one:?}\n"),
+                _ => format!("endpoint = {list:?}\n"),
+            };
         }
         if let Some(networks) = &self.allowed_ips {
             peer += &format!("allowed_ips = {networks:?}\n");

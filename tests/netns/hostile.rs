@@ -1,6 +1,5 @@
 //! A stranger who sends whatever it likes to a linked daemon: it is not answered, and nothing changes.
 
-use std::fs;
 use std::io::{self, Read as _};
 use std::net::UdpSocket;
 use std::time::Duration;
@@ -11,7 +10,7 @@ use super::config::ends;
 use super::counters::discards;
 use super::lab::{Host, INNER_A, Lab, PORT, direct_v4, stop, underlay};
 use super::needs::needs;
-use super::process::{BOUND, Process, wait_until};
+use super::vitals::Vitals;
 
 /// The bytes before a datagram in what a raw socket receives: headers of IPv4 and UDP.
 const HEADERS: usize = 28;
@@ -109,12 +108,6 @@ fn bombard(lab: &Lab, stranger: &UdpSocket, datagrams: &[Vec<u8>]) {
     }
 }
 
-/// Open files and threads of a daemon.
-fn holdings(daemon: &Process) -> [usize; 2] {
-    let count = |what| fs::read_dir(format!("/proc/{}/{what}", daemon.pid())).unwrap().count();
-    ["fd", "task"].map(count)
-}
-
 #[test]
 fn junk_and_spoilt_datagrams_are_counted_and_neither_answered_nor_logged_nor_do_they_cost_anything()
 {
@@ -129,7 +122,9 @@ fn junk_and_spoilt_datagrams_are_counted_and_neither_answered_nor_logged_nor_do_
         assert!(real.iter().any(|datagram| datagram[0] == message_type), "type {message_type}");
     }
     let strangers = strangers(&lab);
-    let (said, held) = (a.said(), holdings(&a));
+    // The last thing it has to say of the link.
+    a.wait_for("MTU follows");
+    let (said, vitals) = (a.said(), Vitals::of(&a));
 
     let spoilt: Vec<_> = real.iter().flat_map(|datagram| spoilt(datagram)).collect();
     let junk = junk();
@@ -145,7 +140,7 @@ fn junk_and_spoilt_datagrams_are_counted_and_neither_answered_nor_logged_nor_do_
         assert_eq!(answer, Err(io::ErrorKind::WouldBlock), "no answer");
     }
     assert_eq!(a.said(), said, "no line in the log");
-    assert!(wait_until(BOUND, || holdings(&a) == held), "{held:?} became {:?}", holdings(&a));
+    vitals.are_back(&lab, &a);
     let said = stop(a);
     for reason in [
         "message_type",

@@ -1,7 +1,7 @@
 //! Two hosts in network namespaces of their own, a cable between them or a router, and the daemons that run there.
 
 use std::fs::{self, File, Permissions};
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::Once;
@@ -15,6 +15,7 @@ use tempfile::TempDir;
 
 use super::config::End;
 use super::process::{BOUND, Process, wait_until};
+use crate::shown::must_not_be_shown;
 
 /// What the daemon logs, as far as tests wait for it.
 pub(crate) const STARTED: &str = "started";
@@ -147,6 +148,22 @@ impl Lab {
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
+    /// The names that resolve on a host, as in hosts(5); no others do. To be called before the host's daemon starts, and later
+    /// to change them.
+    pub(crate) fn set_names(&self, host: Host, hosts: &str) {
+        // These take the place of the files in /etc for what runs in the namespace: ip-netns(8).
+        let etc = Path::new("/etc/netns").join(self.namespace(host));
+        fs::DirBuilder::new().recursive(true).mode(0o755).create(&etc).expect("we are root");
+        let files = [
+            ("resolv.conf", "nameserver 127.0.0.1\n"),
+            ("nsswitch.conf", "hosts: files\n"),
+            ("hosts", hosts),
+        ];
+        for (file, content) in files {
+            fs::write(etc.join(file), content).expect("we are root");
+        }
+    }
+
     /// A program with these words, to be run on a host.
     pub(crate) fn command(&self, host: Host, words: &str) -> Command {
         let mut command = Command::new("ip");
@@ -203,6 +220,7 @@ impl Lab {
 
     /// The command that runs a daemon with this configuration.
     pub(crate) fn daemon_command(&self, host: Host, end: &End) -> Command {
+        end.secrets().for_each(must_not_be_shown);
         let file = self.directory_of(host).join(format!("{}.toml", end.name));
         fs::write(&file, end.to_toml()).expect("the directory is ours");
         fs::set_permissions(&file, Permissions::from_mode(0o600)).expect("the file is ours");
@@ -211,6 +229,7 @@ impl Lab {
         command.arg(binary).args(["run", "-c"]).arg(file);
         command
             .env("RUNTIME_DIRECTORY", self.directory_of(host))
+            .env("STATE_DIRECTORY", self.directory_of(host))
             .env("NO_COLOR", "1")
             .env("TUNNELD_LOG", "debug")
             .env_remove("NOTIFY_SOCKET");

@@ -3,11 +3,13 @@
 use std::io::{BufRead as _, BufReader, Read, Write as _};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+
+use crate::shown::shows_a_secret;
 
 /// How long a condition may take to come true, where nothing says otherwise: silence alone is noticed after 15 s
 /// (KEEPALIVE_TIMEOUT + REKEY_TIMEOUT).
@@ -32,11 +34,12 @@ pub(crate) fn now() -> Instant {
     Instant::now()
 }
 
-/// A running program; killed when dropped, and its lines shown if the test failed.
+/// A running program; killed when dropped, and its lines shown if the test failed. They must show no secret.
 pub(crate) struct Process {
     name: String,
     child: Child,
     lines: Arc<Lines>,
+    collectors: [JoinHandle<()>; 2],
 }
 
 /// The lines so far.
@@ -53,14 +56,14 @@ impl Lines {
     }
 
     /// Reads to the end in a thread of its own.
-    fn collect(self: &Arc<Self>, stream: impl Read + Send + 'static) {
+    fn collect(self: &Arc<Self>, stream: impl Read + Send + 'static) -> JoinHandle<()> {
         let lines = Arc::clone(self);
         thread::spawn(move || {
             for line in BufReader::new(stream).split(b'\n').map_while(Result::ok) {
                 lines.lock().push(String::from_utf8_lossy(&line).into_owned());
                 lines.more.notify_all();
             }
-        });
+        })
     }
 }
 
@@ -74,9 +77,11 @@ impl Process {
             .spawn()
             .unwrap_or_else(|e| panic!("{name} starts: {e}"));
         let lines = Arc::<Lines>::default();
-        lines.collect(child.stdout.take().expect("it was asked for"));
-        lines.collect(child.stderr.take().expect("it was asked for"));
-        Self { name: name.to_owned(), child, lines }
+        let collectors = [
+            lines.collect(child.stdout.take().expect("it was asked for")),
+            lines.collect(child.stderr.take().expect("it was asked for")),
+        ];
+        Self { name: name.to_owned(), child, lines, collectors }
     }
 
     /// Waits for a line that contains `text`, and gives it.
@@ -86,18 +91,28 @@ impl Process {
 
     /// Waits until as many as `n` lines contain `text`, and gives the n-th.
     pub(crate) fn wait_for_nth(&self, n: usize, text: &str) -> String {
-        let deadline = now() + BOUND;
+        let line = self.nth(n, text, BOUND);
+        line.unwrap_or_else(|| {
+            panic!("{}: no line number {n} with {text:?} within {BOUND:?}", self.name)
+        })
+    }
+
+    /// Whether a line contains `text`, or does so within `bound`.
+    pub(crate) fn says(&self, text: &str, bound: Duration) -> bool {
+        self.nth(1, text, bound).is_some()
+    }
+
+    fn nth(&self, n: usize, text: &str, bound: Duration) -> Option<String> {
+        let deadline = now() + bound;
         let mut seen = self.lines.lock();
         loop {
             if let Some(line) = seen.iter().filter(|line| line.contains(text)).nth(n - 1) {
-                return line.clone();
+                return Some(line.clone());
             }
             let left = deadline.saturating_duration_since(now());
-            assert!(
-                !left.is_zero(),
-                "{}: no line number {n} with {text:?} within {BOUND:?}",
-                self.name
-            );
+            if left.is_zero() {
+                return None;
+            }
             (seen, _) =
                 self.lines.more.wait_timeout(seen, left).unwrap_or_else(PoisonError::into_inner);
         }
@@ -149,6 +164,27 @@ impl Drop for Process {
                 self.name,
                 self.said()
             );
+        } else {
+            // Whoever inherited its output may hold it open a moment longer.
+            wait_until(BOUND, || self.collectors.iter().all(JoinHandle::is_finished));
+            assert!(!shows_a_secret(&self.said()), "{} shows a secret", self.name);
         }
     }
+}
+
+#[test]
+fn a_program_that_shows_a_secret_fails_the_test() {
+    let secret = [0x5e; 32];
+    crate::shown::must_not_be_shown(secret);
+    let says = |what: &str| {
+        let mut command = Command::new("echo");
+        command.arg(what);
+        let echo = Process::start("echo", command);
+        echo.wait_for("key");
+        echo
+    };
+    drop(says("key=fine"));
+    let shown = says(&format!("key={}", "5e".repeat(32)));
+    let dropped = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(shown)));
+    assert!(dropped.is_err());
 }

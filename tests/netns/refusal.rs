@@ -72,6 +72,7 @@ fn a_daemon_without_permission_says_so() {
         .args(["run", "-c"])
         .arg(home.join("tun0.toml"))
         .env("RUNTIME_DIRECTORY", &home)
+        .env("STATE_DIRECTORY", &home)
         .env("NO_COLOR", "1");
     is_refused(command, &["permi"]);
 }

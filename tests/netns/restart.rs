@@ -1,9 +1,5 @@
 //! Ends that stop and come back, and networks that come late.
 
-use std::fs;
-use std::os::unix::fs::DirBuilderExt as _;
-use std::path::Path;
-
 use nix::sys::signal::Signal;
 
 use super::config::ends;
@@ -72,17 +68,12 @@ fn a_daemon_that_starts_before_the_network_links_when_it_comes() {
 fn an_endpoint_whose_name_cannot_be_resolved_yet_is_asked_for_again() {
     needs!("ping");
     let lab = Lab::direct();
-    // These take the place of the files in /etc for what runs in the namespace: ip-netns(8).
-    let etc = Path::new("/etc/netns").join(lab.namespace(Host::A));
-    fs::DirBuilder::new().recursive(true).mode(0o755).create(&etc).unwrap();
-    fs::write(etc.join("resolv.conf"), "nameserver 127.0.0.1\n").unwrap();
-    fs::write(etc.join("hosts"), "127.0.0.1 localhost\n").unwrap();
-    fs::write(etc.join("nsswitch.conf"), "hosts: files\n").unwrap();
+    lab.set_names(Host::A, "127.0.0.1 localhost\n");
     let mut ends = ends(direct_v4);
     ends[0].endpoint = Some(format!("host-b.test:{PORT}"));
     ends[1].endpoint = None;
     let daemons = [lab.start(Host::A, &ends[0]), lab.start(Host::B, &ends[1])];
     daemons[0].wait_for("host-b.test");
-    fs::write(etc.join("hosts"), "192.0.2.2 host-b.test\n").unwrap();
+    lab.set_names(Host::A, "192.0.2.2 host-b.test\n");
     assert!(lab.pings(Host::A, INNER_B[0]));
 }

@@ -101,3 +101,20 @@ fn a_host_that_restarts_with_its_clock_set_back_waits_for_the_clock() {
     link.run(secs(20));
     assert!(!link.b.delivered.is_empty());
 }
+
+#[test]
+fn a_host_that_kept_its_last_timestamp_is_accepted_whatever_its_clock_says_after_a_restart() {
+    for behind in [secs(30), secs(86_400), link_age()] {
+        let mut link = Link::established();
+        link.restart_a_with_its_state();
+        link.clock.unix -= behind;
+        link.a_sends(&packet(1, 2, b"from the past"));
+        link.run(secs(1));
+        assert_eq!(link.b.delivered, [packet(1, 2, b"from the past")], "{behind:?} behind");
+    }
+}
+
+/// As long as the wall clock has run: back to 1970.
+fn link_age() -> Duration {
+    crate::link::WALL_START
+}

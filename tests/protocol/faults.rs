@@ -179,12 +179,13 @@ fn another_public_key_of_the_peer_makes_no_session_and_is_counted() {
 
 #[test]
 fn without_an_endpoint_packets_wait_until_there_is_one() {
-    let mut link = Link::with(&parameters(1, 2, None), &parameters(2, 1, None));
+    let mut a = parameters(1, 2, None);
+    a.endpoints = vec![Vec::new()];
+    let mut link = Link::with(&a, &parameters(2, 1, None));
     link.a_sends(&packet(1, 2, b"waits"));
     link.run(secs(60));
     assert!(link.seen.is_empty());
-    let endpoint = tunneld::wire::Endpoint::new(B.parse().unwrap());
-    link.a.tunnel.set_endpoint(link.clock.now(), endpoint);
+    link.a.tunnel.resolved(link.clock.now(), 0, &[B.parse().unwrap()]);
     let leaving = link.a.settle(&link.clock);
     link.launch(leaving);
     link.run(secs(1));

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use tunneld::crypto::{PresharedKey, PrivateKey};
 use tunneld::proto::{
-    Discard, Event, Inbound, Instant, Now, Outbound, Parameters, Received, Timer, Transmit, Tunnel,
-    tunnel,
+    Discard, Event, Inbound, Instant, Now, Outbound, Parameters, Received, Request, Timer,
+    Transmit, Tunnel, tunnel,
 };
 use tunneld::wire::{DatagramSink, Ecn, Endpoint, Handshake, Run, Superpacket};
 
@@ -72,7 +72,7 @@ pub struct Datagram {
 impl Datagram {
     /// Where its receiver sees it come from.
     pub fn endpoint(&self) -> Endpoint {
-        Endpoint { remote: self.from, source: Some(self.to.ip()) }
+        Endpoint { remote: self.from, source: Some(self.to) }
     }
 }
 
@@ -86,6 +86,7 @@ pub struct Host {
     /// Inner packets it delivered to its device.
     pub delivered: Vec<Vec<u8>>,
     pub events: Vec<Event>,
+    pub requests: Vec<Request>,
     /// How many handshake messages it is told wait behind each one.
     pub queued: usize,
 }
@@ -107,7 +108,8 @@ pub fn parameters(ours: u8, theirs: u8, endpoint: Option<&str>) -> Parameters {
         allowed_ips: vec![inner4.parse().unwrap(), inner6.parse().unwrap()],
         addresses: Vec::new(),
         routed: Vec::new(),
-        endpoint: endpoint.map(|text| Endpoint::new(text.parse().unwrap())),
+        endpoints: endpoint.map(|text| vec![text.parse().unwrap()]).into_iter().collect(),
+        last_timestamp: None,
         persistent_keepalive: None,
         mtu: 1420,
     }
@@ -128,6 +130,7 @@ impl Host {
             sink: Sink::default(),
             delivered: Vec::new(),
             events: Vec::new(),
+            requests: Vec::new(),
             queued: 0,
         }
     }
@@ -245,8 +248,9 @@ impl Host {
         self.outbound.take_wake() | self.inbound.take_wake()
     }
 
-    /// What control puts out after an input: its messages leave, its events are kept.
+    /// What control puts out after an input: its messages leave, its events and requests are kept.
     pub fn control_settles(&mut self) -> Vec<Datagram> {
+        self.requests.extend(std::iter::from_fn(|| self.tunnel.poll_request()));
         self.events.extend(std::iter::from_fn(|| self.tunnel.poll_event()));
         let transmits = std::iter::from_fn(|| self.tunnel.poll_transmit());
         let datagram = |transmit: Transmit| Datagram {

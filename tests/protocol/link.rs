@@ -85,6 +85,12 @@ impl Link {
         self.a = Host::new(&self.parameters[0], 100 + self.restarts, &address);
     }
 
+    /// Host a forgets all it knows but its configuration and the timestamp that it kept.
+    pub fn restart_a_with_its_state(&mut self) {
+        self.parameters[0].last_timestamp = self.a.tunnel.last_timestamp();
+        self.restart_a();
+    }
+
     /// Host b forgets all it knows but its configuration.
     pub fn restart_b(&mut self) {
         self.restarts += 1;

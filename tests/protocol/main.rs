@@ -17,6 +17,7 @@ mod paper_messages;
 mod reference;
 mod replay;
 mod roaming;
+mod search;
 mod sessions;
 mod snow;
 mod timers;

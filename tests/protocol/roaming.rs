@@ -1,11 +1,9 @@
 //! Where the peer is: what moves the endpoint and what does not.
 
-use std::net::IpAddr;
-
 use tunneld::proto::{Discard, Event};
 
 use crate::handshakes::initiations;
-use crate::link::{B, Link, is_data, millis, moved, packet, secs};
+use crate::link::{B, Link, is_data, millis, moved, packet, parameters, secs};
 use crate::paper::{DATA, INITIATION, OVERHEAD, RESPONSE};
 
 const ELSEWHERE: &str = "203.0.113.9:4500";
@@ -39,17 +37,28 @@ fn a_keepalive_moves_the_endpoint() {
 }
 
 #[test]
-fn an_initiation_and_a_response_move_the_endpoint() {
+fn a_response_moves_the_endpoint_and_an_initiation_once_it_is_confirmed() {
     let mut link = Link::new();
     let initiation = initiations(&mut link, 1).remove(0);
     assert_eq!(link.inject(&moved(&initiation, ELSEWHERE)), None);
-    assert_eq!(link.b.remote(), ELSEWHERE.parse().unwrap());
+    assert_eq!(link.b.remote(), link.a.address, "anybody may have kept it back and sent it");
     let response = link.hold().remove(0);
     assert_eq!(response.to, ELSEWHERE.parse().unwrap(), "the answer goes where it came from");
 
     link.a.address = response.to;
     assert_eq!(link.inject(&moved(&response, ELSEWHERE6)), None);
     assert_eq!(link.a.remote(), ELSEWHERE6.parse().unwrap());
+    let confirmation = link.hold().remove(0);
+    assert_eq!(link.inject(&moved(&confirmation, ELSEWHERE)), None);
+    assert_eq!(link.b.remote(), ELSEWHERE.parse().unwrap());
+}
+
+#[test]
+fn an_initiation_tells_where_the_peer_is_if_that_is_not_known() {
+    let mut link = Link::with(&parameters(1, 2, Some(B)), &parameters(2, 1, None));
+    link.a_sends(&packet(1, 2, b"calls"));
+    link.run(millis(15));
+    assert_eq!(link.b.remote(), link.a.address);
 }
 
 #[test]
@@ -73,12 +82,12 @@ fn what_is_not_authentic_or_was_replayed_does_not_move_the_endpoint() {
 }
 
 #[test]
-fn an_initiation_replayed_after_a_restart_misleads_until_the_first_real_packet() {
+fn an_initiation_replayed_after_a_restart_misleads_nobody() {
     let mut link = Link::established();
     let (_, initiation) = link.messages(link.a.address, INITIATION).remove(0);
     link.restart_b();
     link.inject(&moved(&initiation, ELSEWHERE));
-    assert_eq!(link.b.remote(), ELSEWHERE.parse().unwrap());
+    assert_eq!(link.b.remote(), link.a.address);
     link.b_sends(&packet(2, 1, b"not with that session"));
     assert_eq!(link.messages(link.b.address, DATA).len(), 0, "nobody confirmed it");
     for _ in 0..20 {
@@ -92,9 +101,9 @@ fn an_initiation_replayed_after_a_restart_misleads_until_the_first_real_packet()
 #[test]
 fn answers_leave_from_the_address_that_the_peer_addressed() {
     let link = Link::established();
-    let ours = |address: &str| Some(address.parse::<IpAddr>().unwrap());
-    assert_eq!(link.b.tunnel.endpoint().unwrap().source, ours("198.51.100.2"));
-    assert_eq!(link.a.tunnel.endpoint().unwrap().source, ours("192.0.2.1"));
+    for host in [&link.a, &link.b] {
+        assert_eq!(host.tunnel.endpoint().unwrap().source, Some(host.address));
+    }
 }
 
 #[test]

@@ -34,7 +34,7 @@ fn pass(clock: &Clock, from: &mut Host, to: &mut Host, sleepers: [&mut Sleeper; 
     assert_eq!(datagrams.len(), 1, "no keepalive besides");
     for (ecn, bytes) in datagrams {
         let mut datagram = Datagram { from: from.address, to: to.address, ecn, bytes };
-        let source = Some(datagram.to.ip());
+        let source = Some(datagram.to);
         let endpoint = tunneld::wire::Endpoint { remote: datagram.from, source };
         to.inbound.obey();
         to.inbound.receive(clock.boot, endpoint, ecn, &mut datagram.bytes).unwrap();

@@ -2,25 +2,23 @@
 //! of handshake messages between two of them. Control takes one input at a time, in the order of the daemon's loop.
 
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use tunneld::proto::{Discard, Event, HANDSHAKE_QUEUE, Instant, Parameters};
-use tunneld::wire::{Endpoint, Handshake};
+use tunneld::proto::{Discard, Event, HANDSHAKE_QUEUE, Instant, Parameters, Request};
+use tunneld::wire::Handshake;
 
 use crate::host::{A, B, BOOT_START, Clock, Datagram, Host, WALL_START, parameters};
 use crate::scenario::{Scenario, Side};
 use crate::weather::Dice;
 
-/// Unanswered initiations after which the peer's name is looked up, as in the daemon.
-const PATIENCE: u32 = 2;
-
 pub struct End {
     pub host: Host,
     /// What its wall clock says beyond the true time since the start, in seconds.
     wall: i64,
-    /// The most that it ever was.
-    most_wall: i64,
+    /// Where it also receives: it sent from there before it changed its port.
+    also: Option<SocketAddr>,
     /// How many faults keep it asleep, and how many of them deaf.
     pub asleep: u32,
     pub deaf: u32,
@@ -62,9 +60,9 @@ impl End {
         let mut dice = Dice::new(scenario.seed ^ ((side as u64 + 1) << 48));
         let address = [A, B][side as usize];
         Self {
-            host: process(side, scenario, address, &mut dice),
+            host: process(side, scenario, address, None, &mut dice),
             wall: 0,
-            most_wall: 0,
+            also: None,
             asleep: 0,
             deaf: 0,
             backlog: Vec::new(),
@@ -78,21 +76,39 @@ impl End {
         }
     }
 
-    /// Another process takes over. No timestamp of its may lie behind those of its forerunner: its wall clock is
-    /// put right first.
+    /// Another process takes over, with the timestamp that its forerunner kept, whatever the wall clock says.
     pub fn restart(&mut self, side: Side, scenario: &Scenario) {
         let address = self.host.address.to_string();
-        self.host = process(side, scenario, &address, &mut self.dice);
+        let kept = self.host.tunnel.last_timestamp();
+        self.host = process(side, scenario, &address, kept, &mut self.dice);
+        self.also = None;
         self.backlog.clear();
         self.handshakes.clear();
         (self.facts, self.alarm, self.turns) = (false, None, [None; 3]);
-        self.wall = self.most_wall;
     }
 
     /// The wall clock jumps.
     pub fn jump(&mut self, seconds: i64) {
         self.wall += seconds;
-        self.most_wall = self.most_wall.max(self.wall);
+    }
+
+    /// It is somewhere else; nothing arrives any more at where it was.
+    pub fn moves(&mut self, address: SocketAddr) {
+        (self.host.address, self.also) = (address, None);
+    }
+
+    /// Whether it receives what is sent to `address`.
+    pub fn is_at(&self, address: SocketAddr) -> bool {
+        self.host.address == address || self.also == Some(address)
+    }
+
+    /// Sends from another port from now on, or from the first one again.
+    fn change_port(&mut self) {
+        let other = || SocketAddr::new(self.host.address.ip(), self.host.address.port() ^ 1);
+        (self.host.address, self.also) = match self.also {
+            Some(first) => (first, None),
+            None => (other(), Some(self.host.address)),
+        };
     }
 
     pub fn clock(&self, now: Instant) -> Clock {
@@ -197,21 +213,23 @@ impl End {
     }
 
     /// A name was looked up: the peer is at `address`.
-    pub fn resolved(&mut self, now: Instant, address: std::net::SocketAddr) -> Controlled {
-        // Where an authentic packet came from is better than what a name says.
-        if self.host.tunnel.seeks_peer(now) {
-            let clock = self.clock(now);
-            self.host.tunnel.set_endpoint(clock.now(), Endpoint::new(address));
-        }
+    pub fn resolved(&mut self, now: Instant, address: SocketAddr) -> Controlled {
+        let clock = self.clock(now);
+        self.host.tunnel.resolved(clock.now(), 0, &[address]);
         self.settles(now)
     }
 
     fn settles(&mut self, now: Instant) -> Controlled {
-        let leaving = self.host.control_settles();
         let mut looks_up = false;
+        while let Some(request) = self.host.tunnel.poll_request() {
+            match request {
+                Request::LookUp(_) => looks_up = true,
+                Request::ChangePort => self.change_port(),
+            }
+        }
+        let leaving = self.host.control_settles();
         for event in std::mem::take(&mut self.host.events) {
             match event {
-                Event::HandshakeUnanswered { sent } => looks_up |= sent.is_multiple_of(PATIENCE),
                 Event::HandshakeCompleted { .. } => {
                     self.host.tunnel.mix(&self.dice.bytes(32).try_into().unwrap());
                 }
@@ -229,10 +247,18 @@ impl End {
     }
 }
 
-fn process(side: Side, scenario: &Scenario, address: &str, dice: &mut Dice) -> Host {
+fn process(
+    side: Side,
+    scenario: &Scenario,
+    address: &str,
+    kept: Option<Duration>,
+    dice: &mut Dice,
+) -> Host {
     static PARAMETERS: LazyLock<[Parameters; 2]> =
         LazyLock::new(|| [parameters(1, 2, None), parameters(2, 1, None)]);
     let parameters = Parameters {
+        endpoints: vec![Vec::new()],
+        last_timestamp: kept,
         persistent_keepalive: scenario.keepalive,
         ..PARAMETERS[side as usize].clone()
     };

@@ -56,7 +56,7 @@ impl Pair {
         while !flying.is_empty() {
             for (from, datagram) in std::mem::take(&mut flying) {
                 types.push(datagram.bytes[0]);
-                self.conduct[from].sends(self.clock.boot, &datagram.bytes).unwrap();
+                self.conduct[from].sends(self.clock.boot, datagram.to, &datagram.bytes).unwrap();
                 if self.lost {
                     continue;
                 }
@@ -103,6 +103,7 @@ impl Pair {
 
     /// How many of the events since the last time there were are like `event`.
     fn events(&mut self, host: usize, like: fn(&Event) -> bool) -> usize {
+        self.hosts[host].requests.clear();
         std::mem::take(&mut self.hosts[host].events).iter().filter(|event| like(event)).count()
     }
 

@@ -269,9 +269,7 @@ impl<'s> World<'s> {
 
     fn arrives(&mut self, datagram: Datagram) {
         let address = datagram.to;
-        let Some(side) =
-            Side::BOTH.into_iter().find(|side| self.end(*side).host.address == address)
-        else {
+        let Some(side) = Side::BOTH.into_iter().find(|side| self.end(*side).is_at(address)) else {
             return;
         };
         let now = self.now;
@@ -377,7 +375,9 @@ impl<'s> World<'s> {
             0 => [198, 18, net as u8, host as u8].into(),
             _ => [0x2001, 0xdb8, net, 0, 0, 0, 0, host].into(),
         };
-        self.end_mut(side).host.address = (ip, 40_000 + self.moves).into();
+        // An odd port is the other one of an even one.
+        let port = 40_000 + 2 * self.moves;
+        self.end_mut(side).moves((ip, port).into());
     }
 
     /// After the last fault a packet that was handed over since must pass each way within the bound, and from

@@ -7,6 +7,7 @@ use std::process::Command;
 use tunneld::crypto::{PresharedKey, PrivateKey};
 
 use crate::lab::{BOUND, Lab, Running, Side, run, succeeds, unique, wait_until};
+use crate::shown::must_not_be_shown;
 
 /// What may stand at side a.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,7 +17,9 @@ pub enum Program {
 }
 
 fn key(side: Side) -> PrivateKey {
-    PrivateKey::clamped([if side == Side::A { 0xa1 } else { 0xb1 }; 32])
+    let bytes = [if side == Side::A { 0xa8 } else { 0xb8 }; 32];
+    must_not_be_shown(bytes);
+    PrivateKey::clamped(bytes)
 }
 
 fn other(side: Side) -> Side {
@@ -37,7 +40,9 @@ pub struct Preshared(Option<PresharedKey>);
 
 impl Preshared {
     pub fn new(used: bool) -> Self {
-        Self(used.then(|| PresharedKey::from([0x77; 32])))
+        let bytes = [0x77; 32];
+        must_not_be_shown(bytes);
+        Self(used.then(|| PresharedKey::from(bytes)))
     }
 }
 
@@ -150,7 +155,10 @@ impl Tunneld {
         let mut command = lab.on(side, env!("CARGO_BIN_EXE_tunneld"));
         command.args(["run", "-c"]).arg(config);
         // At debug each handshake is told, not only the first.
-        command.env("RUNTIME_DIRECTORY", lab.directory.path()).env("TUNNELD_LOG", "debug");
+        command
+            .env("RUNTIME_DIRECTORY", lab.directory.path())
+            .env("STATE_DIRECTORY", lab.directory.path())
+            .env("TUNNELD_LOG", "debug");
         let mut process = Running::start(lab, &name, &mut command);
         process.wait_for("started");
         Self { process }

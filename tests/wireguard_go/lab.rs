@@ -15,6 +15,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, geteuid};
 use tempfile::TempDir;
 
+use crate::shown::shows_a_secret;
+
 /// The longest anything here may take: ten times what it takes on a busy machine.
 pub const BOUND: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(20);
@@ -265,6 +267,9 @@ impl Drop for Running {
             if polls == 250 {
                 let _ = self.child.kill();
             }
+        }
+        if !thread::panicking() {
+            assert!(!shows_a_secret(&self.log()), "a secret in {}", self.log.display());
         }
     }
 }

@@ -5,6 +5,8 @@
 
 mod ends;
 mod lab;
+#[path = "../common/shown.rs"]
+mod shown;
 
 use ends::{Ours, Preshared, Program, WireguardGo};
 use lab::{BOUND, Lab, Side, may_run, tunneld_runs, wait_until};

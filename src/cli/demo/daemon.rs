@@ -50,6 +50,7 @@ impl Daemon {
             .args(["run", "-c"])
             .arg(&file)
             .env("RUNTIME_DIRECTORY", &directory)
+            .env("STATE_DIRECTORY", &directory)
             .env("NOTIFY_SOCKET", &socket)
             .env("NO_COLOR", "1")
             .env_remove("WATCHDOG_USEC")

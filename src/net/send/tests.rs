@@ -53,7 +53,7 @@ impl Bench {
             counters: SendCounters::default(),
             endpoint: Endpoint {
                 remote: "192.0.2.1:51820".parse().unwrap(),
-                source: source.map(|source| source.parse().unwrap()),
+                source: source.map(|source| SocketAddr::new(source.parse().unwrap(), 1)),
             },
         }
     }

@@ -13,7 +13,7 @@ fn an_answer_leaves_from_the_address_that_was_addressed() {
         let family = Family::of(&endpoint.remote);
         here.send(&endpoint, b"question", 0);
         let asked = receive(&there, family, &mut buffer);
-        assert_eq!(asked.endpoint.source, Some(address.parse().unwrap()));
+        assert_eq!(asked.endpoint.source, Some(endpoint.remote));
         assert_eq!(asked.endpoint.remote.port(), here.port());
         there.send(&asked.endpoint, b"answer", 0);
         let answered = receive(&here, family, &mut buffer);
@@ -27,14 +27,14 @@ fn a_run_leaves_from_its_sticky_source() {
     let Some(endpoint) = endpoint_at(&receiver, "127.0.0.1") else {
         return skip("a_run_leaves_from_its_sticky_source", "IPv4");
     };
-    let source = IpAddr::from([127, 0, 0, 9]);
+    let source = SocketAddr::from(([127, 0, 0, 9], sender.port()));
     let mut batch = SendBatch::new(Arc::clone(&sender));
     batch.set_endpoint(Some(Endpoint { source: Some(source), ..endpoint }));
     fill(&mut batch, run(500, 4, 100, Ecn::NotEct), &mut 0);
     batch.flush();
     let mut buffer = RecvBuffer::new();
     let received = receive(&receiver, Family::V4, &mut buffer);
-    assert_eq!(received.endpoint.remote.ip(), source);
+    assert_eq!(received.endpoint.remote, source);
     assert!(!batch.take_source_lost());
 }
 
@@ -46,7 +46,8 @@ fn a_source_that_this_host_has_no_more_is_reported_and_nothing_lost() {
         let Some(endpoint) = endpoint_at(&receiver, address) else {
             continue;
         };
-        let gone = Endpoint { source: Some(gone.parse().unwrap()), ..endpoint };
+        let gone = SocketAddr::new(gone.parse().unwrap(), sender.port());
+        let gone = Endpoint { source: Some(gone), ..endpoint };
         assert!(sender.dispatch(gone, 3, b"one", 0, 1));
         let mut batch = SendBatch::new(Arc::clone(&sender));
         batch.set_endpoint(Some(gone));
@@ -76,7 +77,7 @@ fn an_empty_datagram_hands_out_nothing() {
         let received = receive(receiver, family, &mut buffer);
         assert_eq!((received.len, received.stride), (0, 1));
         assert_eq!(datagrams(&buffer, &received).count(), 0);
-        assert_eq!(receiver.receive(family, &mut buffer).unwrap(), None);
+        assert_eq!(receiver.receive(&receiver.main, family, &mut buffer).unwrap(), None);
     });
 }
 
@@ -85,7 +86,7 @@ fn nothing_there_is_none_and_what_arrives_is_counted() {
     over_loopbacks(|sender, receiver, endpoint| {
         let family = Family::of(&endpoint.remote);
         let mut buffer = RecvBuffer::new();
-        assert_eq!(receiver.receive(family, &mut buffer).unwrap(), None);
+        assert_eq!(receiver.receive(&receiver.main, family, &mut buffer).unwrap(), None);
         let counters = &receiver.counters().receive;
         let (calls, datagrams) = (load(&counters.calls), load(&counters.datagrams));
         let bytes = vec![1; 250];
@@ -103,12 +104,12 @@ fn a_link_local_endpoint_keeps_its_interface() {
     in_own_network(test, || {
         raise_loopback(65_536, Some("fe80::7"));
         let (here, there) = (bind(Offload::ALL), bind(Offload::ALL));
-        if there.fd(Family::V6).is_none() {
+        if there.main.fd(Family::V6).is_none() {
             return skip("a_link_local_endpoint_keeps_its_interface", "IPv6");
         }
         let to = SocketAddrV6::new("fe80::7".parse().unwrap(), there.port(), 0, 1);
         // The kernel takes a moment with a new address: ask until the question arrives
-        let fd = there.fd(Family::V6).unwrap();
+        let fd = there.main.fd(Family::V6).unwrap();
         let mut arrived = [PollFd::new(fd, PollFlags::POLLIN)];
         for _ in 0..1000 {
             here.send(&Endpoint::new(to.into()), b"question", 0);
@@ -119,7 +120,10 @@ fn a_link_local_endpoint_keeps_its_interface() {
         let mut buffer = RecvBuffer::new();
         let asked = receive(&there, Family::V6, &mut buffer);
         let from = SocketAddrV6::new(*to.ip(), here.port(), 0, 1);
-        let expected = Endpoint { remote: from.into(), source: Some((*to.ip()).into()) };
+        let expected = Endpoint {
+            remote: from.into(),
+            source: Some(SocketAddr::new((*to.ip()).into(), to.port())),
+        };
         assert_eq!(asked.endpoint, expected);
         assert!(!there.dispatch(asked.endpoint, 6, b"answer", 0, 1));
         let answered = receive(&here, Family::V6, &mut buffer);
@@ -141,4 +145,35 @@ fn a_datagram_cut_short_is_flagged() {
     assert_eq!((received.len, received.stride), (100, 100));
     assert_eq!(datagrams(&buffer, &received).count(), 1);
     assert_eq!(load(&receiver.counters().receive.truncated), 1);
+}
+
+#[test]
+fn after_a_change_of_port_both_ports_receive_and_what_has_no_sticky_source_leaves_from_the_new_one()
+{
+    let (here, there) = (bind(Offload::ALL), bind(Offload::ALL));
+    let Some(to) = endpoint_at(&there, "127.0.0.1") else {
+        return skip("after_a_change_of_port", "IPv4");
+    };
+    let first = here.port();
+    let other = here.change_port().unwrap();
+    assert_ne!(other, first);
+    assert_eq!(here.port(), first);
+    let mut buffer = RecvBuffer::new();
+    let from = |port| SocketAddr::from(([127, 0, 0, 1], port));
+    for (source, leaves_from) in
+        [(None, other), (Some(from(other)), other), (Some(from(first)), first)]
+    {
+        here.send(&Endpoint { source, ..to }, b"question", 0);
+        let asked = receive(&there, Family::V4, &mut buffer);
+        assert_eq!(asked.endpoint.remote, from(leaves_from), "{source:?}");
+        there.send(&asked.endpoint, b"answer", 0);
+        let sockets = here.sockets().find(|sockets| sockets.port == leaves_from).unwrap();
+        wait_readable(sockets.fd(Family::V4).unwrap());
+        let answered = here.receive(&sockets, Family::V4, &mut buffer).unwrap().unwrap();
+        assert_eq!(answered.endpoint.source, Some(from(leaves_from)));
+    }
+    assert_eq!(here.change_port().unwrap(), first);
+    assert_eq!(here.sockets().count(), 1);
+    here.send(&Endpoint { source: Some(from(other)), ..to }, b"question", 0);
+    assert_eq!(receive(&there, Family::V4, &mut buffer).endpoint.remote, from(first));
 }

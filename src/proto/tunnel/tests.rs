@@ -8,7 +8,6 @@ fn key(number: u8) -> PrivateKey {
 }
 
 fn host(ours: u8, theirs: u8) -> (Tunnel, Arc<Shared>) {
-    let endpoint = Endpoint::new("192.0.2.1:51820".parse().unwrap());
     let parameters = Parameters {
         private_key: key(ours),
         public_key: key(theirs).public_key(),
@@ -16,11 +15,12 @@ fn host(ours: u8, theirs: u8) -> (Tunnel, Arc<Shared>) {
         allowed_ips: Vec::new(),
         addresses: Vec::new(),
         routed: Vec::new(),
-        endpoint: Some(endpoint),
+        endpoints: vec![vec!["192.0.2.1:51820".parse().unwrap()]],
+        last_timestamp: None,
         persistent_keepalive: None,
         mtu: 1420,
     };
-    let shared = Arc::new(Shared::new(Some(endpoint), AllowedIps::default(), 1420));
+    let shared = Arc::new(Shared::new(AllowedIps::default(), 1420));
     (Tunnel::new(&parameters, &[ours; 32], shared.clone()), shared)
 }
 

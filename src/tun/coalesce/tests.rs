@@ -204,15 +204,16 @@ fn syn_fin_rst_urg_and_cwr_are_written_alone_and_end_a_run() {
 }
 
 #[test]
-fn udp_without_a_checksum_is_merged_with_its_like_only() {
-    let unsummed = Fields { udp: true, unsummed: true, ..Fields::default() };
-    let mut fields = run_of(&unsummed, 4);
-    assert_eq!(runs(&bytes(&fields)), [4]);
-    fields[2].unsummed = false;
-    fields[3].unsummed = false;
-    assert_eq!(runs(&bytes(&fields)), [2, 2]);
-    let v6 = run_of(&Fields { v6: true, ..unsummed }, 2);
-    assert_eq!(runs(&bytes(&v6)), [1, 1]);
+fn udp_without_a_checksum_is_written_as_it_came() {
+    for v6 in [false, true] {
+        let mut fields = run_of(&Fields { udp: true, v6, ..Fields::default() }, 6);
+        fields[2].unsummed = true;
+        fields[3].unsummed = true;
+        assert_eq!(runs(&bytes(&fields)), [2, 1, 1, 2]);
+        let mut recorder = Recorder::default();
+        coalesce(&bytes(&fields), &mut recorder);
+        assert_eq!(recorder.packets(), bytes(&fields));
+    }
 }
 
 #[test]

@@ -125,10 +125,10 @@ fn the_checksum_of_a_single_packet_is_completed_in_place() {
         let fields = kind.with_payload(33);
         let right = fields.packet();
         let (start, offset) = (if fields.v6 { 40 } else { 20 }, if fields.udp { 6 } else { 16 });
-        let family = Family::of(&right).unwrap();
+        let (family, ..) = Family::split(&right).unwrap();
         let partial = Sum::default().pseudo_header(
-            &right[family.addresses()],
-            right[family.protocol()],
+            family.addresses(&right),
+            family.protocol(&right).unwrap(),
             (right.len() - start) as u16,
         );
         let mut bytes = right.clone();

@@ -7,24 +7,24 @@ use crate::wire::Superpacket;
 
 /// The fields of a TCP or UDP packet.
 #[derive(Clone, Debug)]
-pub(in crate::tun) struct Fields {
-    pub(in crate::tun) v6: bool,
-    pub(in crate::tun) udp: bool,
+pub(crate) struct Fields {
+    pub(crate) v6: bool,
+    pub(crate) udp: bool,
     /// UDP: without a checksum.
-    pub(in crate::tun) unsummed: bool,
-    pub(in crate::tun) tos: u8,
-    pub(in crate::tun) ttl: u8,
-    pub(in crate::tun) df: bool,
-    pub(in crate::tun) id: u16,
-    pub(in crate::tun) label: u16,
-    pub(in crate::tun) ports: [u16; 2],
-    pub(in crate::tun) sequence: u32,
-    pub(in crate::tun) ack: u32,
-    pub(in crate::tun) flags: u8,
-    pub(in crate::tun) window: u16,
+    pub(crate) unsummed: bool,
+    pub(crate) tos: u8,
+    pub(crate) ttl: u8,
+    pub(crate) df: bool,
+    pub(crate) id: u16,
+    pub(crate) label: u16,
+    pub(crate) ports: [u16; 2],
+    pub(crate) sequence: u32,
+    pub(crate) ack: u32,
+    pub(crate) flags: u8,
+    pub(crate) window: u16,
     /// A multiple of four bytes.
-    pub(in crate::tun) options: Vec<u8>,
-    pub(in crate::tun) payload: Vec<u8>,
+    pub(crate) options: Vec<u8>,
+    pub(crate) payload: Vec<u8>,
 }
 
 impl Default for Fields {
@@ -51,7 +51,7 @@ impl Default for Fields {
 
 impl Fields {
     /// The four kinds.
-    pub(in crate::tun) fn kinds() -> [Self; 4] {
+    pub(crate) fn kinds() -> [Self; 4] {
         [(false, false), (false, true), (true, false), (true, true)].map(|(v6, udp)| Self {
             v6,
             udp,
@@ -60,12 +60,12 @@ impl Fields {
     }
 
     /// The same fields for a payload of `len` bytes.
-    pub(in crate::tun) fn with_payload(&self, len: usize) -> Self {
+    pub(crate) fn with_payload(&self, len: usize) -> Self {
         Self { payload: (0..len).map(|at| (at * 7 + 3) as u8).collect(), ..self.clone() }
     }
 
     /// The fields of the packet that follows in its flow.
-    pub(in crate::tun) fn next(&self) -> Self {
+    pub(crate) fn next(&self) -> Self {
         Self {
             id: self.id.wrapping_add(1),
             sequence: self.sequence.wrapping_add(self.payload.len() as u32),
@@ -74,13 +74,13 @@ impl Fields {
     }
 
     /// Bytes of IP and transport header.
-    pub(in crate::tun) fn header_len(&self) -> usize {
+    pub(crate) fn header_len(&self) -> usize {
         let ip = if self.v6 { 40 } else { 20 };
         ip + if self.udp { 8 } else { 20 + self.options.len() }
     }
 
     /// The packet, whole and right.
-    pub(in crate::tun) fn packet(&self) -> Vec<u8> {
+    pub(crate) fn packet(&self) -> Vec<u8> {
         let mut transport = self.transport_header();
         transport.extend(&self.payload);
         let mut packet = self.ip_header(transport.len());
@@ -141,7 +141,7 @@ impl Fields {
 }
 
 /// A run of packets as it lies in a receive buffer, with gaps between them.
-pub(in crate::tun) fn lay_out(packets: &[Vec<u8>]) -> (Vec<u8>, Vec<std::ops::Range<usize>>) {
+pub(crate) fn lay_out(packets: &[Vec<u8>]) -> (Vec<u8>, Vec<std::ops::Range<usize>>) {
     let mut buffer = Vec::new();
     let ranges = packets.iter().map(|packet| {
         buffer.extend([0xee; 16]);
@@ -155,7 +155,7 @@ pub(in crate::tun) fn lay_out(packets: &[Vec<u8>]) -> (Vec<u8>, Vec<std::ops::Ra
 }
 
 /// All segments of a superpacket.
-pub(in crate::tun) fn split(packet: &impl Superpacket) -> Vec<Vec<u8>> {
+pub(crate) fn split(packet: &impl Superpacket) -> Vec<Vec<u8>> {
     (0..packet.count())
         .map(|index| {
             let is_last = index + 1 == packet.count();
@@ -169,17 +169,17 @@ pub(in crate::tun) fn split(packet: &impl Superpacket) -> Vec<Vec<u8>> {
 
 /// Keeps each write as the device would get it: virtio header first.
 #[derive(Default)]
-pub(in crate::tun) struct Recorder {
-    pub(in crate::tun) writes: Vec<Vec<u8>>,
+pub(crate) struct Recorder {
+    pub(crate) writes: Vec<Vec<u8>>,
     /// Refuse superpackets like this.
-    pub(in crate::tun) refusal: Option<fn() -> TunFault>,
+    pub(crate) refusal: Option<fn() -> TunFault>,
     /// Fail all writes like this.
-    pub(in crate::tun) fault: Option<fn() -> TunFault>,
+    pub(crate) fault: Option<fn() -> TunFault>,
 }
 
 impl Recorder {
     /// What the kernel would make of all writes: the packets, one by one.
-    pub(in crate::tun) fn packets(&self) -> Vec<Vec<u8>> {
+    pub(crate) fn packets(&self) -> Vec<Vec<u8>> {
         let mut all = Vec::new();
         for write in &self.writes {
             let header = VirtioNetHdr::parse(write).unwrap();
@@ -214,7 +214,8 @@ impl PacketWriter for Recorder {
     }
 }
 
-fn sum(bytes: &[u8]) -> u16 {
+/// The one's complement sum of RFC 1071, word by word.
+pub(crate) fn sum(bytes: &[u8]) -> u16 {
     let mut sum = 0_u32;
     for pair in bytes.chunks(2) {
         sum += u32::from(pair[0]) << 8 | u32::from(*pair.get(1).unwrap_or(&0));

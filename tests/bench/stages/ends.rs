@@ -80,7 +80,8 @@ fn parameters(ours: u8, theirs: u8, endpoint: Endpoint) -> Parameters {
         allowed_ips: vec![format!("10.77.0.{theirs}/32").parse().expect("a network")],
         addresses: Vec::new(),
         routed: Vec::new(),
-        endpoint: Some(endpoint),
+        endpoints: vec![vec![endpoint.remote]],
+        last_timestamp: None,
         persistent_keepalive: None,
         mtu: 1420,
     }

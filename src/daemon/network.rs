@@ -1,0 +1,193 @@
+//! The network around the link: the way to the peer, and our own device, which others may change underneath. Asked for when the
+//! kernel says that something changed, or the peer moved.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use tokio::time::{Interval, MissedTickBehavior};
+
+use super::clock;
+use super::report::Report;
+use super::watch::Watch;
+use crate::proto::Tunnel;
+use crate::tun::{DeviceState, Link, LinkError, LinkSettings, UnderlayRoute, underlay_route};
+use crate::wire::transport::MAX_MTU;
+
+/// What transport data adds to an inner packet: IP, UDP, and header and tag of WireGuard.
+const OVERHEAD_V4: u32 = 20 + 8 + 32;
+const OVERHEAD_V6: u32 = 40 + 8 + 32;
+/// Least time between two looks, however much changes.
+const LOOK_INTERVAL: Duration = Duration::from_millis(250);
+
+/// Owned by control.
+pub(super) struct Network {
+    link: Link,
+    settings: LinkSettings,
+    fwmark: u32,
+    /// The least MTU, if the device's is to follow the path.
+    follows_path: Option<u32>,
+    /// What our device was set to when it was looked at last; `None`: it was not there.
+    device: Option<DeviceState>,
+    /// The way to the peer's address when it was looked at last; `None`: there was none.
+    route: (Option<IpAddr>, Option<UnderlayRoute>),
+    /// Hears of changes; `None` once that failed.
+    watch: Option<Watch>,
+    /// Something may be different from when it was looked at.
+    changed: bool,
+    /// An address that somebody called from and that may lie inside the tunnel.
+    suspect: Option<IpAddr>,
+    looks: Interval,
+}
+
+impl Network {
+    /// Around a link that has just been configured by `settings`. To be made on the runtime.
+    pub(super) fn new(
+        link: Link,
+        settings: LinkSettings,
+        fwmark: u32,
+        follows_path: Option<u32>,
+    ) -> Self {
+        let mut looks = tokio::time::interval(LOOK_INTERVAL);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let watch = Watch::new();
+        if let Err(error) = &watch {
+            tracing::warn!(%error, "changes of the network will be noticed late");
+        }
+        Self {
+            link,
+            settings,
+            fwmark,
+            follows_path,
+            device: None,
+            route: (None, None),
+            watch: watch.ok(),
+            changed: true,
+            suspect: None,
+            looks,
+        }
+    }
+
+    /// The peer may be reached by another way than when it was looked at.
+    pub(super) fn look_again(&mut self) {
+        self.changed = true;
+    }
+
+    /// Somebody called from an address that may lie inside the tunnel.
+    pub(super) fn suspect(&mut self, ip: Option<IpAddr>) {
+        self.suspect = ip.or(self.suspect);
+    }
+
+    /// Waits until there is something to look at, and then for the next time to do so.
+    pub(super) async fn change(&mut self) {
+        while !self.changed && self.suspect.is_none() {
+            let Some(watch) = &self.watch else { return std::future::pending().await };
+            if let Err(error) = watch.changed().await {
+                tracing::warn!(%error, "changes of the network will be noticed late from now on");
+                self.watch = None;
+            }
+            self.changed = true;
+        }
+        self.looks.tick().await;
+    }
+
+    /// Looks, and tells the tunnel what follows.
+    pub(super) async fn look(&mut self, tunnel: &mut Tunnel, report: &mut Report) {
+        if let Some(ip) = self.suspect.take() {
+            self.look_at_suspect(ip, tunnel).await;
+        }
+        if std::mem::take(&mut self.changed) {
+            self.look_at_device(tunnel).await;
+            self.look_at_path(tunnel, report).await;
+        }
+    }
+
+    /// Takes back what was changed for the link.
+    pub(super) async fn undo(&mut self) -> Result<(), LinkError> {
+        self.link.undo().await
+    }
+
+    /// Whether somebody calls from inside the tunnel or only from an address that looks so.
+    async fn look_at_suspect(&self, ip: IpAddr, tunnel: &Tunnel) {
+        match underlay_route(ip, self.fwmark).await {
+            Ok(route) if route.index != self.link.index() => tunnel.set_outside(ip),
+            _ => tracing::debug!(%ip, "a message came from inside the tunnel"),
+        }
+    }
+
+    /// Follows what somebody did to our device: an MTU is kept to, and after it was down it gets again what it lost.
+    async fn look_at_device(&mut self, tunnel: &Tunnel) {
+        let state = self.link.state().await;
+        if let Err(error) = &state
+            && self.device.is_some()
+        {
+            tracing::warn!(%error, "the device is not here any more: what goes through it is not ours to say");
+        }
+        let before = std::mem::replace(&mut self.device, state.ok());
+        let (Some(before), Some(now)) = (before, self.device) else { return };
+        if now.mtu != before.mtu {
+            tracing::info!(mtu = now.mtu, "somebody changed the device's MTU: it stays so");
+            self.follows_path = None;
+            tunnel.set_mtu(now.mtu as usize);
+        }
+        match (before.up, now.up) {
+            (true, false) => {
+                tracing::warn!("the device was set down: nothing passes until it is up again");
+            }
+            (false, true) => self.restore().await,
+            _ => {}
+        }
+    }
+
+    /// Gives the device back the addresses and routes that the kernel took from it when it was set down.
+    async fn restore(&mut self) {
+        // The MTU stays what somebody made of it meanwhile.
+        let settings = LinkSettings { mtu: None, ..self.settings.clone() };
+        match self.link.configure(&settings).await {
+            Ok(()) => tracing::info!("the device is up again, with its addresses and routes"),
+            Err(error) => tracing::warn!(%error, "the device is up again, but not as it was"),
+        }
+    }
+
+    /// Looks up the way to the peer: the tunnel hears if it is another one, a loop is told, and the device's MTU set to what the
+    /// path carries, if it is to follow it.
+    async fn look_at_path(&mut self, tunnel: &mut Tunnel, report: &mut Report) {
+        let Some(endpoint) = tunnel.endpoint() else { return };
+        let remote = endpoint.remote.ip();
+        let route = underlay_route(remote, self.fwmark).await;
+        let route = route.inspect_err(|error| tracing::debug!(%error, "no way to the peer")).ok();
+        let before = std::mem::replace(&mut self.route, (Some(remote), route));
+        let Some(route) = route else { return };
+        if route.index == self.link.index() {
+            return report.loops(clock::boot(), endpoint);
+        }
+        let differs = before.1.is_none_or(|before| route.differs(&before));
+        if before.0 == Some(remote) && route.running && differs {
+            report.another_way(clock::boot(), endpoint, route.source);
+            tunnel.network_changed(clock::now());
+        }
+        if let Some(least) = self.follows_path {
+            self.follow(route.mtu, remote, least, tunnel, report).await;
+        }
+    }
+
+    async fn follow(
+        &mut self,
+        path_mtu: u32,
+        remote: IpAddr,
+        least: u32,
+        tunnel: &Tunnel,
+        report: &mut Report,
+    ) {
+        let overhead = if remote.is_ipv4() { OVERHEAD_V4 } else { OVERHEAD_V6 };
+        let mtu = path_mtu.saturating_sub(overhead).clamp(least, MAX_MTU);
+        let Some(device) = self.device.as_mut().filter(|device| device.mtu != mtu) else { return };
+        match self.link.set_mtu(mtu).await {
+            Ok(()) => {
+                report.mtu(clock::boot(), mtu, path_mtu);
+                device.mtu = mtu;
+                tunnel.set_mtu(mtu as usize);
+            }
+            Err(error) => tracing::warn!(%error, "the MTU stays {}", device.mtu),
+        }
+    }
+}
