@@ -42,7 +42,7 @@ impl<T: Write + AsFd> Write for &Lossy<T> {
             );
             lines = [told.as_bytes(), line].concat().into();
         }
-        target.lost = if target.takes(&lines) { 0 } else { target.lost + 1 };
+        target.lost = if target.takes(&lines) { 0 } else { target.lost.saturating_add(1) };
         Ok(line.len())
     }
 
