@@ -24,6 +24,7 @@ mod netns {
     mod device_faults;
     mod ecn;
     mod faults;
+    mod forged;
     mod healing;
     mod hostile;
     mod inside;
@@ -41,6 +42,7 @@ mod netns {
     mod roaming;
     mod secrets;
     mod sending;
+    mod shortage;
     mod traffic;
     mod transfer;
     mod unreachable;

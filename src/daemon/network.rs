@@ -155,7 +155,7 @@ impl Network {
         match self.link.configure(&settings).await {
             Ok(()) => tracing::info!("the device has its addresses and routes again"),
             Err(error) => {
-                tracing::warn!(%error, "the device does not have all its addresses and routes")
+                tracing::warn!(%error, "the device does not have all its addresses and routes");
             }
         }
     }

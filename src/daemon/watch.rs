@@ -80,7 +80,7 @@ impl Watch {
             // What does not fit is cut off: it is not read anyway.
             let mut message = [0; 64];
             match recv(fd, &mut message, MsgFlags::empty()) {
-                Ok(length) => down |= LinkMessage::says_down(&message[..length], index),
+                Ok(_) => down |= LinkMessage::says_down(&message, index),
                 Err(Errno::EINTR) => {}
                 // More came than the kernel keeps: it may have been among that.
                 Err(Errno::ENOBUFS) => down = true,

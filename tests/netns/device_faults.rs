@@ -6,6 +6,7 @@ use super::config::{End, ends};
 use super::lab::{
     Host, INNER_A, INNER_B, Lab, STARTED, direct_v4, expect_success, routed_v4, stop,
 };
+use super::mtu::becomes;
 use super::needs::needs;
 use super::process::{BOUND, now, wait_until};
 use super::vitals::{Vitals, is_idle};
@@ -34,12 +35,6 @@ fn all_answer_soon(lab: &Lab, after: &str) {
     }
     let took = now() - began;
     assert!(took < SOON, "{after}: {took:?}");
-}
-
-fn mtu_becomes(lab: &Lab, mtu: u32) {
-    let words = format!(" mtu {mtu} ");
-    let became = wait_until(SOON, || lab.ip(Host::A, "-o link show tun0").contains(&words));
-    assert!(became, "{}", lab.ip(Host::A, "-o link show tun0"));
 }
 
 #[test]
@@ -95,12 +90,12 @@ fn an_mtu_that_somebody_sets_stays_and_packets_of_that_size_pass() {
         let mut ends = ends_with_routes(&lab);
         ends[0].mtu = in_file;
         let [a, _b] = lab.link(&ends);
-        mtu_becomes(&lab, in_file.unwrap_or(1440).into());
+        becomes(&lab, Host::A, in_file.unwrap_or(1440).into());
         for mtu in [1300, 3000, 1280] {
             lab.ip(Host::A, &format!("link set tun0 mtu {mtu}"));
             let words = format!("-c 3 -i 0.01 -W 5 -M do -s {} {}", mtu - 28, INNER_B[0]);
             expect_success(&lab.ping(Host::A, &words));
-            mtu_becomes(&lab, mtu);
+            becomes(&lab, Host::A, mtu);
         }
         // Below 1280 the kernel takes IPv6 away.
         lab.ip(Host::A, "link set tun0 mtu 1000");

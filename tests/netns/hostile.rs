@@ -2,6 +2,8 @@
 
 use std::io::{self, Read as _};
 use std::net::UdpSocket;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
@@ -10,6 +12,7 @@ use super::config::ends;
 use super::counters::discards;
 use super::lab::{Host, INNER_A, Lab, PORT, direct_v4, stop, underlay};
 use super::needs::needs;
+use super::process::{BOUND, wait_until};
 use super::vitals::Vitals;
 
 /// The bytes before a datagram in what a raw socket receives: headers of IPv4 and UDP.
@@ -23,6 +26,9 @@ const LARGEST: usize = 65_507;
 
 /// Datagrams between two looks whether the link is still there.
 const BATCH: usize = 500;
+
+/// Most datagrams of a flood.
+const MOST: usize = 10_000_000;
 
 /// Sees all that host a receives over UDP from now on.
 struct Eavesdropper(Socket);
@@ -105,6 +111,41 @@ fn bombard(lab: &Lab, stranger: &UdpSocket, datagrams: &[Vec<u8>]) {
             stranger.send(datagram).unwrap();
         }
         assert!(lab.pings(Host::B, INNER_A[0]));
+    }
+}
+
+#[test]
+fn a_flood_does_not_hold_up_the_end() {
+    needs!("ping");
+    let lab = Lab::direct();
+    let eavesdropper = Eavesdropper::at_a(&lab);
+    let ends = ends(direct_v4);
+    let real = {
+        let _daemons = lab.link(&ends);
+        eavesdropper.heard()
+    };
+    let mut initiation = noise(148, 0);
+    initiation[..4].copy_from_slice(&[1, 0, 0, 0]);
+    for _ in 0..5 {
+        let [a, _b] = lab.link(&ends);
+        let [stranger, _] = strangers(&lab);
+        let done = AtomicBool::new(false);
+        thread::scope(|scope| {
+            // Junk, and what the daemon before received, until it is over; for the reader, with a bound.
+            scope.spawn(|| {
+                for datagram in real.iter().cycle().take(MOST) {
+                    if done.load(Ordering::Relaxed) {
+                        break;
+                    }
+                    // Nobody listens any more: that is what it ends with.
+                    let _ = stranger.send(datagram).and_then(|_| stranger.send(&initiation));
+                }
+            });
+            assert!(wait_until(BOUND, || eavesdropper.heard().len() > BATCH));
+            let said = stop(a);
+            done.store(true, Ordering::Relaxed);
+            assert!(discards(&said, "mac1") > 0, "{said}");
+        });
     }
 }
 

@@ -17,7 +17,7 @@ const OVERHEAD: [u32; 2] = [60, 80];
 const PING: [u32; 2] = [28, 48];
 
 /// The MTU of a host's device.
-fn mtu(lab: &Lab, host: Host) -> u32 {
+pub(crate) fn mtu(lab: &Lab, host: Host) -> u32 {
     let link = lab.ip(host, "-o link show tun0");
     let mut words = link.split_whitespace().skip_while(|word| *word != "mtu").skip(1);
     words.next().and_then(|word| word.parse().ok()).unwrap_or_else(|| panic!("an MTU: {link}"))
@@ -32,7 +32,8 @@ fn lab_with(cable: u32) -> Lab {
     lab
 }
 
-fn becomes(lab: &Lab, host: Host, expected: u32) {
+/// Waits until the device has this MTU.
+pub(crate) fn becomes(lab: &Lab, host: Host, expected: u32) {
     let became = wait_until(BOUND, || mtu(lab, host) == expected);
     assert!(became, "host {host:?} has {} and not {expected}", mtu(lab, host));
 }

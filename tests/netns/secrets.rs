@@ -1,6 +1,7 @@
 //! Secrets in the memory of a daemon: those of its configuration are there while it runs, those of a handshake and of a session
 //! no longer than these, and none once it has stopped. The test is the daemon's peer, so it knows them all.
 
+use std::fs;
 use std::net::UdpSocket;
 use std::time::Duration;
 
@@ -17,7 +18,7 @@ use super::process::{BOUND, Process, now, wait_until};
 use crate::memory::Memory;
 use crate::peer::{Peer, Secret, Session};
 use crate::reference::{hash, public_key};
-use crate::shown::must_not_be_shown;
+use crate::shown::{must_not_be_shown, shows_a_secret};
 
 /// How soon a secret must be gone that is of no use any more.
 const SOON: Duration = Duration::from_secs(2);
@@ -209,6 +210,10 @@ fn secrets_are_in_memory_once_and_only_as_long_as_they_are_of_use() {
     let texts = std::mem::take(&mut pair.texts);
     let all = [held, gone, sessions[1].keys()].concat();
     all.iter().for_each(|(_, secret)| must_not_be_shown(*secret));
+    for file in ["cmdline", "environ"] {
+        let text = fs::read(format!("/proc/{}/{file}", pair.daemon.pid())).unwrap();
+        assert!(!shows_a_secret(&String::from_utf8_lossy(&text)), "{file}");
+    }
     let memory = pair.stop();
     assert_eq!(memory.find(&all), []);
     assert_eq!(memory.find_private_keys(&ephemerals), []);
