@@ -148,5 +148,7 @@ mod tests {
         assert!(!limiter.allow(at(0), IpAddr::V4(19_999u32.into())));
         assert!(limiter.allow(at(1000), IpAddr::V4(19_999u32.into())));
         assert_eq!(limiter.sources.len(), 1);
+        limiter.allow(at(5000), IpAddr::V4(2u32.into()));
+        assert_eq!(limiter.sources.len(), 1);
     }
 }
