@@ -14,12 +14,15 @@ use super::report::Report;
 use super::service::Signals;
 use super::state::State;
 use super::{DataPath, HandshakeMessage, entropy};
-use crate::proto::{Event, Now, Request, Tunnel};
+use crate::proto::{Discard, Event, Now, Request, Tunnel};
 
 /// TOS of handshake messages: AF41, as the kernel sends them, so that they pass where data queues.
 const HANDSHAKE_TOS: u8 = 0x88;
 /// How often to look for hints while there is no link.
 const HINTS_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Most handshake messages taken in before what they lead to is sent.
+const BATCH: usize = 16;
 
 /// Owned by the control thread.
 pub(super) struct Control {
@@ -49,6 +52,7 @@ impl Control {
         mut handshakes: mpsc::Receiver<HandshakeMessage>,
     ) -> anyhow::Result<Ended> {
         self.tunnel.start(clock::now());
+        let mut batch = Vec::with_capacity(BATCH);
         let mut hints = interval(HINTS_INTERVAL);
         loop {
             self.settle(clock::now())?;
@@ -60,6 +64,7 @@ impl Control {
                 Some(failure) = failures.recv() => return Ok(Ended::Failure(failure)),
                 rang = self.alarm.ring() => {
                     rang.context("waiting for the alarm")?;
+                    self.count_not_received();
                     self.tunnel.handle_timeout(clock::now());
                 }
                 () = self.path.threads.control.notified() => self.tunnel.handle_facts(clock::now()),
@@ -73,15 +78,28 @@ impl Control {
                 _ = hints.tick(), if !self.report.link_is_up() => {
                     self.report.strangers(clock::boot(), self.tunnel.stats());
                 }
-                Some(HandshakeMessage { from, message }) = handshakes.recv() => {
-                    let received =
-                        self.tunnel.receive(clock::now(), from, &message, handshakes.len());
-                    if let Err(reason) = received {
-                        tracing::trace!(%from, reason = reason.name(), "discarded");
-                    }
+                1.. = handshakes.recv_many(&mut batch, BATCH) => {
+                    self.receive(&mut batch, handshakes.len());
                 }
             }
         }
+    }
+
+    /// Takes in handshake messages, with `queued` more of them waiting.
+    fn receive(&mut self, batch: &mut Vec<HandshakeMessage>, queued: usize) {
+        let now = clock::now();
+        let behind = (queued..queued.saturating_add(batch.len())).rev();
+        for (HandshakeMessage { from, message }, queued) in batch.drain(..).zip(behind) {
+            if let Err(reason) = self.tunnel.receive(now, from, &message, queued) {
+                tracing::trace!(%from, reason = reason.name(), "discarded");
+            }
+        }
+    }
+
+    /// Counts what the kernel discarded.
+    pub(super) fn count_not_received(&self) {
+        let discarded = self.path.underlay.take_discarded();
+        self.tunnel.stats().discard_many(Discard::NotReceived, discarded);
     }
 
     /// Takes out of the tunnel what there is to send, to tell and to wake, and sets the alarm.
@@ -113,6 +131,9 @@ impl Control {
             let bytes = transmit.message.as_bytes();
             self.path.underlay.send(&transmit.endpoint, bytes, HANDSHAKE_TOS);
         }
+        if let Some(screen) = self.tunnel.take_screen() {
+            self.path.underlay.screen(screen.as_ref());
+        }
         if self.tunnel.inbound_has_orders() {
             self.path.threads.inbound.wake();
         }
@@ -127,6 +148,7 @@ impl Control {
         match self.path.underlay.change_port() {
             Ok(port) => {
                 self.report.tried(format_args!("sending from another UDP port, {port}"));
+                self.path.underlay.screen(self.tunnel.screen());
                 self.path.threads.inbound.wake();
             }
             Err(error) => tracing::warn!(%error, "no other UDP port to send from"),

@@ -229,6 +229,7 @@ async fn stop(path: &DataPath, threads: [JoinHandle<()>; 2], mut control: Contro
     if let Err(error) = control.network.undo().await {
         tracing::warn!(%error, "not everything could be taken back");
     }
+    control.count_not_received();
     tell_counters(path, control.tunnel.stats());
 }
 

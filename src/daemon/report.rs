@@ -25,6 +25,7 @@ pub(super) struct Report {
     given_up: u32,
     moves: Quota,
     paths: Quota,
+    floods: Quota,
     /// The counters when the link last came up, or at the start.
     baseline: [u64; HINTS.len()],
     strangers_told: Option<Instant>,
@@ -55,6 +56,7 @@ impl Report {
             given_up: 0,
             moves: Quota::default(),
             paths: Quota::default(),
+            floods: Quota::default(),
             baseline: [0; HINTS.len()],
             strangers_told: None,
         }
@@ -108,6 +110,15 @@ impl Report {
                 "the peer keeps calling and never uses our answer: is preshared_key the same on both ends, \
                  and do our datagrams reach it?"
             ),
+            Event::FloodBegan => {
+                if let Some(unsaid) = self.floods.allow(now) {
+                    tracing::warn!(
+                        unsaid,
+                        "flood: strangers send so much that most of it is not received any more"
+                    );
+                }
+            }
+            Event::FloodEnded { discarded } => tracing::info!(discarded, "the flood is over"),
             Event::KeysErased => {
                 self.up = false;
                 tracing::info!("keys erased: no handshake completed for nine minutes");

@@ -11,6 +11,7 @@
 mod batch;
 mod cmsg;
 mod counters;
+mod filter;
 mod gso;
 mod open;
 mod recv;
@@ -31,7 +32,8 @@ pub(crate) use open::{Sockets, UnderlayError};
 pub(crate) use recv::{ReceivedRun, RecvBuffer};
 pub(crate) use resolve::resolve;
 
-use crate::wire::{Endpoint, Offload};
+use crate::wire::{Endpoint, Offload, Screen};
+use open::FamilySocket;
 use send::Outlet;
 
 /// An address family of the underlay.
@@ -123,6 +125,35 @@ impl Underlay {
     #[must_use]
     pub(crate) fn counters(&self) -> &UnderlayCounters {
         &self.counters
+    }
+
+    /// Lets the kernel discard what does not pass `screen`, from now on; with `None` nothing.
+    pub(crate) fn screen(&self, screen: Option<&Screen>) {
+        self.each_socket(|family, socket| {
+            if let Err(error) = socket.screen(family, screen) {
+                tracing::debug!(?family, %error, "the kernel refused a filter");
+            }
+        });
+    }
+
+    /// How many datagrams, or with UDP GRO runs of them, the kernel has discarded since the last call: by the
+    /// screen, or because the receive buffer was full.
+    pub(crate) fn take_discarded(&self) -> u64 {
+        let mut discarded = 0_u64;
+        self.each_socket(|_, socket| {
+            discarded = discarded.saturating_add(socket.take_discarded());
+        });
+        discarded
+    }
+
+    fn each_socket(&self, mut visit: impl FnMut(Family, &FamilySocket)) {
+        for sockets in self.sockets() {
+            for family in Family::ALL {
+                if let Some(socket) = sockets.of(family) {
+                    visit(family, socket);
+                }
+            }
+        }
     }
 
     /// Sends one datagram with `tos` as the whole outer TOS or traffic class byte, without waiting for room.

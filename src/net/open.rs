@@ -3,6 +3,7 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::atomic::AtomicU32;
 
 use nix::errno::Errno;
 use nix::libc;
@@ -154,6 +155,8 @@ pub(crate) struct FamilySocket {
     pub(super) gso: GsoLimit,
     /// Whether the kernel hands over several datagrams at a time.
     pub(super) gro: bool,
+    /// What the kernel had discarded when it was asked last.
+    pub(super) discarded: AtomicU32,
 }
 
 impl FamilySocket {
@@ -189,7 +192,8 @@ impl FamilySocket {
             .map_err(|error| bind_error(error, port, fatal("bind the socket")))?;
         let address = socket.local_addr().map_err(fatal("read the address"))?;
         let port = address.as_socket().map_or(port, |address| address.port());
-        Ok((Self { socket, gso: GsoLimit::new(granted.gso), gro: granted.gro }, port))
+        let discarded = AtomicU32::new(0);
+        Ok((Self { socket, gso: GsoLimit::new(granted.gso), gro: granted.gro, discarded }, port))
     }
 
     pub(super) fn fd(&self) -> BorrowedFd<'_> {

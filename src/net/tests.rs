@@ -162,7 +162,7 @@ fn fwmark_marks_the_socket() {
 #[test]
 fn an_endpoint_of_a_family_without_a_socket_is_discarded_by_name() {
     let v4_only = open::pair(0, |family, port| match family {
-        Family::V4 => open::FamilySocket::open(family, port, 0, Offload::ALL),
+        Family::V4 => FamilySocket::open(family, port, 0, Offload::ALL),
         Family::V6 => Err(open::OpenError::Missing(io::ErrorKind::Unsupported.into())),
     });
     let underlay = Underlay {

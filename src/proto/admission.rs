@@ -37,11 +37,10 @@ impl Admission {
         message: &impl Maced,
         queued: usize,
     ) -> Result<(), Refusal> {
-        let under_load = self.load.under_load(now, queued);
         if !self.checker.mac1_is_valid(message) {
             return Err((Discard::Mac1, None));
         }
-        if !under_load {
+        if !self.load.under_load(now, queued) {
             return Ok(());
         }
         if !self.checker.mac2_is_valid(now, message, from.remote) {

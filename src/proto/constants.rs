@@ -38,6 +38,10 @@ pub(crate) const COOKIE_TIME: Duration = Duration::from_secs(120);
 pub(crate) const COOKIE_LATENCY: Duration = Duration::from_secs(5);
 /// Handshake messages waiting for control from which on it is under load.
 pub(crate) const UNDER_LOAD_QUEUED: usize = HANDSHAKE_QUEUE / 8;
+/// Handshake messages in so much time beyond which we are under load though control keeps up: their key exchanges would
+/// take a twentieth of a processor.
+pub(crate) const UNDER_LOAD_MESSAGES: usize = 100;
+pub(crate) const UNDER_LOAD_MOMENT: Duration = Duration::from_millis(100);
 /// How long load lasts after it was last seen.
 pub(crate) const UNDER_LOAD_TIME: Duration = Duration::from_secs(1);
 /// Handshake messages a second that one source may send under load.

@@ -26,6 +26,9 @@ macro_rules! discards {
 }
 
 discards! {
+    /// A datagram that the kernel discarded before it was received: in a flood, or as the receive buffer was full. With UDP GRO
+    /// a run of them counts as one.
+    NotReceived = "not_received",
     /// A datagram whose first four bytes name no message.
     MessageType = "message_type",
     /// A datagram that has not the length of its message.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::allowed_ips::AllowedIps;
 use super::discard::Discard;
+use super::flood::Watch;
 use super::session::{OpeningHalf, receiver_index};
 use super::shared::Shared;
 use super::time::Instant;
@@ -18,6 +19,7 @@ pub struct Inbound {
     addresses: Vec<IpAddr>,
     halves: Vec<OpeningHalf>,
     batch: Batch,
+    watch: Watch,
     wake_control: bool,
 }
 
@@ -47,8 +49,15 @@ impl Inbound {
         allowed_ips: Arc<AllowedIps>,
         addresses: Vec<IpAddr>,
     ) -> Self {
-        let (halves, batch) = (Vec::new(), Batch::default());
-        Self { shared, allowed_ips, addresses, halves, batch, wake_control: false }
+        Self {
+            shared,
+            allowed_ips,
+            addresses,
+            halves: Vec::new(),
+            batch: Batch::default(),
+            watch: Watch::default(),
+            wake_control: false,
+        }
     }
 
     /// Takes on and erases sessions as control ordered: to be called before the datagrams of each receive
@@ -74,12 +83,17 @@ impl Inbound {
             Err(Malformed::Type) => Err(Discard::MessageType),
             Err(Malformed::Length) => Err(Discard::MessageLength),
         };
+        let is_handshake = matches!(received, Ok(Received::Handshake(_)));
+        if (is_handshake || received.is_err()) && self.shared.is_stranger(&from) {
+            self.watch.stranger(is_handshake);
+        }
         received.inspect_err(|reason| self.shared.stats.discard(*reason))
     }
 
     /// Tells the other threads what the datagrams since the last time had: to be called at the end of a batch.
     pub fn finish(&mut self, now: Instant) {
         let Batch { authentic, data, packets, bytes } = std::mem::take(&mut self.batch);
+        self.wake_control |= self.watch.finish(now, &self.shared.strangers);
         if authentic {
             self.shared.facts.received(now);
             let sealing = self.shared.sealing.load();

@@ -1,11 +1,14 @@
-//! Load and what it costs a source: by the depth of the queue to control, whoever fills it; then, for sources
-//! that proved their address with a cookie, so many messages a second (WireGuard paper §5.3).
+//! Load and what it costs a source: by the depth of the queue to control, and by the messages of a moment, whoever sent
+//! them; then, for sources that proved their address with a cookie, so many messages a second (WireGuard paper §5.3).
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
-use super::constants::{PER_SOURCE_BURST, PER_SOURCE_RATE, UNDER_LOAD_QUEUED, UNDER_LOAD_TIME};
+use super::constants::{
+    PER_SOURCE_BURST, PER_SOURCE_RATE, UNDER_LOAD_MESSAGES, UNDER_LOAD_MOMENT, UNDER_LOAD_QUEUED,
+    UNDER_LOAD_TIME,
+};
 use super::time::Instant;
 
 /// Most sources that are remembered; others wait until some are forgotten.
@@ -20,15 +23,24 @@ const _: () = assert!(SAVINGS.as_nanos() <= MEMORY.as_nanos());
 
 /// Tells load from calm.
 #[derive(Default)]
-pub(crate) struct LoadDetector(Option<Instant>);
+pub(crate) struct LoadDetector {
+    seen: Option<Instant>,
+    /// Messages since the beginning of a moment.
+    moment: Option<Instant>,
+    messages: usize,
+}
 
 impl LoadDetector {
-    /// Whether we are under load, with `queued` handshake messages waiting behind this one.
+    /// Whether we are under load, with one more message to be dealt with and `queued` waiting behind it.
     pub(crate) fn under_load(&mut self, now: Instant, queued: usize) -> bool {
-        if queued >= UNDER_LOAD_QUEUED {
-            self.0 = Some(now);
+        if self.moment.is_none_or(|began| now.since(began) >= UNDER_LOAD_MOMENT) {
+            (self.moment, self.messages) = (Some(now), 0);
         }
-        self.0.is_some_and(|seen| now.since(seen) < UNDER_LOAD_TIME)
+        self.messages = self.messages.saturating_add(1);
+        if queued >= UNDER_LOAD_QUEUED || self.messages > UNDER_LOAD_MESSAGES {
+            self.seen = Some(now);
+        }
+        self.seen.is_some_and(|seen| now.since(seen) < UNDER_LOAD_TIME)
     }
 }
 
@@ -74,7 +86,8 @@ impl RateLimiter {
     }
 }
 
-fn network(source: IpAddr) -> IpAddr {
+/// What counts as one source.
+pub(crate) fn network(source: IpAddr) -> IpAddr {
     match source {
         IpAddr::V4(_) => source,
         IpAddr::V6(address) => {
@@ -134,6 +147,8 @@ mod tests {
         assert!(limiter.allow(at(0), IpAddr::V4(1u32.into())));
         assert!(!limiter.allow(at(0), IpAddr::V4(19_999u32.into())));
         assert!(limiter.allow(at(1000), IpAddr::V4(19_999u32.into())));
+        assert_eq!(limiter.sources.len(), 1);
+        limiter.allow(at(5000), IpAddr::V4(2u32.into()));
         assert_eq!(limiter.sources.len(), 1);
     }
 }

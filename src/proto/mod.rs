@@ -16,6 +16,7 @@ mod allowed_ips;
 mod constants;
 mod cookie;
 mod discard;
+mod flood;
 mod handshakes;
 mod inbound;
 mod load;
@@ -138,4 +139,11 @@ pub enum Event {
     NeverConfirmed(Endpoint),
     /// Every key was erased, as no session began for a long time.
     KeysErased,
+    /// Strangers send so much that the kernel is to keep most of it out.
+    FloodBegan,
+    /// They no longer do.
+    FloodEnded {
+        /// Datagrams that the kernel discarded meanwhile.
+        discarded: u64,
+    },
 }

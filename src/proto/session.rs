@@ -69,7 +69,7 @@ impl SealingHalf {
 
     /// Whether the session serves both ways for a while yet.
     pub(crate) fn is_fresh(&self, now: Instant) -> bool {
-        !self.is_expired(now) && !self.wants_rekey(now) && !self.wants_rekey_on_receive(now)
+        !self.is_expired(now) && !self.wants_rekey(now)
     }
 
     /// Whether the session is past its time.

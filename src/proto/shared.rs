@@ -9,6 +9,8 @@ use arc_swap::ArcSwapOption;
 
 use super::allowed_ips::AllowedIps;
 use super::discard::Stats;
+use super::flood::Strangers;
+use super::load::network;
 use super::session::{OpeningHalf, SealingHalf};
 use super::time::Instant;
 use crate::wire::Endpoint;
@@ -30,6 +32,7 @@ pub(crate) struct Shared {
     pub(crate) facts: Facts,
     pub(crate) outbound_orders: Orders,
     pub(crate) opening: OpeningOrders,
+    pub(crate) strangers: Strangers,
     pub(crate) stats: Stats,
 }
 
@@ -45,6 +48,7 @@ impl Shared {
             facts: Facts::default(),
             outbound_orders: Orders::default(),
             opening: OpeningOrders::default(),
+            strangers: Strangers::default(),
             stats: Stats::default(),
         }
     }
@@ -74,6 +78,12 @@ impl Shared {
     /// `ip` is reached outside the tunnel.
     pub(crate) fn set_outside(&self, ip: IpAddr) {
         self.outside.store(Some(Arc::new(ip)));
+    }
+
+    /// Whether `from` is another host than the peer is known to be at.
+    pub(crate) fn is_stranger(&self, from: &Endpoint) -> bool {
+        let peer = self.endpoint.load();
+        peer.as_ref().is_none_or(|peer| network(peer.remote.ip()) != network(from.remote.ip()))
     }
 
     pub(crate) fn set_endpoint(&self, endpoint: Endpoint) {

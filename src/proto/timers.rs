@@ -8,7 +8,8 @@
 //! - *persistent keepalive*: nothing went either way for the interval the user set;
 //! - *race*: the initiation under way goes to the next address ([`search`](super::search));
 //! - *return*: the first endpoint is called while another serves ([`search`](super::search));
-//! - *erase*: no session began for [`ERASE_AFTER_TIME`].
+//! - *erase*: no session began for [`ERASE_AFTER_TIME`];
+//! - *flood*: strangers are kept out, and what came is to be looked at: of [`super::flood`], not of this room.
 
 use std::time::Duration;
 
@@ -32,6 +33,7 @@ pub enum Timer {
     Race,
     Return,
     Erase,
+    Flood,
 }
 
 /// The deadlines that do not follow from facts alone.

@@ -79,6 +79,19 @@ mod tests {
     }
 
     #[test]
+    fn two_in_one_instant_are_a_step_apart_and_past_the_last_step_the_next_second_begins() {
+        let mut timestamps = Timestamps::default();
+        let mut at = |nanos| timestamps.next(Duration::new(1, nanos));
+        let parts = |timestamp: Timestamp| -> (u8, u32) {
+            (timestamp[7], u32::from_be_bytes(timestamp[8..].try_into().unwrap()))
+        };
+        assert_eq!(parts(at(0)), (0x0b, 0));
+        assert_eq!(parts(at(0)), (0x0b, STEP));
+        assert_eq!(parts(at(999_999_999)), (0x0b, 59 * STEP));
+        assert_eq!(parts(at(999_999_999)), (0x0c, 0));
+    }
+
+    #[test]
     fn timestamps_grow_while_the_clock_stands_or_goes_back() {
         let mut timestamps = Timestamps::default();
         let mut last = timestamps.next(Duration::from_secs(1_000_000));

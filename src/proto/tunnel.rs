@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::admission::Admission;
 use super::constants::REJECT_AFTER_TIME;
 use super::discard::{Discard, Stats};
+use super::flood::Flood;
 use super::handshakes::Handshakes;
 use super::noise::SessionKeys;
 use super::search::Search;
@@ -20,7 +21,7 @@ use super::timers::{Timer, Timers};
 use super::{Event, Parameters, Request, Transmit};
 use crate::crypto::random::Random;
 use crate::crypto::secret::on_clean_stack;
-use crate::wire::{Endpoint, Handshake, Initiation, Maced, Response};
+use crate::wire::{Endpoint, Handshake, Initiation, Maced, Response, Screen};
 
 /// Responses to the peer that it did not confirm, one after the other, before that is worth telling.
 const UNCONFIRMED_WORTH_TELLING: u32 = 3;
@@ -40,6 +41,9 @@ pub struct Tunnel {
     timers: Timers,
     search: Search,
     requests: VecDeque<Request>,
+    flood: Flood,
+    /// As it was taken last.
+    screen: Option<Screen>,
     transmits: VecDeque<Transmit>,
     events: VecDeque<Event>,
 }
@@ -61,6 +65,8 @@ impl Tunnel {
             timers: Timers::new(parameters.persistent_keepalive),
             search,
             requests: VecDeque::new(),
+            flood: Flood::default(),
+            screen: None,
             transmits: VecDeque::new(),
             events: VecDeque::new(),
         }
@@ -144,12 +150,17 @@ impl Tunnel {
         if self.shared.facts.handshake_is_wanted() && !self.timers.handshake_under_way() {
             self.initiate_if_needed(now);
         }
+        let discarded = self.shared.stats.discards(Discard::NotReceived);
+        if self.flood.begins(now.boot, &self.shared.strangers, discarded) {
+            self.events.push_back(Event::FloodBegan);
+        }
     }
 
     /// When [`Tunnel::handle_timeout`] must be called next, and why. To be asked anew after every other call.
     #[must_use]
     pub fn poll_timeout(&mut self) -> Option<(Instant, Timer)> {
-        self.timers.next(&self.shared.facts).into_iter().chain(self.search.next()).min()
+        let others = self.search.next().into_iter().chain(self.flood.next_look());
+        self.timers.next(&self.shared.facts).into_iter().chain(others).min()
     }
 
     /// Does what is due at `now`; being called too early or too late does no harm.
@@ -166,6 +177,23 @@ impl Tunnel {
     /// The next thing that only the owner can do, if any: to be done before what [`Tunnel::poll_transmit`] gives is sent.
     pub fn poll_request(&mut self) -> Option<Request> {
         self.requests.pop_front()
+    }
+
+    /// What the kernel is to let pass, as it was taken last; `None` is everything.
+    #[must_use]
+    pub fn screen(&self) -> Option<&Screen> {
+        self.screen.as_ref()
+    }
+
+    /// What the kernel is to let pass from now on, if that is new; within it `None` is everything.
+    pub fn take_screen(&mut self) -> Option<Option<Screen>> {
+        let wanted = self.flood.chances().map(|chances| Screen {
+            peer: self.shared.endpoint().map(|endpoint| endpoint.remote.ip()),
+            indices: self.slots.indices().collect(),
+            data: chances.others,
+            handshakes: chances.handshakes,
+        });
+        (wanted != self.screen).then(|| self.screen.clone_from(&wanted)).map(|()| wanted)
     }
 
     /// The next handshake message to send, if any.
@@ -336,6 +364,7 @@ impl Tunnel {
             Timer::Race => self.race(now.boot),
             Timer::Return => self.call_first_endpoint(now),
             Timer::PersistentKeepalive => self.keep_alive(now),
+            Timer::Flood => self.look_at_flood(now.boot),
             Timer::Erase => {
                 let had_sessions = self.slots.indices().next().is_some();
                 self.erase_sessions();
@@ -348,6 +377,13 @@ impl Tunnel {
                     self.events.push_back(Event::KeysErased);
                 }
             }
+        }
+    }
+
+    fn look_at_flood(&mut self, now: Instant) {
+        let discarded = self.shared.stats.discards(Discard::NotReceived);
+        if let Some(discarded) = self.flood.look(now, &self.shared.strangers, discarded) {
+            self.events.push_back(Event::FloodEnded { discarded });
         }
     }
 

@@ -15,6 +15,7 @@ pub mod handshake;
 pub mod icmp;
 pub mod ip;
 pub(crate) mod offload;
+pub mod screen;
 pub mod transport;
 
 use zerocopy::little_endian::U32;
@@ -24,6 +25,7 @@ pub use datagram::{DatagramSink, Endpoint, Run};
 pub use handshake::{CookieReply, Initiation, Maced, Response};
 pub use ip::{Ecn, IpHeader, Superpacket};
 pub(crate) use offload::Offload;
+pub use screen::{Chance, Screen};
 pub use transport::TransportHeader;
 
 /// The first four bytes of each message.

@@ -9,10 +9,13 @@ use tunneld::config::Config;
 use crate::common::require;
 use crate::host::{Host, PROGRAM, check, key};
 
+fn file(name: &str) -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap()
+}
+
 /// An example with its key file replaced by the one of `host`.
 fn example(host: &Host, name: &str) -> Config {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("config").join(name);
-    let text = fs::read_to_string(path).unwrap();
+    let text = file(&format!("config/{name}"));
     let key_file = r#""/etc/tunneld/private.key""#;
     assert_eq!(text.matches(key_file).count(), 1);
     let path = host.write(name, &text.replace(key_file, "\"private.key\""), 0o644);
@@ -45,8 +48,7 @@ fn the_unit_is_one_that_systemd_understands() {
     if !require("systemd-analyze") {
         return;
     }
-    let unit = Path::new(env!("CARGO_MANIFEST_DIR")).join("systemd/tunneld.service");
-    let text = fs::read_to_string(unit).unwrap();
+    let text = file("systemd/tunneld.service");
     let installed = "/usr/local/bin/tunneld";
     assert_eq!(text.matches(installed).count(), 1);
     let host = Host::new();
@@ -54,4 +56,19 @@ fn the_unit_is_one_that_systemd_understands() {
     let output = Command::new("systemd-analyze").arg("verify").arg(&path).output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && !said.contains("tunneld.service"), "{said}");
+}
+
+/// A thread that panics takes the others with it: a tunnel with one thread less would look alive and be dead.
+#[test]
+fn a_panic_ends_the_daemon_and_systemd_starts_it_again_whatever_happened_before() {
+    let manifest: toml::Table = file("Cargo.toml").parse().unwrap();
+    let release = &manifest["profile"]["release"];
+    assert_eq!(release["panic"].as_str(), Some("abort"));
+    assert_eq!(release["overflow-checks"].as_bool(), Some(true));
+
+    let unit = file("systemd/tunneld.service");
+    let setting = |name: &str| unit.lines().find_map(|line| line.strip_prefix(name));
+    assert_eq!(setting("Restart="), Some("on-failure"), "SIGABRT is one");
+    assert_eq!(setting("StartLimitIntervalSec="), Some("0"), "however often");
+    assert_eq!(setting("RestartPreventExitStatus="), Some("2"), "but not a mistake of its author");
 }

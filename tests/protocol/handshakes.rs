@@ -4,7 +4,10 @@ use tunneld::crypto::{PresharedKey, PublicKey};
 use tunneld::proto::{Discard, Event, Role};
 
 use crate::link::{A, B, Datagram, Host, Link, key, millis, packet, parameters, secs};
-use crate::paper::{DATA, INITIATION, INITIATIONS_APART, RESPONSE, index, low_order, sign};
+use crate::paper::{
+    DATA, INITIATION, INITIATIONS_APART, MOST_JITTER, REKEY_TIMEOUT, RESPONSE, index, low_order,
+    sign,
+};
 
 /// Initiations that host a sends one after the other, none of which arrives.
 pub fn initiations(link: &mut Link, count: usize) -> Vec<Datagram> {
@@ -138,6 +141,23 @@ fn a_delayed_response_to_a_superseded_initiation_is_accepted() {
     link.a_sends(&packet(1, 2, b"data"));
     link.run(secs(4));
     assert_eq!(link.b.delivered.len(), 1);
+}
+
+#[test]
+fn a_response_that_took_longer_than_the_path_can_take_is_refused() {
+    let longest = 2 * (REKEY_TIMEOUT + MOST_JITTER);
+    for (age, expected) in
+        [(longest - millis(1), None), (longest, Some(Discard::NothingOutstanding))]
+    {
+        let mut link = Link::new();
+        let sent = initiations(&mut link, 1);
+        link.lose = |_| true;
+        assert_eq!(link.inject(&sent[0]), None);
+        let (_, response) = link.messages(link.b.address, RESPONSE).remove(0);
+        let (made, _) = link.messages(link.a.address, INITIATION).remove(0);
+        link.clock.advance(made + age - link.elapsed());
+        assert_eq!(link.inject(&response), expected, "{age:?}");
+    }
 }
 
 #[test]

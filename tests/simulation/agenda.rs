@@ -18,6 +18,10 @@ pub enum Happening {
     Begins(usize),
     /// The step of this number is over.
     Ends(usize),
+    /// One of the reasons why this side is asleep is over, and it was deaf for that reason.
+    Awakes(Side, bool),
+    /// This side's daemon begins its work.
+    Starts(Side),
     /// This side gets the answer where the other one is.
     Resolves(Side),
     /// All faults are over.

@@ -113,7 +113,7 @@ impl Attacker {
         }
         let from = if dice.below(2) == 0 { self.address } else { anywhere(dice) };
         let mut datagram = Datagram { from, to, ecn: Ecn::NotEct, bytes };
-        if dice.below(2) == 0 {
+        if dice.below(4) == 0 {
             sign_for(&mut datagram, ends);
         }
         datagram

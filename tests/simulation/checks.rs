@@ -53,6 +53,22 @@ fn a_broken_rule_is_told_with_its_seed_and_a_small_scenario() {
 }
 
 #[test]
+fn a_flood_that_fills_the_queue_to_control_keeps_every_bound_and_is_recovered_from() {
+    let flood = Action::Flood { dice: 1, to: Side::B, count: 6000 };
+    let suspend = Action::Suspend { side: Side::A, deaf: true };
+    let steps = vec![
+        // The peer that comes back waits behind the flood.
+        Step { at: secs(10), lasts: secs(200), action: suspend },
+        Step { at: secs(210), lasts: millis(1), action: flood },
+    ];
+    let scenario = Scenario { steps, pace: millis(1), ..Scenario::calm(1) };
+    let outcome = attempt(&scenario).unwrap();
+    for reason in [Discard::HandshakeQueueFull, Discard::CookieRequired] {
+        assert!(outcome.discards.contains(&reason), "{}", reason.name());
+    }
+}
+
+#[test]
 fn scenarios_reach_what_can_go_wrong() {
     let reached = (0..400).flat_map(|seed| attempt(&generate(seed)).unwrap().discards);
     let reached = reached.collect::<HashSet<_>>();
@@ -69,7 +85,7 @@ fn scenarios_reach_what_can_go_wrong() {
         Discard::RoutingLoop,
         Discard::UnknownPeer,
         Discard::LowOrderKey,
-        // These take thousands of messages at once.
+        // These take thousands of messages at once, or a cookie for the attacker.
         Discard::HandshakeQueueFull,
         Discard::RateLimited,
     ];

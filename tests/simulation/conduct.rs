@@ -1,6 +1,7 @@
 //! How one process behaves towards its peer, as its datagrams tell: initiations, sessions, indices, counters.
 
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use tunneld::proto::Instant;
@@ -20,7 +21,9 @@ const REMEMBERED: Duration = REJECT_AFTER_TIME.saturating_mul(2);
 
 #[derive(Default)]
 pub struct Conduct {
-    last_initiation: Option<Instant>,
+    last_initiation: Option<(Instant, Vec<u8>)>,
+    /// Who got it.
+    called: Vec<SocketAddr>,
     /// Sender index and time of the initiations that may be answered, the newest last.
     initiations: VecDeque<(u32, Instant)>,
     /// The newest last.
@@ -43,9 +46,9 @@ fn check(holds: bool, rule: Rule, text: impl FnOnce() -> String) -> Checked {
 
 impl Conduct {
     /// It sent a datagram.
-    pub fn sends(&mut self, now: Instant, bytes: &[u8]) -> Checked {
+    pub fn sends(&mut self, now: Instant, to: SocketAddr, bytes: &[u8]) -> Checked {
         match bytes[0] {
-            INITIATION => self.initiates(now, index(bytes, 4)),
+            INITIATION => self.initiates(now, to, bytes),
             RESPONSE => {
                 self.unused(index(bytes, 4))?;
                 self.begins(now, index(bytes, 4), index(bytes, 8), false);
@@ -81,13 +84,20 @@ impl Conduct {
         }
     }
 
-    fn initiates(&mut self, now: Instant, local: u32) -> Checked {
-        if let Some(last) = self.last_initiation.replace(now) {
-            let apart = now.since(last);
+    fn initiates(&mut self, now: Instant, to: SocketAddr, bytes: &[u8]) -> Checked {
+        if let Some((last, initiation)) = &self.last_initiation {
+            // One and the same may go to several addresses.
+            if initiation == bytes && !self.called.contains(&to) {
+                self.called.push(to);
+                return Ok(());
+            }
+            let apart = now.since(*last);
             check(apart >= REKEY_TIMEOUT, Rule::InitiationsApart, || {
                 format!("an initiation {apart:?} after the last")
             })?;
         }
+        (self.last_initiation, self.called) = (Some((now, bytes.to_vec())), vec![to]);
+        let local = index(bytes, 4);
         self.unused(local)?;
         if self.initiations.len() == OUTSTANDING {
             self.initiations.pop_front();

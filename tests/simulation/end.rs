@@ -9,7 +9,7 @@ use std::time::Duration;
 use tunneld::proto::{Discard, Event, HANDSHAKE_QUEUE, Instant, Parameters, Request};
 use tunneld::wire::Handshake;
 
-use crate::host::{A, B, Clock, Datagram, Host, WALL_START, parameters};
+use crate::host::{A, B, BOOT_START, Clock, Datagram, Host, WALL_START, parameters};
 use crate::scenario::{Scenario, Side};
 use crate::weather::Dice;
 
@@ -29,6 +29,8 @@ pub struct End {
     alarm: Option<Instant>,
     /// When each thread takes its turn: control, outbound, inbound.
     turns: [Option<Instant>; 3],
+    /// Until when control is at work on what it took last.
+    busy_until: Instant,
     lag: Duration,
     dice: Dice,
 }
@@ -68,6 +70,7 @@ impl End {
             facts: false,
             alarm: None,
             turns: [None; 3],
+            busy_until: BOOT_START,
             lag: scenario.lag,
             dice,
         }
@@ -109,7 +112,7 @@ impl End {
     }
 
     pub fn clock(&self, now: Instant) -> Clock {
-        let elapsed = now.since(crate::host::BOOT_START).as_nanos() as i128;
+        let elapsed = now.since(BOOT_START).as_nanos() as i128;
         let wall = WALL_START.as_nanos() as i128 + elapsed + i128::from(self.wall) * 1_000_000_000;
         let nanos = u64::try_from(wall.max(0)).unwrap_or(u64::MAX);
         Clock { boot: now, unix: Duration::from_nanos(nanos) }
@@ -130,6 +133,7 @@ impl End {
     pub fn next_turn(&self) -> Option<(Instant, Thread)> {
         let [control, outbound, inbound] = self.turns;
         let control = control.into_iter().chain(self.alarm).min();
+        let control = control.map(|at| at.max(self.busy_until));
         let turns = [control, outbound, inbound].into_iter().zip(THREADS);
         turns.filter_map(|(at, thread)| Some((at?, thread))).min_by_key(|(at, _)| *at)
     }
@@ -188,7 +192,6 @@ impl End {
     pub fn control_turn(&mut self, now: Instant, pace: Duration) -> Controlled {
         self.turns[Thread::Control as usize] = None;
         let clock = self.clock(now);
-        let mut took = Duration::ZERO;
         let mut message = None;
         let endpoint = self.host.tunnel.endpoint();
         if self.alarm.is_some_and(|at| at <= now) {
@@ -199,12 +202,12 @@ impl End {
             let (from, queued) = (datagram.endpoint(), self.handshakes.len());
             let handled = self.host.tunnel.receive(clock.now(), from, &handshake, queued);
             message = Some((datagram, handled));
-            took = pace;
+            self.busy_until = now + pace;
         }
         let moved = self.host.tunnel.endpoint() != endpoint;
         let settled = self.settles(now);
         if self.facts || !self.handshakes.is_empty() {
-            self.turns[Thread::Control as usize] = Some(now + took);
+            self.turns[Thread::Control as usize] = Some(now);
         }
         Controlled { message, moved, ..settled }
     }
@@ -226,11 +229,8 @@ impl End {
         }
         let leaving = self.host.control_settles();
         for event in std::mem::take(&mut self.host.events) {
-            match event {
-                Event::HandshakeCompleted { .. } => {
-                    self.host.tunnel.mix(&self.dice.bytes(32).try_into().unwrap());
-                }
-                _ => {}
+            if matches!(event, Event::HandshakeCompleted { .. }) {
+                self.host.tunnel.mix(&self.dice.bytes(32).try_into().unwrap());
             }
         }
         if self.host.tunnel.inbound_has_orders() {

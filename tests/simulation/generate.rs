@@ -12,20 +12,27 @@ const TEN_YEARS: u64 = 10 * 365 * 86_400;
 
 pub fn generate(seed: u64) -> Scenario {
     let dice = &mut Dice::new(seed ^ 0x5ca1_ab1e);
-    let length = match dice.below(20) {
+    let length = match dice.below(50) {
         0 => secs(700),
-        1..4 => secs(200),
+        1..5 => secs(200),
         _ => secs(20),
     };
+    let apart = match dice.below(4) {
+        0 => Duration::ZERO,
+        1 => between(dice, Duration::ZERO, millis(200)),
+        _ => between(dice, Duration::ZERO, secs(5)),
+    };
+    let steps = dice.below(8).min(dice.below(8)) + 1;
     let most_latency = if one_in(dice, 10) { secs(2) } else { millis(100) };
     let most_interval = if length > secs(20) { secs(30) } else { secs(5) };
-    let steps = (0..1 + dice.below(8)).map(|_| step(dice, length)).collect();
+    let steps = (0..steps).map(|_| step(dice, length)).collect();
     Scenario {
         seed,
         latency: between(dice, millis(1), most_latency),
         lag: [Duration::ZERO, millis(1), millis(20)][dice.below(3) as usize],
-        pace: [Duration::ZERO, millis(1)][dice.below(2) as usize],
+        pace: [Duration::from_micros(100), millis(1)][dice.below(2) as usize],
         lookup: between(dice, Duration::ZERO, secs(2)),
+        apart,
         a_is_named: one_in(dice, 2),
         keepalive: one_in(dice, 4).then(|| between(dice, secs(1), secs(30))),
         interval: between(dice, millis(500), most_interval),
@@ -87,8 +94,8 @@ fn action(dice: &mut Dice) -> Action {
         }
         28..31 => Action::Replay { dice: dice.roll(), count: 1 + dice.below(20) as u32 },
         31..34 => Action::Tamper { dice: dice.roll(), count: 1 + dice.below(20) as u32 },
-        34..37 => Action::Inject { dice: dice.roll(), count: 1 + dice.below(20) as u32 },
-        37 => Action::Flood { dice: dice.roll(), to: side, count: 1 + dice.below(8) as u32 },
+        34..37 => Action::Inject { dice: dice.roll(), count: 1 + dice.below(10) as u32 },
+        37 => Action::Flood { dice: dice.roll(), to: side, count: 1 + dice.below(4) as u32 },
         38 if one_in(dice, 8) => {
             Action::Flood { dice: dice.roll(), to: side, count: 513 + dice.below(400) as u32 }
         }

@@ -37,6 +37,8 @@ pub struct Scenario {
     pub pace: Duration,
     /// What it takes to look up the other end's name.
     pub lookup: Duration,
+    /// How much later than a the other end begins.
+    pub apart: Duration,
     /// Whether a has a name; b has one always. Who has none is found only once it has called.
     pub a_is_named: bool,
     pub keepalive: Option<Duration>,
@@ -97,6 +99,7 @@ impl Scenario {
             lag: Duration::ZERO,
             pace: Duration::ZERO,
             lookup: Duration::ZERO,
+            apart: Duration::ZERO,
             a_is_named: true,
             keepalive: None,
             interval: secs(1),
@@ -106,17 +109,21 @@ impl Scenario {
         }
     }
 
-    /// When the last fault is over.
+    /// When the last fault is over, and both ends have begun.
     pub fn calm_at(&self) -> Duration {
-        self.steps.iter().map(|step| step.at + step.lasts).max().unwrap_or_default()
+        let ends = self.steps.iter().map(|step| step.at + step.lasts);
+        ends.chain([self.apart]).max().unwrap_or_default()
     }
 }
 
 impl fmt::Display for Scenario {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { seed, latency, lag, pace, lookup, a_is_named, keepalive, .. } = self;
+        let Self { seed, latency, lag, pace, lookup, apart, a_is_named, keepalive, .. } = self;
         writeln!(f, "seed {seed}: latency {latency:?}, lag {lag:?}, pace {pace:?},")?;
-        writeln!(f, "  lookup {lookup:?}, a is named: {a_is_named}, keepalive {keepalive:?},")?;
+        writeln!(
+            f,
+            "  lookup {lookup:?}, apart {apart:?}, a is named: {a_is_named}, keepalive {keepalive:?},"
+        )?;
         writeln!(f, "  a packet each {:?}, stays {:?}", self.interval, self.stays)?;
         for Step { at, lasts, action } in &self.steps {
             writeln!(f, "  at {at:?} for {lasts:?}: {action:?}")?;

@@ -82,6 +82,7 @@ fn simpler(scenario: &Scenario) -> impl Iterator<Item = Scenario> {
         Scenario { lag: calm.lag, ..scenario.clone() },
         Scenario { pace: calm.pace, ..scenario.clone() },
         Scenario { lookup: calm.lookup, ..scenario.clone() },
+        Scenario { apart: calm.apart, ..scenario.clone() },
         Scenario { stays: calm.stays, ..scenario.clone() },
         Scenario { keepalive: calm.keepalive, ..scenario.clone() },
         Scenario { a_is_named: calm.a_is_named, ..scenario.clone() },

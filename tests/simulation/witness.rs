@@ -131,7 +131,7 @@ impl Witness {
     pub fn left(&mut self, side: Side, datagram: &Datagram) {
         let watched = &mut self.ends[side as usize];
         watched.sent.entry(fingerprint(&datagram.bytes)).or_default();
-        if let Err((rule, text)) = watched.conduct.sends(self.now, &datagram.bytes) {
+        if let Err((rule, text)) = watched.conduct.sends(self.now, datagram.to, &datagram.bytes) {
             self.fail(rule, format!("{side:?} sent {text}"));
         }
     }

@@ -78,8 +78,11 @@ impl<'s> World<'s> {
             trace: DefaultHasher::new(),
         };
         for side in Side::BOTH {
-            world.starts(side);
-            world.after(Duration::ZERO, Happening::Ticks(side, scenario.interval));
+            world.falls_asleep(side, true);
+            let later = if side == Side::A { Duration::ZERO } else { scenario.apart };
+            world.after(later, Happening::Awakes(side, true));
+            world.after(later, Happening::Starts(side));
+            world.after(later, Happening::Ticks(side, scenario.interval));
         }
         for (index, step) in scenario.steps.iter().enumerate() {
             world.after(step.at, Happening::Begins(index));
@@ -175,10 +178,16 @@ impl<'s> World<'s> {
                 self.ends_action(self.scenario.steps[index].action);
                 self.set_wire();
             }
+            Happening::Awakes(side, deaf) => self.awakes(side, deaf),
+            Happening::Starts(side) | Happening::Resolves(side) if self.end(side).asleep > 0 => {
+                self.after(CALM_INTERVAL, what);
+            }
+            Happening::Starts(side) => {
+                let now = self.now;
+                let controlled = self.end_mut(side).start(now);
+                self.controlled(side, Controlled { looks_up: true, ..controlled });
+            }
             Happening::Resolves(side) => {
-                if self.end(side).asleep > 0 {
-                    return self.after(CALM_INTERVAL, Happening::Resolves(side));
-                }
                 let (now, address) = (self.now, self.end(side.other()).host.address);
                 let controlled = self.end_mut(side).resolved(now, address);
                 self.controlled(side, controlled);
@@ -209,12 +218,6 @@ impl<'s> World<'s> {
             }
             Thread::Inbound => self.end_mut(side).inbound_turn(),
         }
-    }
-
-    fn starts(&mut self, side: Side) {
-        let now = self.now;
-        let controlled = self.end_mut(side).start(now);
-        self.controlled(side, Controlled { looks_up: true, ..controlled });
     }
 
     /// What follows from what control of `side` did.
@@ -315,14 +318,8 @@ impl<'s> World<'s> {
             Action::Rebind { side } => self.moves(side, true),
             Action::Move { side } => self.moves(side, false),
             Action::Wall { side, by } => self.end_mut(side).jump(by),
-            Action::Suspend { side, deaf } => {
-                let end = self.end_mut(side);
-                (end.asleep, end.deaf) = (end.asleep + 1, end.deaf + u32::from(deaf));
-            }
-            Action::Restart { side } => {
-                let end = self.end_mut(side);
-                (end.asleep, end.deaf) = (end.asleep + 1, end.deaf + 1);
-            }
+            Action::Suspend { side, deaf } => self.falls_asleep(side, deaf),
+            Action::Restart { side } => self.falls_asleep(side, true),
             Action::Burst { side, packets, len } => {
                 (0..packets).for_each(|_| self.hands_over(side, len));
             }
@@ -339,20 +336,28 @@ impl<'s> World<'s> {
     }
 
     fn ends_action(&mut self, action: Action) {
-        let (side, deaf) = match action {
-            Action::Suspend { side, deaf } => (side, deaf),
-            Action::Restart { side } => (side, true),
-            _ => return,
-        };
-        let scenario = self.scenario;
+        match action {
+            Action::Suspend { side, deaf } => self.awakes(side, deaf),
+            Action::Restart { side } => {
+                let scenario = self.scenario;
+                self.end_mut(side).restart(side, scenario);
+                self.reporter.restarted(side);
+                self.awakes(side, true);
+                self.after(Duration::ZERO, Happening::Starts(side));
+            }
+            _ => {}
+        }
+    }
+
+    fn falls_asleep(&mut self, side: Side, deaf: bool) {
+        let end = self.end_mut(side);
+        (end.asleep, end.deaf) = (end.asleep + 1, end.deaf + u32::from(deaf));
+    }
+
+    /// Unless something else keeps it asleep.
+    fn awakes(&mut self, side: Side, deaf: bool) {
         let end = self.end_mut(side);
         (end.asleep, end.deaf) = (end.asleep - 1, end.deaf - u32::from(deaf));
-        if matches!(action, Action::Restart { .. }) {
-            end.restart(side, scenario);
-            self.reporter.restarted(side);
-            self.starts(side);
-        }
-        let end = self.end_mut(side);
         if end.asleep == 0 {
             for datagram in std::mem::take(&mut end.backlog) {
                 self.after(Duration::ZERO, Happening::Arrives(datagram));

@@ -7,7 +7,7 @@ use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::thread;
+use std::thread::{self, JoinHandle};
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use nix::sched::{CloneFlags, setns};
@@ -90,8 +90,7 @@ impl Lab {
         fs::set_permissions(&directory, Permissions::from_mode(0o700))?;
         let lab = Self { number, cpus, directory };
         for side in Side::BOTH {
-            ip(&format!("netns add {}", lab.namespace(side)))?;
-            lab.without_ipv6(side)?;
+            lab.add_host(side.letter())?;
         }
         let (a, b) = (lab.namespace(Side::A), lab.namespace(Side::B));
         ip(&format!(
@@ -101,9 +100,21 @@ impl Lab {
         for side in Side::BOTH {
             lab.ip(side, &format!("address add {}/24 dev {CABLE}", side.outer()))?;
             lab.ip(side, &format!("link set {CABLE} up"))?;
-            lab.ip(side, "link set lo up")?;
         }
         Ok(lab)
+    }
+
+    /// Makes a host, which has no cable yet; the name of its namespace.
+    pub(crate) fn add_host(&self, letter: char) -> Result<String> {
+        let namespace = format!("{}{letter}", self.prefix());
+        ip(&format!("netns add {namespace}"))?;
+        // No neighbour or router discovery: what is idle must stay so.
+        inside(&namespace, disable_ipv6)?
+            .join()
+            .map_err(|_| anyhow!("a thread is gone"))?
+            .context("cannot turn IPv6 off in a namespace")?;
+        ip(&format!("-n {namespace} link set lo up"))?;
+        Ok(namespace)
     }
 
     /// What its programs may run on.
@@ -167,39 +178,51 @@ impl Lab {
         Ok(path)
     }
 
-    fn namespace(&self, side: Side) -> String {
-        format!("{}{}-{}", own_prefix(), self.number, side.letter())
+    /// The name of a host's namespace.
+    pub(crate) fn namespace(&self, side: Side) -> String {
+        format!("{}{}", self.prefix(), side.letter())
     }
 
-    /// No neighbour or router discovery: what is idle must stay so.
-    fn without_ipv6(&self, side: Side) -> Result<()> {
-        let namespace = File::open(self.namespace_file(side)).context("a namespace is gone")?;
-        thread::spawn(move || -> Result<()> {
-            setns(namespace, CloneFlags::CLONE_NEWNET)?;
-            for which in ["all", "default"] {
-                let file = format!("/proc/sys/net/ipv6/conf/{which}/disable_ipv6");
-                // A kernel without IPv6 has no such file, and no need for it.
-                if Path::new(&file).exists() {
-                    fs::write(file, "1")?;
-                }
-            }
-            Ok(())
-        })
-        .join()
-        .map_err(|_| anyhow!("a thread is gone"))?
-        .context("cannot turn IPv6 off in a namespace")
+    /// The namespaces of this lab are called so, and a letter.
+    fn prefix(&self) -> String {
+        format!("{}{}-", own_prefix(), self.number)
     }
 }
 
 impl Drop for Lab {
     fn drop(&mut self) {
+        for name in names(Path::new(NAMESPACES), |name| name.starts_with(&self.prefix())) {
+            remove_namespace(&name);
+        }
         for side in Side::BOTH {
-            remove_namespace(&self.namespace(side));
             // A daemon that is killed leaves it.
             let _ = fs::remove_file(self.control_socket(side));
         }
         let _ = fs::remove_dir_all(&self.directory);
     }
+}
+
+/// Runs a piece of this program on a host, in a thread of its own; the sockets it makes stay there.
+pub(crate) fn inside<T: Send + 'static>(
+    namespace: &str,
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<JoinHandle<Result<T>>> {
+    let file = File::open(Path::new(NAMESPACES).join(namespace)).context("a namespace is gone")?;
+    Ok(thread::spawn(move || {
+        setns(file, CloneFlags::CLONE_NEWNET).context("cannot enter a namespace")?;
+        work()
+    }))
+}
+
+fn disable_ipv6() -> Result<()> {
+    for which in ["all", "default"] {
+        let file = format!("/proc/sys/net/ipv6/conf/{which}/disable_ipv6");
+        // A kernel without IPv6 has no such file, and no need for it.
+        if Path::new(&file).exists() {
+            fs::write(file, "1")?;
+        }
+    }
+    Ok(())
 }
 
 /// Removes every lab of this process.
@@ -247,7 +270,7 @@ fn remove_namespace(name: &str) {
 }
 
 /// `ip` with these words.
-fn ip(words: &str) -> Result<()> {
+pub(crate) fn ip(words: &str) -> Result<()> {
     let output = Command::new("ip")
         .args(words.split_whitespace())
         .output()

@@ -7,6 +7,7 @@ use clap::{Parser, Subcommand};
 
 use crate::launch::Inside;
 use crate::traffic::Generator;
+use crate::wait::seconds;
 
 /// Compares tunneld with other tunnels on this machine. Needs root; each peer that is installed takes part.
 #[derive(Parser)]
@@ -58,11 +59,4 @@ pub(crate) enum Job {
     /// Make or take traffic
     #[command(hide = true, subcommand)]
     Traffic(Generator),
-}
-
-/// A length of time, as in `2` or `0.5`.
-pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
-    let accepted = || "a number of seconds, as in 2 or 0.5".to_owned();
-    let seconds = text.parse().map_err(|_| accepted())?;
-    Duration::try_from_secs_f64(seconds).map_err(|_| accepted())
 }

@@ -76,7 +76,7 @@ impl Stat {
 }
 
 /// The number in a line of `status`; 0 if it is not there.
-fn status(process: &Path, key: &str) -> f64 {
+pub(crate) fn status(process: &Path, key: &str) -> f64 {
     let text = fs::read_to_string(process.join("status")).unwrap_or_default();
     text.lines()
         .find_map(|line| line.strip_prefix(key)?.split_whitespace().next()?.parse().ok())

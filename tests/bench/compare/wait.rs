@@ -1,4 +1,4 @@
-//! Time: the benchmark's clock, and waiting until something is so.
+//! Time: the benchmark's clock, lengths of time on the command line, and waiting until something is so.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -28,4 +28,11 @@ pub(crate) fn until<T>(what: &str, mut look: impl FnMut() -> Result<Option<T>>) 
 #[expect(clippy::disallowed_methods, reason = "a benchmark measures")]
 pub(crate) fn now() -> Instant {
     Instant::now()
+}
+
+/// A length of time, as in `2` or `0.5`.
+pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
+    let accepted = || "a number of seconds, as in 2 or 0.5".to_owned();
+    let seconds = text.parse().map_err(|_| accepted())?;
+    Duration::try_from_secs_f64(seconds).map_err(|_| accepted())
 }

@@ -11,6 +11,7 @@ use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::process::Command;
 
+use ::tunneld::crypto::PrivateKey;
 use anyhow::{Context as _, Result, bail};
 
 use crate::lab::{Lab, Side};
@@ -104,11 +105,21 @@ impl Link {
         self.addresses[side as usize]
     }
 
+    /// The daemon's process on a host; `None` without a tunnel.
+    pub(crate) fn pid(&self, side: Side) -> Option<u32> {
+        Some(self.daemons.as_ref()?[side as usize].pid())
+    }
+
     /// What both daemons use; `None` without a tunnel.
     pub(crate) fn usage(&self) -> Result<Option<[Usage; 2]>> {
-        let Some([a, b]) = &self.daemons else { return Ok(None) };
-        Ok(Some([Usage::of(a.pid())?, Usage::of(b.pid())?]))
+        let [Some(a), Some(b)] = Side::BOTH.map(|side| self.pid(side)) else { return Ok(None) };
+        Ok(Some([Usage::of(a)?, Usage::of(b)?]))
     }
+}
+
+/// The key of a host whose tunnel is WireGuard. Any will do where nobody listens.
+pub(crate) fn private_key(side: Side) -> PrivateKey {
+    PrivateKey::clamped([side as u8 + 1; 32])
 }
 
 /// Starts a daemon on both hosts, waits for the devices they make, and gives these their addresses.

@@ -1,8 +1,6 @@
 //! tunneld itself, as Cargo built it for this benchmark.
 
-use tunneld::crypto::PrivateKey;
-
-use super::{Peer, start, words};
+use super::{Peer, private_key, start, words};
 use crate::lab::{INNER_MTU, Lab, PORT, Side};
 use crate::report::{Kind, Subject};
 
@@ -23,7 +21,6 @@ pub(super) const PEER: Peer = Peer {
 };
 
 fn config(lab: &Lab, side: Side) -> String {
-    let key = |side: Side| PrivateKey::clamped([side as u8 + 1; 32]);
     format!(
         r#"[interface]
 name = "{}"
@@ -38,8 +35,8 @@ endpoint = "{}:{PORT}"
 "#,
         lab.device(side),
         side.inner(),
-        *key(side).to_base64(),
-        key(side.other()).public_key(),
+        *private_key(side).to_base64(),
+        private_key(side.other()).public_key(),
         side.other().outer(),
     )
 }

@@ -9,9 +9,8 @@ use std::os::unix::net::UnixStream;
 use anyhow::{Context as _, Result, bail};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use tunneld::crypto::PrivateKey;
 
-use super::{Peer, start_and_dress, words};
+use super::{Peer, private_key, start_and_dress, words};
 use crate::lab::{Lab, PORT, Side};
 use crate::launch::Daemon;
 use crate::report::{Kind, Subject};
@@ -101,11 +100,6 @@ fn configure(lab: &Lab, side: Side) -> Result<()> {
         bail!("the daemon refuses its configuration: {}", answer.trim());
     }
     Ok(())
-}
-
-/// Any key will do where nobody listens.
-fn private_key(side: Side) -> PrivateKey {
-    PrivateKey::clamped([side as u8 + 1; 32])
 }
 
 /// A key as the control protocol wants it.

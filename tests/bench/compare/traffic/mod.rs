@@ -15,8 +15,7 @@ use std::time::Duration;
 use anyhow::Result;
 use clap::Subcommand;
 
-use crate::options::seconds;
-use crate::wait::now;
+use crate::wait::{now, seconds};
 
 pub(crate) use flow::{Counted, Flow, Payload};
 pub(crate) use ping::{Trips, first_answer, round_trips};

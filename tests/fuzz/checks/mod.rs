@@ -1,0 +1,12 @@
+//! What must hold of any bytes; one room for each target of the fuzzer.
+
+mod input;
+mod sums;
+
+pub mod coalesce;
+pub mod config;
+pub mod datagram;
+pub mod inner;
+pub mod machine;
+pub mod parsers;
+pub mod segments;
