@@ -148,7 +148,9 @@ impl Control {
         match self.path.underlay.change_port() {
             Ok(port) => {
                 self.report.tried(format_args!("sending from another UDP port, {port}"));
-                self.path.underlay.screen(self.tunnel.screen());
+                if let Some(screen) = self.tunnel.screen() {
+                    self.path.underlay.screen(Some(screen));
+                }
                 self.path.threads.inbound.wake();
             }
             Err(error) => tracing::warn!(%error, "no other UDP port to send from"),

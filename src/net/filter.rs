@@ -110,7 +110,8 @@ fn handshake_message() -> Code {
         (MessageType::Response, size_of::<Response>()),
         (MessageType::CookieReply, size_of::<CookieReply>()),
     ];
-    let checks = messages.into_iter().zip([9, 5, 1]).flat_map(|((message_type, size), behind)| {
+    // Behind each length lie its verdict, the later messages, four instructions each, and the last verdict.
+    let checks = messages.into_iter().zip([10, 6, 2]).flat_map(|((message_type, size), behind)| {
         let length = UDP_HEADER.saturating_add(size as u32);
         [
             skip_unless(message_type as u32, 3),
@@ -152,3 +153,6 @@ fn verdict(keep: u32) -> SockFilter {
 fn little(word: u32) -> u32 {
     u32::from_be_bytes(word.to_le_bytes())
 }
+
+#[cfg(test)]
+mod tests;

@@ -187,3 +187,6 @@ fn adjust(chance: &mut Chance, passed: u64, wanted: u64) {
     };
     chance.0 = next.clamp(1, u32::MAX.into()) as u32;
 }
+
+#[cfg(test)]
+mod tests;

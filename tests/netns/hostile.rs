@@ -28,7 +28,7 @@ const LARGEST: usize = 65_507;
 const BATCH: usize = 500;
 
 /// Most datagrams of a flood.
-const MOST: usize = 10_000_000;
+const MOST: usize = 200_000;
 
 /// Sees all that host a receives over UDP from now on.
 struct Eavesdropper(Socket);
@@ -180,7 +180,11 @@ fn junk_and_spoilt_datagrams_are_counted_and_neither_answered_nor_logged_nor_do_
         let answer = stranger.recv(&mut [0; 64]).map_err(|e| e.kind());
         assert_eq!(answer, Err(io::ErrorKind::WouldBlock), "no answer");
     }
-    assert_eq!(a.said(), said, "no line in the log");
+    let after = a.said();
+    let (of_flood, lines): (Vec<_>, Vec<_>) =
+        after.lines().partition(|line| line.contains("flood: strangers"));
+    assert_eq!(lines, said.lines().collect::<Vec<_>>(), "no line in the log");
+    assert!(of_flood.len() <= 2, "but that a flood began and ended");
     vitals.are_back(&lab, &a);
     let said = stop(a);
     for reason in [

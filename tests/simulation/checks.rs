@@ -80,6 +80,8 @@ fn scenarios_reach_what_can_go_wrong() {
         Discard::DestinationNotAllowed,
         Discard::PacketTooLong,
         Discard::CongestionMark,
+        // There is no kernel that discards anything.
+        Discard::NotReceived,
         // No network is routed to the device, and both keys are right.
         Discard::SourceInside,
         Discard::RoutingLoop,
