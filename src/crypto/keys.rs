@@ -156,6 +156,15 @@ mod tests {
         let key = PublicKey::from([7; KEY]);
         assert_eq!(key.to_string().parse(), Ok(key));
         assert_eq!(key.to_string().len(), 44);
+        assert_eq!(format!("{key:?}"), format!("PublicKey({key})"));
+    }
+
+    #[test]
+    fn a_key_made_here_has_the_bits_that_x25519_wants_set_and_cleared() {
+        for (byte, first, last) in [(0x00, 0x00, 0x40), (0xff, 0xf8, 0x7f), (0x55, 0x50, 0x55)] {
+            let PrivateKey(bytes) = &PrivateKey::clamped([byte; KEY]);
+            assert_eq!((bytes[0], bytes[1], bytes[31]), (first, byte, last), "of {byte:#04x}");
+        }
     }
 
     #[test]

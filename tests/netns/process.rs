@@ -149,7 +149,13 @@ impl Process {
     pub(crate) fn end(&mut self, bound: Duration) -> ExitStatus {
         let ended = wait_until(bound, || !self.runs());
         assert!(ended, "{} did not end within {bound:?}", self.name);
+        self.collect_the_rest();
         self.child.wait().expect("it is our child")
+    }
+
+    /// Waits for its last lines, which come after its end. Whoever inherited its output may hold it open a moment longer.
+    fn collect_the_rest(&self) {
+        wait_until(BOUND, || self.collectors.iter().all(JoinHandle::is_finished));
     }
 }
 
@@ -165,8 +171,7 @@ impl Drop for Process {
                 self.said()
             );
         } else {
-            // Whoever inherited its output may hold it open a moment longer.
-            wait_until(BOUND, || self.collectors.iter().all(JoinHandle::is_finished));
+            self.collect_the_rest();
             assert!(!shows_a_secret(&self.said()), "{} shows a secret", self.name);
         }
     }

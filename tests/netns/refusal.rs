@@ -15,7 +15,6 @@ fn is_refused(command: Command, words: &[&str]) {
     let status = daemon.end(BOUND);
     assert_eq!(status.code(), Some(1), "{}", daemon.said());
     for word in words {
-        // Its last line may come a moment after its end.
         daemon.wait_for(word);
     }
 }

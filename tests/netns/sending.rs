@@ -113,9 +113,9 @@ fn an_error_of_a_send_costs_that_datagram_under_a_name_and_traffic_flows_again_w
     }
 }
 
-/// Whether some of many large pings, sent in a rush, stay without an answer.
+/// Whether some of many large pings, sent all at once, stay without an answer.
 fn loses_some(lab: &Lab) -> bool {
-    let output = lab.ping(Host::A, &format!("-c 50 -i 0.002 -W 0.1 -s 1200 {}", INNER_B[0]));
+    let output = lab.ping(Host::A, &format!("-c 50 -l 50 -W 0.1 -s 1200 {}", INNER_B[0]));
     !String::from_utf8_lossy(&output.stdout).contains(" 0% packet loss")
 }
 

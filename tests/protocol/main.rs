@@ -12,12 +12,16 @@ mod host;
 mod hostile;
 mod link;
 mod loops;
+mod memory;
 mod paper;
 mod paper_messages;
+mod peer;
 mod reference;
 mod replay;
 mod roaming;
 mod search;
+#[path = "../common/memory.rs"]
+mod searched;
 mod sessions;
 mod snow;
 mod timers;

@@ -225,6 +225,18 @@ fn erasing_by_order_leaves_no_session_on_either_path() {
 }
 
 #[test]
+fn erasing_by_order_erases_the_handshake_under_way() {
+    let mut link = Link::new();
+    link.lose = |_| true;
+    link.a_sends(&packet(1, 2, b"staged"));
+    let (_, initiation) = link.messages(link.a.address, INITIATION).remove(0);
+    assert_eq!(link.inject(&initiation), None);
+    let (_, response) = link.messages(link.b.address, RESPONSE).remove(0);
+    link.a.tunnel.erase();
+    assert_eq!(link.inject(&response), Some(Discard::NothingOutstanding));
+}
+
+#[test]
 fn new_data_begins_a_new_handshake_after_one_was_erased_by_order() {
     let mut link = Link::new();
     link.lose = |_| true;

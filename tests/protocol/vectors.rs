@@ -17,8 +17,8 @@ const A_PRIVATE: Key = [1; 32];
 const B_PRIVATE: Key = [2; 32];
 const MTU: usize = 100;
 const UNDER_LOAD: usize = 512;
-/// More numbers than one host draws in any transcript here.
-const DRAWS: usize = 32;
+/// More numbers than one host draws in any test that asks for them.
+const DRAWS: usize = 300;
 
 /// Named bytes in order, as in one file.
 #[derive(Default)]
@@ -154,7 +154,8 @@ fn draws(seed: u8) -> impl Iterator<Item = Key> {
     .take(DRAWS)
 }
 
-fn private_behind(seed: u8, public: &[u8]) -> Key {
+/// The private key that a host with `seed` drew and that has this public key.
+pub fn private_behind(seed: u8, public: &[u8]) -> Key {
     let found = draws(seed).find(|private| reference::public_key(private) == public);
     found.expect("ephemerals come from the seed")
 }

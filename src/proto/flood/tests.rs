@@ -101,6 +101,23 @@ fn without_a_flood_there_is_nothing_to_look_at() {
 }
 
 #[test]
+fn in_a_flood_the_next_look_is_a_tenth_of_a_second_away() {
+    let mut ends = Ends::flooded();
+    assert_eq!(ends.flood.next_look(), Some((at(100), Timer::Flood)));
+    ends.look(0, 0);
+    assert_eq!(ends.flood.next_look(), Some((at(200), Timer::Flood)));
+}
+
+#[test]
+fn half_of_what_shall_pass_is_not_too_few() {
+    for (passed, expected) in [(999, 200), (1000, 100), (2000, 100), (4000, 50)] {
+        let mut chance = Chance(100);
+        adjust(&mut chance, passed, 2000);
+        assert_eq!(chance, Chance(expected), "{passed} passed");
+    }
+}
+
+#[test]
 fn too_many_are_fewer_at_the_next_look_and_too_few_more_by_and_by() {
     let mut ends = Ends::flooded();
     let begun_with = ends.handshakes_pass();
