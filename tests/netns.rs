@@ -5,6 +5,8 @@
 
 #![allow(clippy::unwrap_used, reason = "also in what the tests share, a panic is a failed test")]
 
+#[path = "common/flood.rs"]
+mod flood;
 #[path = "common/memory.rs"]
 mod memory;
 #[path = "protocol/peer.rs"]
@@ -14,6 +16,8 @@ mod peer;
 mod reference;
 #[path = "common/shown.rs"]
 mod shown;
+#[path = "common/weapons.rs"]
+mod weapons;
 
 mod netns {
     mod any_config;
@@ -24,6 +28,7 @@ mod netns {
     mod device_faults;
     mod ecn;
     mod faults;
+    mod floods;
     mod forged;
     mod healing;
     mod hostile;

@@ -107,8 +107,11 @@ impl Control {
         while let Some(event) = self.tunnel.poll_event() {
             self.report.event(now.boot, &event, self.tunnel.endpoint(), self.tunnel.stats());
             match event {
-                Event::HandshakeCompleted { .. } => {
+                Event::HandshakeCompleted { endpoint, .. } => {
                     self.tunnel.mix(&*entropy()?);
+                    if self.path.underlay.settle_on(endpoint.source) {
+                        self.path.threads.inbound.wake();
+                    }
                     self.network.look_again();
                 }
                 Event::EndpointMoved(_) => self.network.look_again(),

@@ -26,6 +26,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use anyhow::Context;
 use ipnet::IpNet;
@@ -50,6 +51,9 @@ use threads::Threads;
 
 /// The MTU until the path to the peer is known: that of an IPv6 path of 1500 bytes.
 const DEFAULT_MTU: u32 = 1420;
+
+/// How long a thread waits for more that blocks: as long as the daemon runs.
+const FOREVER: Duration = Duration::from_secs(100 * 365 * 86_400);
 
 /// What the threads share besides the tunnel's own state.
 struct DataPath {
@@ -76,8 +80,11 @@ pub fn run(file: &Path) -> anyhow::Result<()> {
     let _lock = InterfaceLock::take(&config.interface.name)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
+        // Once there is a thread for what blocks, it stays: that none can be made later must not end the daemon.
+        .thread_keep_alive(FOREVER)
         .build()
         .context("starting the control thread's runtime")?;
+    runtime.spawn_blocking(|| ());
     let result = runtime.block_on(run_on(config));
     // A name lookup may hang in the system's resolver: nobody waits for it.
     runtime.shutdown_background();

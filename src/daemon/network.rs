@@ -163,7 +163,10 @@ impl Network {
     /// Looks up the way to the peer: the tunnel hears if it is another one, a loop is told, and the device's MTU set to what the
     /// path carries, if it is to follow it.
     async fn look_at_path(&mut self, tunnel: &mut Tunnel, report: &mut Report) {
-        let Some(endpoint) = tunnel.endpoint() else { return };
+        let Some(endpoint) = tunnel.endpoint() else {
+            // Its name may resolve now.
+            return tunnel.network_changed(clock::now());
+        };
         let remote = endpoint.remote.ip();
         let route = underlay_route(remote, self.fwmark).await;
         let route = route.inspect_err(|error| tracing::debug!(%error, "no way to the peer")).ok();

@@ -1,5 +1,6 @@
 //! What a person is told: one line for each event, with its reason and what to look at. Every line follows from
-//! our own timers or from what is authentic; what strangers send is told at most once a minute, on our own clock.
+//! our own timers or from what is authentic; what strangers send is told at most once a minute, on our own clock;
+//! that a flood of it began and ended, at most every ten seconds.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -25,7 +26,7 @@ pub(super) struct Report {
     given_up: u32,
     moves: Quota,
     paths: Quota,
-    floods: Quota,
+    unconfirmed: Quota,
     /// The counters when the link last came up, or at the start.
     baseline: [u64; HINTS.len()],
     strangers_told: Option<Instant>,
@@ -56,7 +57,7 @@ impl Report {
             given_up: 0,
             moves: Quota::default(),
             paths: Quota::default(),
-            floods: Quota::default(),
+            unconfirmed: Quota::default(),
             baseline: [0; HINTS.len()],
             strangers_told: None,
         }
@@ -105,19 +106,19 @@ impl Report {
             // Control knows its name, and tells.
             Event::NextEndpoint(_) => {}
             Event::HandshakeGivenUp => self.given_up(&peer, stats),
-            Event::NeverConfirmed(endpoint) => tracing::warn!(
-                %endpoint,
-                "the peer keeps calling and never uses our answer: is preshared_key the same on both ends, \
-                 and do our datagrams reach it?"
-            ),
-            Event::FloodBegan => {
-                if let Some(unsaid) = self.floods.allow(now) {
+            Event::NeverConfirmed(endpoint) => {
+                if let Some(unsaid) = self.unconfirmed.allow(now) {
                     tracing::warn!(
+                        %endpoint,
                         unsaid,
-                        "flood: strangers send so much that most of it is not received any more"
+                        "the peer keeps calling and never uses our answer: is preshared_key the same on both ends, \
+                         and do our datagrams reach it?"
                     );
                 }
             }
+            Event::FloodBegan => tracing::warn!(
+                "flood: strangers send so much that most of it is not received any more"
+            ),
             Event::FloodEnded { discarded } => tracing::info!(discarded, "the flood is over"),
             Event::KeysErased => {
                 self.up = false;

@@ -1,13 +1,12 @@
 //! What outlives a restart: the newest timestamp of our initiations. A peer refuses what is not newer, so a host whose clock
 //! was set back would stay locked out until its clock has caught up.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use tempfile::NamedTempFile;
 use tokio::task::{JoinHandle, spawn_blocking};
 
 use crate::crypto::PublicKey;
@@ -97,11 +96,12 @@ impl State {
 fn write(path: &Path, timestamp: Duration) -> io::Result<()> {
     let directory = path.parent().unwrap_or(Path::new("."));
     fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
-    let mut file = NamedTempFile::new_in(directory)?;
+    // Always the same name: what a crash leaves is overwritten.
+    let new = path.with_extension("new");
+    let mut file = File::create(&new)?;
     writeln!(file, "{}.{:09}", timestamp.as_secs(), timestamp.subsec_nanos())?;
-    file.as_file().sync_all()?;
-    file.persist(path)?;
-    Ok(())
+    file.sync_all()?;
+    fs::rename(new, path)
 }
 
 fn parse(text: &str) -> Option<Duration> {
@@ -136,6 +136,10 @@ mod tests {
         state.keep(Some(SENT)).await;
         state.finish().await;
         assert_eq!(load(&below).timestamp(), Some(SENT));
+        fs::write(state.path.with_extension("new"), "of a crash").unwrap();
+        state.keep(Some(SENT + Duration::from_secs(1))).await;
+        state.finish().await;
+        assert_eq!(load(&below).timestamp(), Some(SENT + Duration::from_secs(1)));
         let other = State::load_from(&below, &PublicKey::from([1; 32]), &PublicKey::from([3; 32]));
         assert_eq!(other.timestamp(), None);
         assert_eq!(fs::read_dir(&below).unwrap().count(), 1, "no other file is left");

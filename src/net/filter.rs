@@ -45,7 +45,8 @@ impl FamilySocket {
 
     /// What the kernel discarded since the last call. Its own counter goes round.
     pub(super) fn take_discarded(&self) -> u64 {
-        let now = getsockopt(&self.socket, MemInfo).map_or(0, |info| info[DISCARDED]);
+        let Ok(info) = getsockopt(&self.socket, MemInfo) else { return 0 };
+        let now = info[DISCARDED];
         now.wrapping_sub(self.discarded.swap(now, Ordering::Relaxed)).into()
     }
 }
@@ -68,7 +69,7 @@ type Code = Vec<SockFilter>;
 fn program(family: Family, screen: &Screen) -> Code {
     let data = joined([for_one_of(&screen.indices), by_chance(screen.data)]);
     joined([
-        pass_peer(family, screen.peer),
+        screen.peers.iter().flat_map(|peer| pass_peer(family, *peer)).collect(),
         vec![load(TYPE), skip_unless(MessageType::TransportData as u32, data.len())],
         data,
         handshake_message(),
@@ -77,10 +78,10 @@ fn program(family: Family, screen: &Screen) -> Code {
 }
 
 /// Passes what comes from `peer`, if it is of this family; all else goes on.
-fn pass_peer(family: Family, peer: Option<IpAddr>) -> Code {
+fn pass_peer(family: Family, peer: IpAddr) -> Code {
     let words = match (family, peer) {
-        (Family::V4, Some(IpAddr::V4(peer))) => vec![(SOURCE_V4, peer.to_bits())],
-        (Family::V6, Some(IpAddr::V6(peer))) => {
+        (Family::V4, IpAddr::V4(peer)) => vec![(SOURCE_V4, peer.to_bits())],
+        (Family::V6, IpAddr::V6(peer)) => {
             let high = (peer.to_bits() >> 64) as u64;
             vec![(SOURCE_V6, (high >> 32) as u32), (SOURCE_V6 + 4, high as u32)]
         }

@@ -106,6 +106,12 @@ impl Underlay {
         Ok(port)
     }
 
+    /// The peer answers through `source`: if that is the first port, the other one is given up. Whether it is.
+    pub(crate) fn settle_on(&self, source: Option<SocketAddr>) -> bool {
+        let is_main = source.is_some_and(|source| source.port() == self.main.port);
+        is_main && self.alternate.swap(None).is_some()
+    }
+
     /// The offloads that the kernel has granted.
     #[must_use]
     pub(crate) fn offload(&self) -> Offload {

@@ -91,11 +91,14 @@ pub(crate) struct ReceivedRun {
 }
 
 impl ReceivedRun {
-    /// Where in the buffer each datagram lies; an empty one has no place.
+    /// Where in the buffer each datagram lies.
     pub(crate) fn places(&self) -> impl Iterator<Item = Range<usize>> {
         let end = self.start.saturating_add(self.len);
         let stride = self.stride.max(1);
-        (self.start..end).step_by(stride).map(move |at| at..at.saturating_add(stride).min(end))
+        let empty = (self.len == 0).then_some(self.start..self.start);
+        let others =
+            (self.start..end).step_by(stride).map(move |at| at..at.saturating_add(stride).min(end));
+        empty.into_iter().chain(others)
     }
 
     /// How many datagrams arrived; an empty one counts.
@@ -224,6 +227,7 @@ mod tests {
         };
         for (len, stride, count) in [(250, 100, 3), (200, 100, 2), (250, 1000, 1), (0, 1, 1)] {
             assert_eq!(received(len, stride).count(), count);
+            assert_eq!(received(len, stride).places().count(), count);
         }
     }
 }

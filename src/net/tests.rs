@@ -180,3 +180,17 @@ fn an_endpoint_of_a_family_without_a_socket_is_discarded_by_name() {
     let mut buffer = RecvBuffer::new();
     assert_eq!(underlay.receive(&underlay.main, Family::V6, &mut buffer).unwrap(), None);
 }
+
+#[test]
+fn once_the_peer_answers_through_the_first_port_the_other_one_is_given_up() {
+    let underlay = Underlay::bind(0, 0, Offload::ALL).unwrap();
+    let source = |port| Some(SocketAddr::from(([127, 0, 0, 1], port)));
+    assert!(!underlay.settle_on(source(underlay.port())), "there is no other one");
+    let other = underlay.change_port().unwrap();
+    for elsewhere in [None, source(other)] {
+        assert!(!underlay.settle_on(elsewhere));
+        assert_eq!(underlay.sockets().count(), 2);
+    }
+    assert!(underlay.settle_on(source(underlay.port())));
+    assert_eq!(underlay.sockets().count(), 1);
+}

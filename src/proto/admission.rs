@@ -1,9 +1,11 @@
 //! Which handshake messages are worth a key exchange (WireGuard paper §5.3): those with a valid mac1; under load
 //! only those of a source that proved its address with a cookie and keeps to its rate.
 
+use std::net::SocketAddr;
+
 use super::cookie::CookieChecker;
 use super::discard::Discard;
-use super::load::{LoadDetector, RateLimiter};
+use super::load::{LoadDetector, RateLimiter, Source};
 use super::time::Instant;
 use crate::crypto::PublicKey;
 use crate::crypto::random::Random;
@@ -28,12 +30,13 @@ impl Admission {
         }
     }
 
-    /// Whether `message` may pass, with `queued` more waiting behind it.
+    /// Whether `message` may pass, with `queued` more waiting behind it. `peer` is where the peer is, if that is known.
     pub(crate) fn admit(
         &mut self,
         now: Instant,
         random: &mut Random,
         from: Endpoint,
+        peer: Option<SocketAddr>,
         message: &impl Maced,
         queued: usize,
     ) -> Result<(), Refusal> {
@@ -47,7 +50,8 @@ impl Admission {
             let cookie = self.checker.reply(now, random, message, from.remote);
             return Err((Discard::CookieRequired, Some(cookie)));
         }
-        if !self.limiter.allow(now, from.remote.ip()) {
+        let source = Source::of(from.remote, peer);
+        if !self.limiter.allow(now, source) {
             return Err((Discard::RateLimited, None));
         }
         Ok(())

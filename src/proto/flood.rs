@@ -17,6 +17,8 @@ const LOOK: Duration = Duration::from_millis(100);
 /// What a datagram may cost, in microseconds: a key exchange, or else a system call and a tag.
 const HANDSHAKE_COST: u64 = 50;
 const OTHER_COST: u64 = 1;
+/// So many bytes, which are copied and perhaps opened, cost another one.
+const BYTES_IN_COST: u64 = 1500;
 
 /// It is a flood if strangers cost so many microseconds in the time of a look, a twentieth of a processor.
 const FLOOD_COST: u64 = 5_000;
@@ -60,15 +62,17 @@ struct Count {
 
 /// Owned by inbound: what strangers sent since the beginning of a batch, and of a look's time.
 #[derive(Default)]
-pub(crate) struct Watch {
+pub(crate) struct Tally {
     batch: Count,
+    bytes: u64,
     began: Option<Instant>,
     cost: u64,
 }
 
-impl Watch {
-    /// A stranger's datagram came.
-    pub(crate) fn stranger(&mut self, is_handshake: bool) {
+impl Tally {
+    /// A stranger's datagram of `len` bytes came.
+    pub(crate) fn stranger(&mut self, is_handshake: bool, len: usize) {
+        self.bytes = self.bytes.saturating_add(len as u64);
         let Count { handshakes, others } = &mut self.batch;
         let count = if is_handshake { handshakes } else { others };
         *count = count.saturating_add(1);
@@ -77,6 +81,7 @@ impl Watch {
     /// The batch has ended; whether control must be woken, as a flood began.
     pub(crate) fn finish(&mut self, now: Instant, strangers: &Strangers) -> bool {
         let Count { handshakes, others } = std::mem::take(&mut self.batch);
+        let bytes = std::mem::take(&mut self.bytes);
         if (handshakes, others) == (0, 0) {
             return false;
         }
@@ -87,6 +92,7 @@ impl Watch {
         }
         let cost = handshakes.saturating_mul(HANDSHAKE_COST);
         let cost = cost.saturating_add(others.saturating_mul(OTHER_COST));
+        let cost = cost.saturating_add(bytes / BYTES_IN_COST);
         self.cost = self.cost.saturating_add(cost);
         self.cost >= FLOOD_COST && !strangers.flood.swap(true, Ordering::SeqCst)
     }

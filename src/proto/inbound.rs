@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::allowed_ips::AllowedIps;
 use super::discard::Discard;
-use super::flood::Watch;
+use super::flood::Tally;
 use super::session::{OpeningHalf, receiver_index};
 use super::shared::Shared;
 use super::time::Instant;
@@ -19,7 +19,7 @@ pub struct Inbound {
     addresses: Vec<IpAddr>,
     halves: Vec<OpeningHalf>,
     batch: Batch,
-    watch: Watch,
+    tally: Tally,
     wake_control: bool,
 }
 
@@ -55,7 +55,7 @@ impl Inbound {
             addresses,
             halves: Vec::new(),
             batch: Batch::default(),
-            watch: Watch::default(),
+            tally: Tally::default(),
             wake_control: false,
         }
     }
@@ -77,6 +77,7 @@ impl Inbound {
         ecn: Ecn,
         datagram: &'d mut [u8],
     ) -> Result<Received<'d>, Discard> {
+        let len = datagram.len();
         let received = match Message::parse(datagram) {
             Ok(Message::TransportData(data)) => self.open(now, from, ecn, data),
             Ok(Message::Handshake(message)) => Ok(Received::Handshake(message)),
@@ -85,7 +86,7 @@ impl Inbound {
         };
         let is_handshake = matches!(received, Ok(Received::Handshake(_)));
         if (is_handshake || received.is_err()) && self.shared.is_stranger(&from) {
-            self.watch.stranger(is_handshake);
+            self.tally.stranger(is_handshake, len);
         }
         received.inspect_err(|reason| self.shared.stats.discard(*reason))
     }
@@ -93,7 +94,7 @@ impl Inbound {
     /// Tells the other threads what the datagrams since the last time had: to be called at the end of a batch.
     pub fn finish(&mut self, now: Instant) {
         let Batch { authentic, data, packets, bytes } = std::mem::take(&mut self.batch);
-        self.wake_control |= self.watch.finish(now, &self.shared.strangers);
+        self.wake_control |= self.tally.finish(now, &self.shared.strangers);
         if authentic {
             self.shared.facts.received(now);
             let sealing = self.shared.sealing.load();

@@ -2,7 +2,7 @@
 //! them; then, for sources that proved their address with a cookie, so many messages a second (WireGuard paper §5.3).
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use super::constants::{
@@ -44,10 +44,27 @@ impl LoadDetector {
     }
 }
 
-/// A token bucket for each source: an IPv4 address or an IPv6 /64.
+/// What has a token bucket of its own.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Source {
+    /// The very address and port where the peer is: nobody else gets a cookie for it, so no neighbour of the peer's can
+    /// use up what it may send.
+    Peer,
+    /// An IPv4 address or an IPv6 /64.
+    Network(IpAddr),
+}
+
+impl Source {
+    /// What a message from `from` counts for, while the peer is at `peer`.
+    pub(crate) fn of(from: SocketAddr, peer: Option<SocketAddr>) -> Self {
+        if Some(from) == peer { Self::Peer } else { Self::Network(network(from.ip())) }
+    }
+}
+
+/// A token bucket for each source.
 #[derive(Default)]
 pub(crate) struct RateLimiter {
-    sources: BTreeMap<IpAddr, Bucket>,
+    sources: BTreeMap<Source, Bucket>,
     swept: Option<Instant>,
 }
 
@@ -58,10 +75,10 @@ struct Bucket {
 
 impl RateLimiter {
     /// Whether `source` may send one more message now.
-    pub(crate) fn allow(&mut self, now: Instant, source: IpAddr) -> bool {
+    pub(crate) fn allow(&mut self, now: Instant, source: Source) -> bool {
         self.forget_the_silent(now);
-        let source = network(source);
-        if self.sources.len() >= MAX_SOURCES && !self.sources.contains_key(&source) {
+        let is_full = self.sources.len() >= MAX_SOURCES && !self.sources.contains_key(&source);
+        if is_full && source != Source::Peer {
             return false;
         }
         let full = Bucket { savings: SAVINGS, refilled: now };
@@ -98,10 +115,42 @@ pub(crate) fn network(source: IpAddr) -> IpAddr {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use super::*;
 
     fn at(millis: u64) -> Instant {
         Instant::from_nanos(1_000_000_000 + millis * 1_000_000)
+    }
+
+    fn host(ip: impl Into<IpAddr>) -> Source {
+        Source::of(SocketAddr::new(ip.into(), 51820), None)
+    }
+
+    #[test]
+    fn more_than_a_hundred_messages_in_a_tenth_of_a_second_are_load() {
+        let mut load = LoadDetector::default();
+        for moment in [0, 100] {
+            assert!((0..100).all(|_| !load.under_load(at(moment), 0)), "a hundred at {moment} ms");
+        }
+        assert!(!load.under_load(at(200), 0));
+        assert!((0..99).all(|_| !load.under_load(at(299), 0)));
+        assert!(load.under_load(at(299), 0));
+        assert!(load.under_load(at(1298), 0));
+        assert!(!load.under_load(at(1299), 0));
+    }
+
+    #[test]
+    fn a_neighbour_of_the_peer_uses_up_nothing_of_the_peers() {
+        let mut limiter = RateLimiter::default();
+        let [peer, neighbour] = [51820, 4000].map(|port| SocketAddr::from(([10, 0, 0, 1], port)));
+        let neighbours =
+            (0..100).filter(|_| limiter.allow(at(0), Source::of(neighbour, Some(peer))));
+        assert_eq!(neighbours.count(), 5);
+        for _ in 0..5 {
+            assert!(limiter.allow(at(0), Source::of(peer, Some(peer))));
+        }
+        assert!(!limiter.allow(at(0), Source::of(peer, Some(peer))), "and it has its own limit");
     }
 
     #[test]
@@ -116,7 +165,7 @@ mod tests {
     #[test]
     fn a_source_has_a_burst_of_five_and_twenty_a_second() {
         let mut limiter = RateLimiter::default();
-        let source = IpAddr::from([10, 0, 0, 1]);
+        let source = host([10, 0, 0, 1]);
         for _ in 0..5 {
             assert!(limiter.allow(at(0), source));
         }
@@ -130,25 +179,26 @@ mod tests {
     #[test]
     fn an_ipv6_source_is_its_first_64_bits() {
         let mut limiter = RateLimiter::default();
-        for host in 0..5u128 {
-            assert!(limiter.allow(at(0), Ipv6Addr::from_bits(1 << 64 | host).into()));
+        for number in 0..5u128 {
+            assert!(limiter.allow(at(0), host(Ipv6Addr::from_bits(1 << 64 | number))));
         }
-        assert!(!limiter.allow(at(0), Ipv6Addr::from_bits(1 << 64 | 99).into()));
-        assert!(limiter.allow(at(0), Ipv6Addr::from_bits(2 << 64).into()));
+        assert!(!limiter.allow(at(0), host(Ipv6Addr::from_bits(1 << 64 | 99))));
+        assert!(limiter.allow(at(0), host(Ipv6Addr::from_bits(2 << 64))));
     }
 
     #[test]
     fn the_table_is_bounded_and_forgets() {
         let mut limiter = RateLimiter::default();
         for source in 0..20_000u32 {
-            limiter.allow(at(0), IpAddr::V4(source.into()));
+            limiter.allow(at(0), host(Ipv4Addr::from_bits(source)));
         }
         assert_eq!(limiter.sources.len(), MAX_SOURCES);
-        assert!(limiter.allow(at(0), IpAddr::V4(1u32.into())));
-        assert!(!limiter.allow(at(0), IpAddr::V4(19_999u32.into())));
-        assert!(limiter.allow(at(1000), IpAddr::V4(19_999u32.into())));
+        assert!(limiter.allow(at(0), Source::Peer), "there is always room for the peer");
+        assert!(limiter.allow(at(0), host([0, 0, 0, 1])));
+        assert!(!limiter.allow(at(0), host([0, 0, 78, 31])));
+        assert!(limiter.allow(at(1000), host([0, 0, 78, 31])));
         assert_eq!(limiter.sources.len(), 1);
-        limiter.allow(at(5000), IpAddr::V4(2u32.into()));
+        limiter.allow(at(5000), host([0, 0, 0, 2]));
         assert_eq!(limiter.sources.len(), 1);
     }
 }

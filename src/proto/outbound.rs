@@ -84,6 +84,9 @@ impl Outbound {
             let abandoned = self.staged.clear();
             self.shared.stats.discard_many(Discard::HandshakeGivenUp, abandoned as u64);
         }
+        if orders & Orders::ANEW != 0 {
+            self.shared.forget_source();
+        }
         if orders & Orders::KEEPALIVE != 0 && self.staged.is_empty() {
             self.send_keepalive(now, sink);
         }

@@ -17,9 +17,10 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use super::constants::REKEY_TIMEOUT;
 use super::time::Instant;
 use super::timers::Timer;
-use crate::wire::Initiation;
+use crate::wire::{Endpoint, Initiation};
 
 /// Addresses of one endpoint that are called; a name may have more.
 const MAX_ADDRESSES: usize = 8;
@@ -61,6 +62,9 @@ pub(crate) struct Search {
 /// The initiation under way and who gets it.
 struct Race {
     initiation: Initiation,
+    /// Whose addresses join, and until when: later nobody waits for an answer.
+    endpoint: usize,
+    ends: Instant,
     /// Who got it.
     called: Vec<SocketAddr>,
     /// Who gets it next, the first of them at `at`.
@@ -82,9 +86,14 @@ impl Search {
         }
     }
 
+    /// Every address that is known, in the order of the endpoints.
+    pub(crate) fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
+        self.endpoints.iter().flatten().copied()
+    }
+
     /// The first address that is known, of the first endpoint that has one.
     pub(crate) fn first_address(&self) -> Option<SocketAddr> {
-        self.endpoints.iter().flatten().next().copied()
+        self.addresses().next()
     }
 
     /// The endpoint that is called, if any is configured.
@@ -96,7 +105,8 @@ impl Search {
     pub(crate) fn resolved(&mut self, now: Instant, endpoint: usize, addresses: &[SocketAddr]) {
         let Some(known) = self.endpoints.get_mut(endpoint) else { return };
         *known = arrange(addresses);
-        if let Some(race) = self.race.as_mut().filter(|_| endpoint == self.active) {
+        let joins = |race: &&mut Race| race.endpoint == endpoint && now < race.ends;
+        if let Some(race) = self.race.as_mut().filter(joins) {
             race.join(now, known);
         }
     }
@@ -109,8 +119,7 @@ impl Search {
         }
         let active = self.endpoints.get(self.active).map_or(&[][..], Vec::as_slice);
         let others = active.iter().copied().filter(|at| *at != current);
-        let left_behind =
-            others.clone().count() == active.len() && self.endpoint_at(current).is_some();
+        let left_behind = !active.contains(&current) && self.endpoint_at(current).is_some();
         let current = Some(current).filter(|_| !left_behind || active.is_empty());
         let mut targets: Vec<_> = current.into_iter().chain(others).collect();
         let first = self.unanswered.checked_rem(targets.len()).unwrap_or(0);
@@ -118,15 +127,18 @@ impl Search {
         targets
     }
 
-    /// This initiation goes to each of `targets`, to the first at once, unless it is answered before.
+    /// This initiation goes to each of `targets`, to the first at once, unless it is answered before; and to what a lookup of
+    /// `endpoint` adds.
     pub(crate) fn begin_race(
         &mut self,
         now: Instant,
         initiation: Initiation,
+        endpoint: usize,
         targets: Vec<SocketAddr>,
     ) {
         let (called, waiting) = (Vec::new(), targets.into());
-        self.race = Some(Race { initiation, called, waiting, at: now });
+        let ends = now + REKEY_TIMEOUT;
+        self.race = Some(Race { initiation, endpoint, ends, called, waiting, at: now });
     }
 
     /// Whom to send the initiation under way to now, if it is time.
@@ -166,6 +178,13 @@ impl Search {
         }
     }
 
+    /// The peer sends from another place: of several endpoints that is the one to call first.
+    pub(crate) fn moved(&mut self, endpoint: Option<Endpoint>) {
+        if let Some(there) = endpoint.and_then(|endpoint| self.endpoint_at(endpoint.remote)) {
+            self.active = there;
+        }
+    }
+
     /// A handshake completed with a peer at `remote`.
     pub(crate) fn answered(&mut self, now: Instant, remote: SocketAddr) {
         self.race_over();
@@ -184,14 +203,19 @@ impl Search {
         }
     }
 
-    /// Whether it is time to call the first endpoint; the next time is later.
-    pub(crate) fn return_due(&mut self, now: Instant) -> bool {
-        let due = self.return_at.is_some_and(|at| at <= now);
-        if due {
+    /// Whether it is time to call the first endpoint, which can be done only if `may_call`. The next time is later, by so much
+    /// the more if it is called.
+    pub(crate) fn return_due(&mut self, now: Instant, may_call: bool) -> bool {
+        if self.return_at.is_none_or(|at| at > now) {
+            return false;
+        }
+        if may_call {
             self.return_pause = self.return_pause.saturating_mul(2).min(LAST_RETURN);
             self.return_at = Some(now + self.return_pause);
+        } else {
+            self.return_at = Some(now + REKEY_TIMEOUT);
         }
-        due
+        may_call
     }
 
     /// The addresses of the first endpoint.

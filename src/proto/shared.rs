@@ -1,11 +1,11 @@
 //! What the three threads share: where to send and with which key, what the data threads met, and what control
 //! wants of them. The data threads write facts; only control decides what follows.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use arc_swap::ArcSwapOption;
+use arc_swap::{ArcSwap, ArcSwapOption};
 
 use super::allowed_ips::AllowedIps;
 use super::discard::Stats;
@@ -21,6 +21,8 @@ pub(crate) struct Shared {
     pub(crate) sealing: ArcSwapOption<SealingHalf>,
     /// Where the peer is: set by control, moved by inbound on authentic packets.
     pub(crate) endpoint: ArcSwapOption<Endpoint>,
+    /// Where the peer may be besides: every address of its endpoints that is known.
+    places: ArcSwap<Vec<IpAddr>>,
     /// The networks whose way is through the device: an endpoint there would send the tunnel into itself.
     routed: AllowedIps,
     /// An address in those networks that is reached outside all the same, as control found out.
@@ -41,6 +43,7 @@ impl Shared {
         Self {
             sealing: ArcSwapOption::empty(),
             endpoint: ArcSwapOption::empty(),
+            places: ArcSwap::default(),
             routed,
             outside: ArcSwapOption::empty(),
             suspect: ArcSwapOption::empty(),
@@ -80,10 +83,24 @@ impl Shared {
         self.outside.store(Some(Arc::new(ip)));
     }
 
-    /// Whether `from` is another host than the peer is known to be at.
+    /// Whether `from` is no place where the peer is or may be.
     pub(crate) fn is_stranger(&self, from: &Endpoint) -> bool {
+        let from = network(from.remote.ip());
         let peer = self.endpoint.load();
-        peer.as_ref().is_none_or(|peer| network(peer.remote.ip()) != network(from.remote.ip()))
+        peer.as_ref().is_none_or(|peer| network(peer.remote.ip()) != from)
+            && !self.places.load().iter().any(|place| network(*place) == from)
+    }
+
+    /// Where the peer is, and where it may be besides.
+    pub(crate) fn places(&self) -> Vec<IpAddr> {
+        let current = self.endpoint().map(|endpoint| endpoint.remote.ip());
+        let places = self.places.load();
+        let others = places.iter().copied().filter(|place| Some(*place) != current);
+        current.into_iter().chain(others).collect()
+    }
+
+    pub(crate) fn set_places(&self, addresses: impl Iterator<Item = SocketAddr>) {
+        self.places.store(Arc::new(addresses.map(|address| address.ip()).collect()));
     }
 
     pub(crate) fn set_endpoint(&self, endpoint: Endpoint) {
@@ -256,6 +273,8 @@ impl Orders {
     pub(crate) const KEEPALIVE: u8 = 2;
     /// Discard what is staged.
     pub(crate) const ABANDON: u8 = 4;
+    /// Leave the local address to the kernel for what is sent now: inbound may have learned it again meanwhile.
+    pub(crate) const ANEW: u8 = 8;
 
     pub(crate) fn give(&self, order: u8) {
         self.0.fetch_or(order, Ordering::SeqCst);

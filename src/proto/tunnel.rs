@@ -53,6 +53,7 @@ impl Tunnel {
         let handshakes = Handshakes::new(parameters);
         let search = Search::new(&parameters.endpoints);
         shared.endpoint.store(search.first_address().map(|at| Arc::new(Endpoint::new(at))));
+        shared.set_places(search.addresses());
         Self {
             shared,
             random: Random::new(seed),
@@ -120,10 +121,6 @@ impl Tunnel {
         message: &Handshake,
         queued: usize,
     ) -> Result<(), Discard> {
-        if self.shared.may_be_inside(&from) {
-            self.shared.stats.discard(Discard::SourceInside);
-            return Err(Discard::SourceInside);
-        }
         let received = match message {
             Handshake::Initiation(initiation) => self
                 .admit(now.boot, from, initiation, queued)
@@ -139,6 +136,7 @@ impl Tunnel {
     /// Takes in what the data threads met: to be called whenever they wake control.
     pub fn handle_facts(&mut self, now: Now) {
         if self.shared.facts.take_moved() {
+            self.search.moved(self.shared.endpoint());
             self.tell_endpoint();
         }
         if let Some(index) = self.shared.facts.take_confirmed()
@@ -150,10 +148,7 @@ impl Tunnel {
         if self.shared.facts.handshake_is_wanted() && !self.timers.handshake_under_way() {
             self.initiate_if_needed(now);
         }
-        let discarded = self.shared.stats.discards(Discard::NotReceived);
-        if self.flood.begins(now.boot, &self.shared.strangers, discarded) {
-            self.events.push_back(Event::FloodBegan);
-        }
+        self.see_flood(now.boot);
     }
 
     /// When [`Tunnel::handle_timeout`] must be called next, and why. To be asked anew after every other call.
@@ -177,23 +172,6 @@ impl Tunnel {
     /// The next thing that only the owner can do, if any: to be done before what [`Tunnel::poll_transmit`] gives is sent.
     pub fn poll_request(&mut self) -> Option<Request> {
         self.requests.pop_front()
-    }
-
-    /// What the kernel is to let pass, as it was taken last; `None` is everything.
-    #[must_use]
-    pub fn screen(&self) -> Option<&Screen> {
-        self.screen.as_ref()
-    }
-
-    /// What the kernel is to let pass from now on, if that is new; within it `None` is everything.
-    pub fn take_screen(&mut self) -> Option<Option<Screen>> {
-        let wanted = self.flood.chances().map(|chances| Screen {
-            peer: self.shared.endpoint().map(|endpoint| endpoint.remote.ip()),
-            indices: self.slots.indices().collect(),
-            data: chances.others,
-            handshakes: chances.handshakes,
-        });
-        (wanted != self.screen).then(|| self.screen.clone_from(&wanted)).map(|()| wanted)
     }
 
     /// The next handshake message to send, if any.
@@ -256,12 +234,15 @@ impl Tunnel {
         message: &impl Maced,
         queued: usize,
     ) -> Result<(), Discard> {
-        let admitted = self.admission.admit(now, &mut self.random, from, message, queued);
+        let peer = self.shared.endpoint().map(|endpoint| endpoint.remote);
+        let admitted = self.admission.admit(now, &mut self.random, from, peer, message, queued);
         admitted.map_err(|(reason, cookie)| {
             let message = cookie.map(Handshake::CookieReply);
             self.transmits.extend(message.map(|message| Transmit { endpoint: from, message }));
             reason
-        })
+        })?;
+        // Not before it is known to be meant for us: what anybody can send must not make control look up routes.
+        if self.shared.may_be_inside(&from) { Err(Discard::SourceInside) } else { Ok(()) }
     }
 
     fn consume_initiation(
@@ -380,13 +361,6 @@ impl Tunnel {
         }
     }
 
-    fn look_at_flood(&mut self, now: Instant) {
-        let discarded = self.shared.stats.discards(Discard::NotReceived);
-        if let Some(discarded) = self.flood.look(now, &self.shared.strangers, discarded) {
-            self.events.push_back(Event::FloodEnded { discarded });
-        }
-    }
-
     fn peer_is_silent(&mut self, now: Now) {
         if !self.timers.silence_due(now.boot, &self.shared.facts, &mut self.random) {
             return;
@@ -405,5 +379,6 @@ impl Tunnel {
 }
 
 mod calls;
+mod flooded;
 #[cfg(test)]
 mod tests;

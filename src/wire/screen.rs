@@ -5,8 +5,8 @@ use std::net::IpAddr;
 /// Which datagrams pass; all others the kernel discards.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Screen {
-    /// Where the peer is: all that comes from there passes, over IPv6 from the first 64 bits of it.
-    pub peer: Option<IpAddr>,
+    /// Where the peer is and where else it may be: all that comes from there passes, over IPv6 from the first 64 bits of it.
+    pub peers: Vec<IpAddr>,
     /// The receiver indices of our sessions: transport data of strangers that is for none of them does not pass.
     pub indices: Vec<u32>,
     /// Of strangers' transport data for our sessions.

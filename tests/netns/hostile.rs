@@ -31,10 +31,10 @@ const BATCH: usize = 500;
 const MOST: usize = 200_000;
 
 /// Sees all that host a receives over UDP from now on.
-struct Eavesdropper(Socket);
+pub(super) struct Eavesdropper(Socket);
 
 impl Eavesdropper {
-    fn at_a(lab: &Lab) -> Self {
+    pub(super) fn at_a(lab: &Lab) -> Self {
         let open = || Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::UDP)).unwrap();
         let socket = lab.inside(Host::A, open).join().unwrap();
         socket.set_read_timeout(Some(Duration::from_millis(1))).unwrap();
@@ -42,7 +42,7 @@ impl Eavesdropper {
     }
 
     /// The datagrams for the daemon so far.
-    fn heard(&self) -> Vec<Vec<u8>> {
+    pub(super) fn heard(&self) -> Vec<Vec<u8>> {
         let mut buffer = [0; 2048];
         let read = || (&self.0).read(&mut buffer).ok().map(|n| buffer[..n].to_vec());
         let packets = std::iter::from_fn(read);

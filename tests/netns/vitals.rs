@@ -29,7 +29,7 @@ impl Vitals {
         let list = |what| fs::read_dir(file(daemon, what)).expect("it runs").flatten();
         let names = list("task").flat_map(|thread| fs::read_to_string(thread.path().join("comm")));
         let threads = names.filter(|name| !name.starts_with(PASSING)).count();
-        Self { files: list("fd").count(), threads, memory: memory(daemon) }
+        Self { files: list("fd").count(), threads, memory: memory(daemon, "VmRSS:") }
     }
 
     /// Fails unless the daemon on host a holds, sooner or later, no more than it held at that time, and is idle again.
@@ -66,9 +66,29 @@ pub(crate) fn ticks(daemon: &Process) -> u64 {
     fields.map(|field| field.parse::<u64>().expect("a number")).sum()
 }
 
-fn memory(daemon: &Process) -> u64 {
+/// How much memory a daemon holds at the most from now on.
+pub(crate) struct Peak {
+    before: u64,
+}
+
+impl Peak {
+    pub(crate) fn of(daemon: &Process) -> Self {
+        // The peak begins anew: proc_pid_clear_refs(5).
+        fs::write(file(daemon, "clear_refs"), "5").expect("we are root");
+        Self { before: memory(daemon, "VmRSS:") }
+    }
+
+    /// Fails if it was ever more than a little beyond what it was.
+    pub(crate) fn grew_little(&self, daemon: &Process) {
+        let (before, peak) = (self.before, memory(daemon, "VmHWM:"));
+        assert!(peak < before + MEMORY, "{before} KiB grew to {peak}");
+    }
+}
+
+/// A line about memory of proc_pid_status(5), in KiB.
+fn memory(daemon: &Process, name: &str) -> u64 {
     let status = fs::read_to_string(file(daemon, "status")).expect("it runs");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a line");
+    let line = status.lines().find_map(|line| line.strip_prefix(name)).expect("a line");
     line.trim_end_matches("kB").trim().parse().expect("a number")
 }
 

@@ -82,6 +82,8 @@ pub struct Host {
     pub outbound: Outbound,
     pub inbound: Inbound,
     pub address: SocketAddr,
+    /// Other addresses of its own, which it sends from where its core asks for that.
+    pub also: Vec<SocketAddr>,
     sink: Sink,
     /// Inner packets it delivered to its device.
     pub delivered: Vec<Vec<u8>>,
@@ -127,6 +129,7 @@ impl Host {
             outbound,
             inbound,
             address: address.parse().unwrap(),
+            also: Vec::new(),
             sink: Sink::default(),
             delivered: Vec::new(),
             events: Vec::new(),
@@ -229,14 +232,15 @@ impl Host {
     /// What the daemon's threads do for each other after any input.
     pub fn settle(&mut self, clock: &Clock) -> Vec<Datagram> {
         let mut leaving = Vec::new();
+        let mut wake = self.data_threads_wake_control();
         loop {
-            let wake = self.data_threads_wake_control();
             if wake {
                 self.tunnel.handle_facts(clock.now());
             }
             leaving.extend(self.control_settles());
             self.inbound.obey();
             leaving.extend(self.outbound_obeys(clock));
+            wake = self.data_threads_wake_control();
             if !wake && !self.tunnel.outbound_has_orders() {
                 return leaving;
             }
@@ -252,14 +256,14 @@ impl Host {
     pub fn control_settles(&mut self) -> Vec<Datagram> {
         self.requests.extend(std::iter::from_fn(|| self.tunnel.poll_request()));
         self.events.extend(std::iter::from_fn(|| self.tunnel.poll_event()));
-        let transmits = std::iter::from_fn(|| self.tunnel.poll_transmit());
+        let transmits: Vec<_> = std::iter::from_fn(|| self.tunnel.poll_transmit()).collect();
         let datagram = |transmit: Transmit| Datagram {
-            from: self.address,
+            from: self.source(transmit.endpoint),
             to: transmit.endpoint.remote,
             ecn: Ecn::NotEct,
             bytes: transmit.message.as_bytes().to_vec(),
         };
-        transmits.map(datagram).collect()
+        transmits.into_iter().map(datagram).collect()
     }
 
     /// Outbound does what control ordered; what leaves for the wire, with all it sealed before.
@@ -269,14 +273,17 @@ impl Host {
     }
 
     fn sealed(&mut self) -> Vec<Datagram> {
-        let to = self.outbound.endpoint();
-        let datagram = |(ecn, bytes)| Datagram {
-            from: self.address,
-            to: to.expect("data is sealed only for a known endpoint").remote,
-            ecn,
-            bytes,
+        let (sealed, to) = (self.sink.take(), self.outbound.endpoint());
+        let datagram = |(ecn, bytes)| {
+            let to = to.expect("data is sealed only for a known endpoint");
+            Datagram { from: self.source(to), to: to.remote, ecn, bytes }
         };
-        self.sink.take().into_iter().map(datagram).collect()
+        sealed.into_iter().map(datagram).collect()
+    }
+
+    /// Where it sends from to this endpoint: where that one expects it, unless it is not there any more.
+    fn source(&self, endpoint: Endpoint) -> SocketAddr {
+        endpoint.source.filter(|source| self.also.contains(source)).unwrap_or(self.address)
     }
 }
 

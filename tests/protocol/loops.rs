@@ -123,3 +123,13 @@ fn an_address_learned_from_an_unconfirmed_call_is_called_back() {
     assert_eq!(link.a.remote(), Endpoint::new(B.parse().unwrap()).remote);
     assert_eq!(link.b.delivered.len(), 1);
 }
+
+#[test]
+fn what_is_not_meant_for_us_makes_no_address_suspect() {
+    let mut link = Link::with(&routed(parameters(1, 2, None)), &parameters(2, 1, Some(A)));
+    let mut leaving = link.b.send(&link.clock, &packet(2, 1, b"call"));
+    let mut forged = moved(&leaving.remove(0), "10.0.0.9:51820");
+    forged.bytes[120] ^= 1;
+    assert_eq!(link.inject(&forged), Some(Discard::Mac1));
+    assert_eq!(link.a.tunnel.take_suspect(), None);
+}

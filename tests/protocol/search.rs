@@ -256,3 +256,97 @@ fn a_change_of_the_network_concerns_nobody_where_nothing_is_wanted() {
     let leaving = link.a.settle(&link.clock);
     assert!(leaving.is_empty());
 }
+
+#[test]
+fn a_change_of_the_network_is_told_from_the_new_address_though_packets_still_come_to_the_old_one() {
+    let mut link = link(&[&[B]], B);
+    talk(&mut link, secs(5));
+    // The old address goes on to receive.
+    link.a.also = vec![link.a.address];
+    link.a.address = at(ELSEWHERE);
+    let to_the_old = link.b.send(&link.clock, &packet(2, 1, b"under way")).remove(0);
+    link.a.tunnel.network_changed(link.clock.now());
+    link.a.open(&link.clock, &to_the_old).unwrap();
+    let leaving = link.a.settle(&link.clock);
+    assert_eq!(leaving.iter().map(|datagram| datagram.from).collect::<Vec<_>>(), [at(ELSEWHERE)]);
+}
+
+#[test]
+fn a_call_to_the_first_endpoint_puts_off_no_keepalive_to_the_one_that_serves() {
+    let mut a = parameters(1, 2, None);
+    a.endpoints = [B, ELSEWHERE].map(|address| vec![at(address)]).into();
+    a.persistent_keepalive = Some(secs(25));
+    let mut link = Link::with(&a, &parameters(2, 1, None));
+    link.b.address = at(ELSEWHERE);
+    let now = link.clock.now();
+    link.a.tunnel.start(now);
+    let leaving = link.a.settle(&link.clock);
+    link.launch(leaving);
+    link.run(secs(300));
+    assert!(initiations(&link).iter().filter(|(_, to, _)| *to == at(B)).count() > 4);
+    let sent = link.messages(link.a.address, DATA).into_iter().map(|(at, _)| at);
+    let kept_alive: Vec<_> = sent.collect();
+    assert!(kept_alive.len() > 10);
+    let apart = kept_alive.windows(2).map(|pair| pair[1] - pair[0]).max();
+    assert!(apart <= Some(secs(25)), "{apart:?}");
+}
+
+#[test]
+fn an_endpoint_that_the_peer_moved_to_is_the_first_to_be_called() {
+    let mut link = link(&[&[B], &[ELSEWHERE]], B);
+    talk(&mut link, secs(5));
+    link.b.address = at(ELSEWHERE);
+    link.b_sends(&packet(2, 1, b"from there"));
+    link.run(secs(1));
+    assert_eq!(link.a.remote(), at(ELSEWHERE));
+    link.seen.clear();
+    link.lose = |_| true;
+    link.a_sends(&packet(1, 2, b"lost"));
+    link.run(secs(20));
+    assert_eq!(initiations(&link)[0].1, at(ELSEWHERE));
+}
+
+#[test]
+fn what_a_lookup_finds_later_does_not_get_an_old_call() {
+    let mut link = link(&[&[B], &[ELSEWHERE]], ELSEWHERE);
+    talk(&mut link, secs(20));
+    link.seen.clear();
+    // The first endpoint is called in vain.
+    talk(&mut link, secs(70));
+    assert_eq!(initiations(&link).iter().filter(|(_, to, _)| *to == at(B)).count(), 1);
+    let now = link.clock.now();
+    for (endpoint, address) in [(0, B6), (1, "203.0.113.10:4500")] {
+        link.a.tunnel.resolved(now, endpoint, &[at(address)]);
+        let leaving = link.a.settle(&link.clock);
+        link.launch(leaving);
+        link.run(secs(1));
+        assert!(initiations(&link).iter().all(|(_, to, _)| *to != at(address)), "{address}");
+    }
+}
+
+#[test]
+fn a_pause_before_the_first_endpoint_is_called_grows_only_by_calls() {
+    let mut link = link(&[&[B], &[ELSEWHERE]], ELSEWHERE);
+    talk(&mut link, secs(20));
+    // While nobody answers at all, the ladder calls everybody.
+    link.lose = |_| true;
+    talk(&mut link, secs(600));
+    link.lose = |_| false;
+    link.b.delivered.clear();
+    while link.b.delivered.is_empty() {
+        talk(&mut link, secs(1));
+    }
+    link.seen.clear();
+    talk(&mut link, secs(130));
+    assert!(initiations(&link).iter().any(|(_, to, _)| *to == at(B)), "within two minutes");
+}
+
+#[test]
+fn a_change_of_the_network_looks_up_a_name_that_has_no_address_yet() {
+    let mut link = link(&[&[]], B);
+    link.a_sends(&packet(1, 2, b"staged"));
+    let now = link.clock.now();
+    link.a.tunnel.network_changed(now);
+    let leaving = link.a.settle(&link.clock);
+    assert_eq!((leaving, &link.a.requests), (vec![], &vec![Request::LookUp(0)]));
+}

@@ -70,7 +70,7 @@ fn a_flood_that_fills_the_queue_to_control_keeps_every_bound_and_is_recovered_fr
 
 #[test]
 fn scenarios_reach_what_can_go_wrong() {
-    let reached = (0..400).flat_map(|seed| attempt(&generate(seed)).unwrap().discards);
+    let reached = (0..1000).flat_map(|seed| attempt(&generate(seed)).unwrap().discards);
     let reached = reached.collect::<HashSet<_>>();
     let never = [
         // What the other end never sends, nor its device.

@@ -45,6 +45,11 @@ fn check(holds: bool, rule: Rule, text: impl FnOnce() -> String) -> Checked {
 }
 
 impl Conduct {
+    /// It heard that its network changed: what is under way may go to everybody once more.
+    pub fn network_changed(&mut self) {
+        self.called.clear();
+    }
+
     /// It sent a datagram.
     pub fn sends(&mut self, now: Instant, to: SocketAddr, bytes: &[u8]) -> Checked {
         match bytes[0] {
@@ -86,7 +91,7 @@ impl Conduct {
 
     fn initiates(&mut self, now: Instant, to: SocketAddr, bytes: &[u8]) -> Checked {
         if let Some((last, initiation)) = &self.last_initiation {
-            // One and the same may go to several addresses.
+            // One and the same may go to several addresses, once to each.
             if initiation == bytes && !self.called.contains(&to) {
                 self.called.push(to);
                 return Ok(());

@@ -10,6 +10,7 @@ use tunneld::proto::{Discard, Event, HANDSHAKE_QUEUE, Instant, Parameters, Reque
 use tunneld::wire::Handshake;
 
 use crate::host::{A, B, BOOT_START, Clock, Datagram, Host, WALL_START, parameters};
+use crate::places::second;
 use crate::scenario::{Scenario, Side};
 use crate::weather::Dice;
 
@@ -18,7 +19,9 @@ pub struct End {
     /// What its wall clock says beyond the true time since the start, in seconds.
     wall: i64,
     /// Where it also receives: it sent from there before it changed its port.
-    also: Option<SocketAddr>,
+    before: Option<SocketAddr>,
+    /// The second endpoint by which it is reached, if there is one.
+    second: Option<SocketAddr>,
     /// How many faults keep it asleep, and how many of them deaf.
     pub asleep: u32,
     pub deaf: u32,
@@ -58,11 +61,13 @@ pub struct Controlled {
 impl End {
     pub fn new(side: Side, scenario: &Scenario) -> Self {
         let mut dice = Dice::new(scenario.seed ^ ((side as u64 + 1) << 48));
-        let address = [A, B][side as usize];
+        let address = [A, B][side as usize].parse().unwrap();
+        let second = scenario.listed.then(|| second(side));
         Self {
             host: process(side, scenario, address, None, &mut dice),
             wall: 0,
-            also: None,
+            before: None,
+            second,
             asleep: 0,
             deaf: 0,
             backlog: Vec::new(),
@@ -78,10 +83,9 @@ impl End {
 
     /// Another process takes over, with the timestamp that its forerunner kept, whatever the wall clock says.
     pub fn restart(&mut self, side: Side, scenario: &Scenario) {
-        let address = self.host.address.to_string();
         let kept = self.host.tunnel.last_timestamp();
-        self.host = process(side, scenario, &address, kept, &mut self.dice);
-        self.also = None;
+        self.host = process(side, scenario, self.host.address, kept, &mut self.dice);
+        self.before = None;
         self.backlog.clear();
         self.handshakes.clear();
         (self.facts, self.alarm, self.turns) = (false, None, [None; 3]);
@@ -94,21 +98,28 @@ impl End {
 
     /// It is somewhere else; nothing arrives any more at where it was.
     pub fn moves(&mut self, address: SocketAddr) {
-        (self.host.address, self.also) = (address, None);
+        (self.host.address, self.before) = (address, None);
+        self.host.also = self.second.into_iter().collect();
     }
 
     /// Whether it receives what is sent to `address`.
     pub fn is_at(&self, address: SocketAddr) -> bool {
-        self.host.address == address || self.also == Some(address)
+        self.host.address == address || self.host.also.contains(&address)
+    }
+
+    /// Whether that is its second endpoint.
+    pub fn is_second(&self, address: SocketAddr) -> bool {
+        self.second == Some(address)
     }
 
     /// Sends from another port from now on, or from the first one again.
     fn change_port(&mut self) {
         let other = || SocketAddr::new(self.host.address.ip(), self.host.address.port() ^ 1);
-        (self.host.address, self.also) = match self.also {
+        (self.host.address, self.before) = match self.before {
             Some(first) => (first, None),
             None => (other(), Some(self.host.address)),
         };
+        self.host.also = self.before.into_iter().chain(self.second).collect();
     }
 
     pub fn clock(&self, now: Instant) -> Clock {
@@ -212,10 +223,17 @@ impl End {
         Controlled { message, moved, ..settled }
     }
 
-    /// A name was looked up: the peer is at `address`.
-    pub fn resolved(&mut self, now: Instant, address: SocketAddr) -> Controlled {
+    /// The name was looked up: the peer is at the last of these addresses.
+    pub fn resolved(&mut self, now: Instant, addresses: &[SocketAddr]) -> Controlled {
         let clock = self.clock(now);
-        self.host.tunnel.resolved(clock.now(), 0, &[address]);
+        self.host.tunnel.resolved(clock.now(), 0, addresses);
+        self.settles(now)
+    }
+
+    /// The kernel says that the way to the peer is another one.
+    pub fn network_changed(&mut self, now: Instant) -> Controlled {
+        let clock = self.clock(now);
+        self.host.tunnel.network_changed(clock.now());
         self.settles(now)
     }
 
@@ -223,7 +241,7 @@ impl End {
         let mut looks_up = false;
         while let Some(request) = self.host.tunnel.poll_request() {
             match request {
-                Request::LookUp(_) => looks_up = true,
+                Request::LookUp(endpoint) => looks_up |= endpoint == 0,
                 Request::ChangePort => self.change_port(),
             }
         }
@@ -247,17 +265,23 @@ impl End {
 fn process(
     side: Side,
     scenario: &Scenario,
-    address: &str,
+    address: SocketAddr,
     kept: Option<Duration>,
     dice: &mut Dice,
 ) -> Host {
     static PARAMETERS: LazyLock<[Parameters; 2]> =
         LazyLock::new(|| [parameters(1, 2, None), parameters(2, 1, None)]);
+    let listed = scenario.listed && (side == Side::A || scenario.a_is_named);
+    let second_of = |side| listed.then(|| vec![second(side)]);
     let parameters = Parameters {
-        endpoints: vec![Vec::new()],
+        // The first one is a name, yet to be looked up.
+        endpoints: [Vec::new()].into_iter().chain(second_of(side.other())).collect(),
         last_timestamp: kept,
         persistent_keepalive: scenario.keepalive,
         ..PARAMETERS[side as usize].clone()
     };
-    Host::with_seed(&parameters, &dice.bytes(32).try_into().unwrap(), address)
+    let mut host =
+        Host::with_seed(&parameters, &dice.bytes(32).try_into().unwrap(), &address.to_string());
+    host.also = scenario.listed.then(|| second(side)).into_iter().collect();
+    host
 }

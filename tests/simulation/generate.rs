@@ -12,10 +12,10 @@ const TEN_YEARS: u64 = 10 * 365 * 86_400;
 
 pub fn generate(seed: u64) -> Scenario {
     let dice = &mut Dice::new(seed ^ 0x5ca1_ab1e);
-    let length = match dice.below(50) {
+    let length = match dice.below(100) {
         0 => secs(700),
         1..5 => secs(200),
-        _ => secs(20),
+        _ => secs(15),
     };
     let apart = match dice.below(4) {
         0 => Duration::ZERO,
@@ -24,8 +24,10 @@ pub fn generate(seed: u64) -> Scenario {
     };
     let steps = dice.below(8).min(dice.below(8)) + 1;
     let most_latency = if one_in(dice, 10) { secs(2) } else { millis(100) };
-    let most_interval = if length > secs(20) { secs(30) } else { secs(5) };
+    let most_interval = if length > secs(15) { secs(30) } else { secs(5) };
     let steps = (0..steps).map(|_| step(dice, length)).collect();
+    let listed = one_in(dice, 4);
+    let only_second = (listed && one_in(dice, 2)).then(|| side(dice));
     Scenario {
         seed,
         latency: between(dice, millis(1), most_latency),
@@ -33,10 +35,13 @@ pub fn generate(seed: u64) -> Scenario {
         pace: [Duration::from_micros(100), millis(1)][dice.below(2) as usize],
         lookup: between(dice, Duration::ZERO, secs(2)),
         apart,
-        a_is_named: one_in(dice, 2),
+        a_is_named: only_second.is_some() || one_in(dice, 2),
+        dead: dice.below(4).min(dice.below(4)) as u8,
+        listed,
+        only_second,
         keepalive: one_in(dice, 4).then(|| between(dice, secs(1), secs(30))),
         interval: between(dice, millis(500), most_interval),
-        stays: if one_in(dice, 40) { secs(200) } else { Duration::ZERO },
+        stays: if one_in(dice, 100) { secs(200) } else { Duration::ZERO },
         steps,
         sabotage: None,
     }
@@ -81,7 +86,7 @@ fn action(dice: &mut Dice) -> Action {
         },
         8..12 => Action::Partition { from: one_in(dice, 2).then_some(side) },
         12..14 => Action::Rebind { side },
-        14..16 => Action::Move { side },
+        14..16 => Action::Move { side, told: one_in(dice, 2) },
         16..18 => Action::Wall { side, by: dice.below(2 * TEN_YEARS) as i64 - TEN_YEARS as i64 },
         18..20 => Action::Wall { side, by: dice.below(240) as i64 - 120 },
         20..22 => Action::Suspend { side, deaf: one_in(dice, 2) },

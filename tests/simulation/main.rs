@@ -11,10 +11,12 @@ mod end;
 mod generate;
 #[path = "../protocol/host.rs"]
 mod host;
+mod liveness;
 mod long;
 mod packets;
 #[path = "../protocol/paper.rs"]
 mod paper;
+mod places;
 mod runs;
 mod sabotage;
 mod scenario;

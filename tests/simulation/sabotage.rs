@@ -83,6 +83,10 @@ impl Reporter {
         self.witness.restarted(side);
     }
 
+    pub fn network_changed(&mut self, side: Side) {
+        self.witness.network_changed(side);
+    }
+
     pub fn hands_over(&mut self, side: Side, len: usize) -> Vec<u8> {
         if self.lies(Sabotage::StagesTooMany) {
             (0..=STAGED).for_each(|_| drop(self.witness.hands_over(side, len)));

@@ -41,6 +41,12 @@ pub struct Scenario {
     pub apart: Duration,
     /// Whether a has a name; b has one always. Who has none is found only once it has called.
     pub a_is_named: bool,
+    /// How many addresses of a name lead nowhere; the true one comes after them.
+    pub dead: u8,
+    /// Whether each name is followed by a second endpoint, by which the other end is reached too.
+    pub listed: bool,
+    /// Who is reached by its second endpoint only.
+    pub only_second: Option<Side>,
     pub keepalive: Option<Duration>,
     /// From packet to packet, each way, until the last fault is over.
     pub interval: Duration,
@@ -68,8 +74,8 @@ pub enum Action {
     Partition { from: Option<Side> },
     /// The NAT before this side gives it another port.
     Rebind { side: Side },
-    /// This side has another address.
-    Move { side: Side },
+    /// This side has another address, which its kernel may tell it.
+    Move { side: Side, told: bool },
     /// This side's wall clock jumps by so many seconds.
     Wall { side: Side, by: i64 },
     /// This side sleeps. What comes meanwhile waits for it, unless it is deaf.
@@ -101,6 +107,9 @@ impl Scenario {
             lookup: Duration::ZERO,
             apart: Duration::ZERO,
             a_is_named: true,
+            dead: 0,
+            listed: false,
+            only_second: None,
             keepalive: None,
             interval: secs(1),
             stays: Duration::ZERO,
@@ -118,12 +127,14 @@ impl Scenario {
 
 impl fmt::Display for Scenario {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { seed, latency, lag, pace, lookup, apart, a_is_named, keepalive, .. } = self;
+        let Self { seed, latency, lag, pace, lookup, apart, keepalive, .. } = self;
+        let Self { a_is_named, dead, listed, only_second, .. } = self;
         writeln!(f, "seed {seed}: latency {latency:?}, lag {lag:?}, pace {pace:?},")?;
         writeln!(
             f,
             "  lookup {lookup:?}, apart {apart:?}, a is named: {a_is_named}, keepalive {keepalive:?},"
         )?;
+        writeln!(f, "  dead {dead}, listed: {listed}, only by its second: {only_second:?},")?;
         writeln!(f, "  a packet each {:?}, stays {:?}", self.interval, self.stays)?;
         for Step { at, lasts, action } in &self.steps {
             writeln!(f, "  at {at:?} for {lasts:?}: {action:?}")?;

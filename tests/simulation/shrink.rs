@@ -86,6 +86,9 @@ fn simpler(scenario: &Scenario) -> impl Iterator<Item = Scenario> {
         Scenario { stays: calm.stays, ..scenario.clone() },
         Scenario { keepalive: calm.keepalive, ..scenario.clone() },
         Scenario { a_is_named: calm.a_is_named, ..scenario.clone() },
+        Scenario { dead: calm.dead, ..scenario.clone() },
+        Scenario { only_second: calm.only_second, ..scenario.clone() },
+        Scenario { only_second: calm.only_second, listed: calm.listed, ..scenario.clone() },
         Scenario { latency: calm.latency, ..scenario.clone() },
         Scenario { interval: calm.interval, ..scenario.clone() },
     ];
@@ -112,7 +115,7 @@ mod tests {
 
     #[test]
     fn of_many_steps_those_remain_that_make_it_fail_and_they_do_as_little_as_they_can() {
-        let filler = (0..28).map(|at| step(at, Action::Move { side: Side::A }));
+        let filler = (0..28).map(|at| step(at, Action::Move { side: Side::A, told: true }));
         let mut steps = filler.collect::<Vec<_>>();
         steps.insert(3, step(9, Action::Wall { side: Side::A, by: -1000 }));
         steps.insert(20, step(7, Action::Restart { side: Side::B }));

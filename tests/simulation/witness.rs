@@ -3,7 +3,6 @@
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::time::Duration;
 
 use tunneld::proto::{Discard, HANDSHAKE_QUEUE, Instant};
 
@@ -119,6 +118,11 @@ impl Witness {
         (watched.conduct, watched.handed, watched.refused) = (Conduct::default(), 0, 0);
     }
 
+    /// `side` heard that its network changed.
+    pub fn network_changed(&mut self, side: Side) {
+        self.ends[side as usize].conduct.network_changed();
+    }
+
     /// The next packet of `len` bytes that `side`'s device hands over.
     pub fn hands_over(&mut self, side: Side, len: usize) -> Vec<u8> {
         let number = self.packets.len() as u64;
@@ -218,9 +222,3 @@ fn fingerprint(bytes: &[u8]) -> u64 {
     bytes[authentic].hash(&mut hasher);
     hasher.finish()
 }
-
-/// The most that traffic needs to pass both ways again once the last fault is over. In this order, each at its
-/// longest: the next packet is handed over; nothing is heard; a response of ours puts the initiation off; two
-/// initiations go to where the peer was, and one more while its name is looked up; each end asks for a cookie.
-pub const RECOVERY: Duration =
-    Duration::from_millis(1000 + 15_333 + 5000 + 3 * 5333 + 2 * 5333 + 3000);

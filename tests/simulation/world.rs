@@ -10,15 +10,14 @@ use crate::agenda::{Agenda, Happening};
 use crate::attacker::Attacker;
 use crate::end::{Controlled, End, Thread};
 use crate::host::{BOOT_START, Datagram};
+use crate::liveness::{CALM_INTERVAL, Liveness};
 use crate::packets::SHORTEST;
+use crate::places::{moved, named};
 use crate::sabotage::Reporter;
 use crate::scenario::{Action, Scenario, Side};
-use crate::weather::Dice;
 use crate::wire::Wire;
-use crate::witness::{RECOVERY, Rule, Violation};
+use crate::witness::{Rule, Violation};
 
-/// From packet to packet, each way, once all is calm.
-const CALM_INTERVAL: Duration = Duration::from_secs(1);
 /// Most events of a run: a storm would have more.
 const MOST_EVENTS: u32 = 200_000;
 
@@ -49,13 +48,7 @@ pub struct World<'s> {
     active: Vec<bool>,
     reporter: Reporter,
     moves: u16,
-    /// When the last fault was over.
-    calm_since: Option<Instant>,
-    /// When the last packet came that each end got.
-    delivered: [Instant; 2],
-    /// Whether each end got a packet that was handed over after the last fault.
-    passed: [bool; 2],
-    recovered: Option<Duration>,
+    liveness: Liveness,
     trace: DefaultHasher,
 }
 
@@ -71,10 +64,7 @@ impl<'s> World<'s> {
             active: vec![false; scenario.steps.len()],
             reporter: Reporter::new(scenario.sabotage),
             moves: 0,
-            calm_since: None,
-            delivered: [BOOT_START; 2],
-            passed: [false; 2],
-            recovered: None,
+            liveness: Liveness::new(scenario.latency, scenario.only_second.is_some()),
             trace: DefaultHasher::new(),
         };
         for side in Side::BOTH {
@@ -97,7 +87,7 @@ impl<'s> World<'s> {
             if let Some(violation) = self.reporter.violation() {
                 return Err(violation);
             }
-            if let Some(recovery) = self.recovered
+            if let Some(recovery) = self.liveness.recovered()
                 && self.now >= BOOT_START + self.scenario.calm_at() + recovery + self.scenario.stays
             {
                 return Ok(self.outcome(recovery));
@@ -138,7 +128,8 @@ impl<'s> World<'s> {
                 self.happens(what);
             }
         }
-        self.check_liveness();
+        let (silent_for, holds) = self.liveness.check(self.now);
+        self.reporter.alive(holds, silent_for);
     }
 
     fn goes_on_to(&mut self, at: Instant) {
@@ -162,7 +153,7 @@ impl<'s> World<'s> {
         match what {
             Happening::Arrives(datagram) => self.arrives(datagram),
             Happening::Ticks(side, interval) => {
-                if self.calm_since.is_none() || interval == CALM_INTERVAL {
+                if !self.liveness.is_calm() || interval == CALM_INTERVAL {
                     self.hands_over(side, SHORTEST + 64);
                     self.after(interval, Happening::Ticks(side, interval));
                 }
@@ -188,8 +179,9 @@ impl<'s> World<'s> {
                 self.controlled(side, Controlled { looks_up: true, ..controlled });
             }
             Happening::Resolves(side) => {
-                let (now, address) = (self.now, self.end(side.other()).host.address);
-                let controlled = self.end_mut(side).resolved(now, address);
+                let other = self.end(side.other()).host.address;
+                let (now, addresses) = (self.now, named(self.scenario.dead, other));
+                let controlled = self.end_mut(side).resolved(now, &addresses);
                 self.controlled(side, controlled);
             }
             // All that ends at this moment has ended only once this comes again.
@@ -197,7 +189,7 @@ impl<'s> World<'s> {
                 self.after(Duration::ZERO, Happening::Calm);
             }
             Happening::Calm => {
-                self.calm_since = Some(self.now);
+                self.liveness.calm(self.now);
                 for side in Side::BOTH {
                     self.after(Duration::ZERO, Happening::Ticks(side, CALM_INTERVAL));
                 }
@@ -251,6 +243,9 @@ impl<'s> World<'s> {
             self.reporter.left(side, &datagram);
             self.attacker.sees(&datagram);
             (self.now.as_nanos(), &datagram.bytes).hash(&mut self.trace);
+            if self.is_cut_off(side, datagram.from) {
+                continue;
+            }
             let relay = self.going_on().find_map(|action| match action {
                 Action::Relay { withhold } => Some(*withhold),
                 _ => None,
@@ -272,6 +267,9 @@ impl<'s> World<'s> {
         let Some(side) = Side::BOTH.into_iter().find(|side| self.end(*side).is_at(address)) else {
             return;
         };
+        if self.is_cut_off(side, address) {
+            return;
+        }
         let now = self.now;
         let end = self.end_mut(side);
         if end.asleep > 0 {
@@ -291,9 +289,7 @@ impl<'s> World<'s> {
         }
         for packet in delivered {
             let handed_over = self.reporter.delivered(side, &packet);
-            self.delivered[side as usize] = self.now;
-            let calm = self.calm_since.is_some() && handed_over >= self.calm_since;
-            self.passed[side as usize] |= calm;
+            self.liveness.delivered(now, side, handed_over);
         }
         self.bounds(side);
     }
@@ -316,7 +312,15 @@ impl<'s> World<'s> {
     fn begins(&mut self, action: Action) {
         match action {
             Action::Rebind { side } => self.moves(side, true),
-            Action::Move { side } => self.moves(side, false),
+            Action::Move { side, told } => {
+                self.moves(side, false);
+                if told && self.end(side).asleep == 0 {
+                    let now = self.now;
+                    self.reporter.network_changed(side);
+                    let controlled = self.end_mut(side).network_changed(now);
+                    self.controlled(side, controlled);
+                }
+            }
             Action::Wall { side, by } => self.end_mut(side).jump(by),
             Action::Suspend { side, deaf } => self.falls_asleep(side, deaf),
             Action::Restart { side } => self.falls_asleep(side, true),
@@ -365,37 +369,14 @@ impl<'s> World<'s> {
         }
     }
 
-    /// `side` is somewhere else: at another port or, unless that is all, at another address.
     fn moves(&mut self, side: Side, port_only: bool) {
         self.moves += 1;
-        let before = self.end(side).host.address;
-        let (net, host) = (side as u16 + 1, self.moves);
-        let ip = match Dice::new(u64::from(self.moves)).below(2) {
-            _ if port_only => before.ip(),
-            0 => [198, 18, net as u8, host as u8].into(),
-            _ => [0x2001, 0xdb8, net, 0, 0, 0, 0, host].into(),
-        };
-        // An odd port is the other one of an even one.
-        let port = 40_000 + 2 * self.moves;
-        self.end_mut(side).moves((ip, port).into());
+        let address = moved(side, self.moves, self.end(side).host.address, port_only);
+        self.end_mut(side).moves(address);
     }
 
-    /// After the last fault a packet that was handed over since must pass each way within the bound, and from
-    /// then on one in every few seconds.
-    fn check_liveness(&mut self) {
-        let Some(calm) = self.calm_since else { return };
-        let since_calm = self.now.since(calm);
-        if self.recovered.is_none() && self.passed == [true; 2] {
-            self.recovered = Some(since_calm);
-        }
-        let round_trips = 4 * self.scenario.latency;
-        let (silent_for, most) = match self.recovered {
-            None => (since_calm, RECOVERY + round_trips),
-            Some(_) => {
-                let [a, b] = self.delivered;
-                (self.now.since(a.min(b)), 2 * CALM_INTERVAL + round_trips)
-            }
-        };
-        self.reporter.alive(silent_for <= most, silent_for);
+    /// Whether nothing passes to and from this address of `side`.
+    fn is_cut_off(&self, side: Side, address: SocketAddr) -> bool {
+        self.scenario.only_second == Some(side) && !self.end(side).is_second(address)
     }
 }

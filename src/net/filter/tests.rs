@@ -20,7 +20,7 @@ const LOOKS: usize = 1000;
 /// Lets all messages of strangers pass, and the peer at [`PEER`].
 fn screen() -> Screen {
     Screen {
-        peer: Some(PEER.parse().unwrap()),
+        peers: vec![PEER.parse().unwrap()],
         indices: vec![7, LIVE, 9],
         data: Chance::ALL,
         handshakes: Chance::ALL,
@@ -141,6 +141,16 @@ fn whatever_comes_from_the_peers_address_passes_from_any_port_of_it() {
 }
 
 #[test]
+fn the_peer_passes_from_each_place_where_it_may_be() {
+    let peers = ["::2", STRANGER, "::1", PEER].map(|peer| peer.parse().unwrap());
+    let closed = Screen { handshakes: Chance(0), data: Chance(0), ..screen() };
+    let underlay = screened(Some(&Screen { peers: peers.into(), ..closed }));
+    for (from, arrive) in [(PEER, 1), (STRANGER, 1), ("127.0.0.3", 0)] {
+        assert_eq!(arriving(&underlay, from, &[handshake(1, 148)]).len(), arrive, "{from}");
+    }
+}
+
+#[test]
 fn a_run_of_the_peers_datagrams_passes_though_the_first_is_junk() {
     let underlay = screened(Some(&screen()));
     let socket = sender(PEER, &underlay);
@@ -167,9 +177,9 @@ fn over_ipv6_the_peer_is_the_first_64_bits_of_its_address() {
     }
     let junk = [handshake(9, 100)];
     for (peer, arrive) in [("::1", 1), ("::ffff", 1), ("0:0:0:1::1", 0), ("1::1", 0)] {
-        let peer = Some(peer.parse().unwrap());
-        underlay.screen(Some(&Screen { peer, ..screen() }));
-        assert_eq!(arriving(&underlay, "::1", &junk).len(), arrive, "{peer:?}");
+        let peers = vec![peer.parse().unwrap()];
+        underlay.screen(Some(&Screen { peers, ..screen() }));
+        assert_eq!(arriving(&underlay, "::1", &junk).len(), arrive, "{peer}");
     }
     // The peer's screen over IPv4 is one of strangers over IPv6, and the other way round.
     underlay.screen(Some(&screen()));
@@ -197,7 +207,7 @@ fn a_share_of_strangers_messages_passes() {
 fn a_screen_replaces_the_one_before_and_none_lets_everything_pass() {
     let underlay = screened(Some(&screen()));
     let junk = [handshake(9, 100)];
-    underlay.screen(Some(&Screen { peer: Some(STRANGER.parse().unwrap()), ..screen() }));
+    underlay.screen(Some(&Screen { peers: vec![STRANGER.parse().unwrap()], ..screen() }));
     assert_eq!(arriving(&underlay, STRANGER, &junk), [100]);
     underlay.screen(None);
     assert_eq!(arriving(&underlay, STRANGER, &junk), [100]);

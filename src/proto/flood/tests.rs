@@ -10,7 +10,7 @@ fn at(millis: u64) -> Instant {
 #[derive(Default)]
 struct Ends {
     strangers: Strangers,
-    watch: Watch,
+    tally: Tally,
     flood: Flood,
     discarded: u64,
     millis: u64,
@@ -19,9 +19,9 @@ struct Ends {
 impl Ends {
     /// Within one batch so many come; whether control is woken.
     fn come(&mut self, handshakes: u64, others: u64) -> bool {
-        (0..handshakes).for_each(|_| self.watch.stranger(true));
-        (0..others).for_each(|_| self.watch.stranger(false));
-        self.watch.finish(at(self.millis), &self.strangers)
+        (0..handshakes).for_each(|_| self.tally.stranger(true, 0));
+        (0..others).for_each(|_| self.tally.stranger(false, 0));
+        self.tally.finish(at(self.millis), &self.strangers)
     }
 
     /// In a flood.
@@ -48,6 +48,15 @@ impl Ends {
 
     fn handshakes_pass(&self) -> u32 {
         self.flood.chances().expect("there is a flood").handshakes.0
+    }
+}
+
+#[test]
+fn large_datagrams_are_a_flood_sooner() {
+    for (datagrams, flood) in [(111, false), (112, true)] {
+        let mut tally = Tally::default();
+        (0..datagrams).for_each(|_| tally.stranger(false, 65_507));
+        assert_eq!(tally.finish(at(0), &Strangers::default()), flood, "{datagrams}");
     }
 }
 

@@ -8,7 +8,7 @@ use crate::proto::constants::SILENCE_TIMEOUT;
 use crate::proto::search::Step;
 use crate::proto::shared::Orders;
 use crate::proto::time::{Instant, Now};
-use crate::proto::{Event, Request};
+use crate::proto::{Event, Request, Transmit};
 use crate::wire::{Endpoint, Handshake};
 
 impl Tunnel {
@@ -16,6 +16,7 @@ impl Tunnel {
     /// address, it begins; if one is under way, it goes to those that are new.
     pub fn resolved(&mut self, now: Now, endpoint: usize, addresses: &[SocketAddr]) {
         self.search.resolved(now.boot, endpoint, addresses);
+        self.shared.set_places(self.search.addresses());
         if self.shared.endpoint().is_some() {
             return;
         }
@@ -36,7 +37,7 @@ impl Tunnel {
             self.search.race_again(now.boot);
             self.race(now.boot);
         } else if self.has_session(now.boot) {
-            self.shared.outbound_orders.give(Orders::KEEPALIVE);
+            self.shared.outbound_orders.give(Orders::KEEPALIVE | Orders::ANEW);
         } else if self.timers.keeps_alive() || self.shared.facts.handshake_is_wanted() {
             self.initiate(now);
         }
@@ -64,20 +65,20 @@ impl Tunnel {
         let heard = self.shared.facts.last_received();
         let heard_there = heard.is_some_and(|heard| now.boot.since(heard) < SILENCE_TIMEOUT);
         let targets = self.search.targets(current.remote, heard_there);
-        if self.call(now, targets) {
+        if self.call(now, self.search.active().unwrap_or_default(), targets) {
             self.timers.initiation_sent(now.boot, &mut self.random);
         }
     }
 
-    /// Makes an initiation for `targets`, the first of which gets it at once. Whether there is one.
-    fn call(&mut self, now: Now, targets: Vec<SocketAddr>) -> bool {
+    /// Makes an initiation for `targets` of `endpoint`, the first of which gets it at once. Whether there is one.
+    fn call(&mut self, now: Now, endpoint: usize, targets: Vec<SocketAddr>) -> bool {
         if targets.is_empty() {
             return false;
         }
         let used = self.slots.indices().collect::<Vec<_>>();
         match on_clean_stack(|| self.handshakes.initiate(now, &mut self.random, &used)) {
             Ok(initiation) => {
-                self.search.begin_race(now.boot, initiation, targets);
+                self.search.begin_race(now.boot, initiation, endpoint, targets);
                 self.race(now.boot);
                 true
             }
@@ -91,21 +92,24 @@ impl Tunnel {
     /// Sends the initiation under way to the next address.
     pub(super) fn race(&mut self, now: Instant) {
         if let Some((to, initiation)) = self.search.race_due(now) {
-            // With its sticky source, if the peer is there.
-            let current = self.shared.endpoint().filter(|current| current.remote == to);
-            let endpoint = current.unwrap_or(Endpoint::new(to));
-            self.transmit(now, endpoint, Handshake::Initiation(initiation));
+            let message = Handshake::Initiation(initiation);
+            match self.shared.endpoint().filter(|current| current.remote == to) {
+                // With its sticky source.
+                Some(current) => self.transmit(now, current, message),
+                // Of this the peer hears only if it is there: it still gets the keepalive that is due.
+                None => self.transmits.push_back(Transmit { endpoint: Endpoint::new(to), message }),
+            }
         }
     }
 
     /// Sees whether the first endpoint is there again. If it does not answer, nothing has happened.
     pub(super) fn call_first_endpoint(&mut self, now: Now) {
-        let due = self.search.return_due(now.boot);
-        if !due || self.timers.handshake_under_way() || self.timers.too_soon(now.boot) {
+        let busy = self.timers.handshake_under_way() || self.timers.too_soon(now.boot);
+        if !self.search.return_due(now.boot, !busy) {
             return;
         }
         self.requests.push_back(Request::LookUp(0));
-        if self.call(now, self.search.first_endpoint().to_vec()) {
+        if self.call(now, 0, self.search.first_endpoint().to_vec()) {
             self.timers.message_sent(now.boot);
         }
     }

@@ -1,6 +1,6 @@
 use super::*;
 use crate::crypto::{PresharedKey, PrivateKey};
-use crate::proto::{allowed_ips::AllowedIps, timers::Timer};
+use crate::proto::{allowed_ips::AllowedIps, flood::Tally, timers::Timer};
 use std::time::Duration;
 
 fn key(number: u8) -> PrivateKey {
@@ -58,4 +58,28 @@ fn a_wish_on_account_of_an_old_session_is_fulfilled() {
     assert!(shared.facts.want_handshake());
     tunnel.handle_facts(at(121));
     assert!(tunnel.poll_transmit().is_some());
+}
+
+#[test]
+fn in_a_flood_every_place_where_the_peer_may_be_and_every_session_passes() {
+    let (mut tunnel, shared) = initiator();
+    assert_eq!(tunnel.take_screen(), None, "there is no flood");
+    let mut tally = Tally::default();
+    (0..1000).for_each(|_| tally.stranger(true, 148));
+    assert!(tally.finish(at(1).boot, &shared.strangers));
+    tunnel.handle_facts(at(1));
+    let screen = tunnel.take_screen().flatten().expect("a screen");
+    assert_eq!(screen.peers, ["192.0.2.1".parse::<IpAddr>().unwrap()]);
+    assert_eq!(screen.indices, tunnel.slots.indices().collect::<Vec<_>>());
+    assert_eq!(screen.indices.len(), 1);
+    assert_eq!(tunnel.take_screen(), None, "it is the same");
+    let addresses = ["[2001:db8::2]:9", "192.0.2.3:9"].map(|at| at.parse().unwrap());
+    tunnel.resolved(at(1), 0, &addresses);
+    let screen = tunnel.take_screen().flatten().expect("another screen");
+    let peers = ["192.0.2.1", "2001:db8::2", "192.0.2.3"].map(|at| at.parse::<IpAddr>().unwrap());
+    assert_eq!(screen.peers, peers);
+    // What always passes is not counted as a stranger's, or their share would shrink to nothing.
+    let is_stranger = |ip: IpAddr| shared.is_stranger(&Endpoint::new((ip, 9).into()));
+    assert!(!peers.into_iter().any(is_stranger));
+    assert!(is_stranger("192.0.2.4".parse().unwrap()));
 }

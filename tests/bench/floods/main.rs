@@ -10,13 +10,14 @@
 //! caller    new handshakes of the real peer  report        figures to tables and verdicts
 //! ```
 //!
-//! Hosts, daemons and traffic are those of the benchmark `compare`.
+//! Hosts, daemons and traffic are those of the benchmark `compare`; the tests in tests/netns use the same weapons.
 
 #![allow(clippy::print_stdout, reason = "what a benchmark is for")]
 
 mod attacker;
 mod caller;
 mod eavesdropper;
+#[path = "../../common/flood.rs"]
 mod flood;
 #[path = "../compare/lab.rs"]
 mod lab;
@@ -42,6 +43,7 @@ mod traffic;
 mod usage;
 #[path = "../compare/wait.rs"]
 mod wait;
+#[path = "../../common/weapons.rs"]
 mod weapons;
 
 use std::io::{self, Write as _};

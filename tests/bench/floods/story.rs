@@ -12,16 +12,15 @@ use nix::unistd::geteuid;
 use crate::attacker::{Attacker, Target};
 use crate::caller::call;
 use crate::eavesdropper::Eavesdropper;
-use crate::flood::Flood;
 use crate::lab::{self, Lab, Side};
 use crate::memory::Growth;
 use crate::options::Options;
 use crate::peers::{self, Link, Peer};
 use crate::report::Cpus;
 use crate::signals;
-use crate::tables::{Row, render};
+use crate::tables::{Row, render, title};
 use crate::traffic::{Flow, Payload, WARM_UP};
-use crate::wait::until;
+use crate::wait::{now, until};
 use crate::weapons::Weapon;
 
 /// New handshakes beside each flood.
@@ -50,7 +49,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let mut rows = Vec::new();
     for &weapon in floods {
         for peer in &subjects {
-            println!("{}, {}", weapon.title(), peer.subject.name);
+            println!("{}, {}", title(weapon), peer.subject.name);
             match measure(peer, weapon, options.seconds) {
                 Ok(row) => rows.push(row),
                 Err(error) => println!("  {error:#}"),
@@ -77,22 +76,26 @@ fn measure(peer: &Peer, weapon: Weapon, seconds: Duration) -> Result<Row> {
     let seen = &eavesdropper.0;
     let link = peer.link(&lab)?;
     let bench = Bench { lab: &lab, link: &link, seconds };
-    let flood = |target| Flood::begin(&attacker, weapon, target, Arc::clone(&seen.index));
+    // The streams beside a flood, its rate, and the flood, which goes on.
+    let beside = |target| {
+        let (flood, began) = (attacker.flood(weapon, target, Arc::clone(&seen.index))?, now());
+        let streams = bench.streams()?;
+        let rate = flood.sent() as f64 / began.elapsed().as_secs_f64();
+        anyhow::Ok((streams, rate, flood))
+    };
 
     let calm = bench.streams()?;
     until("a session is seen", || Ok((seen.index.load(Ordering::Relaxed) != 0).then_some(())))?;
-    let to_closed = flood(Target::Closed)?;
-    let closed = bench.streams()?;
-    let closed_rate = to_closed.end()?;
+    let (closed, closed_rate, flood) = beside(Target::Closed)?;
+    flood.end()?;
 
     let growth = Growth::watch(link.pid(Side::B).context("there is no daemon")?)?;
     let count = || [&seen.sessions, &seen.initiations].map(|count| count.load(Ordering::Relaxed));
     let before = count();
-    let to_daemon = flood(Target::Daemon)?;
-    let flooded = bench.streams()?;
+    let (flooded, rate, flood) = beside(Target::Daemon)?;
     let after = count();
     let calls = (0..CALLS).map(|_| call(&lab).ok()).collect();
-    let rate = to_daemon.end()?;
+    flood.end()?;
     Ok(Row {
         subject: peer.subject.name,
         weapon,

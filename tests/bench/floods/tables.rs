@@ -9,6 +9,17 @@ const SHARE: f64 = 0.7;
 /// Less memory than this may be added, in MiB.
 const GROWTH: f64 = 8.0;
 
+pub(crate) fn title(weapon: Weapon) -> &'static str {
+    match weapon {
+        Weapon::Junk => "junk",
+        Weapon::BadMac1 => "wrong mac1",
+        Weapon::OneSource => "good mac1, one source",
+        Weapon::NewSources => "good mac1, new sources",
+        Weapon::BadTags => "wrong tags, live index",
+        Weapon::BadTagsAsPeer => "wrong tags, peer's address",
+    }
+}
+
 /// One flood of one subject. Gb/s from host a to host b, and back.
 #[derive(Debug)]
 pub(crate) struct Row {
@@ -68,7 +79,7 @@ pub(crate) fn render(rows: &[Row]) -> String {
             .collect();
         text += &format!(
             "{:28} {:13} {:>11} {:>11} {:>11} {:>11} {:>11} {:>7} {:>18} {:>6.1} {}\n",
-            row.weapon.title(),
+            title(row.weapon),
             row.subject,
             pair(row.calm),
             pair(row.closed),

@@ -98,11 +98,11 @@ fn forged(datagram: &Datagram, input: &mut Input<'_>) -> Datagram {
 fn fresh(link: &mut Link, input: &mut Input<'_>) {
     let number = link.seen.len().to_be_bytes();
     for datagram in link.a.send(&link.clock, &packet(1, 2, &number)) {
+        link.seen.push((link.clock.boot, datagram.clone()));
         let forged = forged(&datagram, input);
         if forged.bytes != datagram.bytes {
             refuse(link, &forged);
         }
-        link.seen.push((link.clock.boot, datagram.clone()));
         let refused = link.inject(&datagram);
         let taken = matches!(refused, None | Some(Discard::SessionEnded));
         assert!(taken || datagram.bytes[0] != DATA, "the genuine one is refused: {refused:?}");

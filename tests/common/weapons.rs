@@ -5,12 +5,19 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use clap::ValueEnum;
-use tunneld::crypto::PrivateKey;
+use tunneld::crypto::{PrivateKey, PublicKey};
 use tunneld::proto::{Instant, Now, Parameters, tunnel};
 
-use crate::attacker::ATTACKER;
-use crate::lab::{PORT, Side};
-use crate::peers::private_key;
+/// Who is attacked, and by whom.
+#[derive(Clone, Copy)]
+pub(crate) struct Aim {
+    pub(crate) attacker: SocketAddrV4,
+    /// The victim's true peer.
+    pub(crate) peer: SocketAddrV4,
+    pub(crate) target: SocketAddrV4,
+    /// The victim's.
+    pub(crate) public_key: PublicKey,
+}
 
 /// A kind of flood.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
@@ -27,19 +34,6 @@ pub(crate) enum Weapon {
     BadTags,
     /// The same, from the peer's own address and port
     BadTagsAsPeer,
-}
-
-impl Weapon {
-    pub(crate) fn title(self) -> &'static str {
-        match self {
-            Self::Junk => "junk",
-            Self::BadMac1 => "wrong mac1",
-            Self::OneSource => "good mac1, one source",
-            Self::NewSources => "good mac1, new sources",
-            Self::BadTags => "wrong tags, live index",
-            Self::BadTagsAsPeer => "wrong tags, peer's address",
-        }
-    }
 }
 
 /// Packets that differ.
@@ -63,6 +57,7 @@ const DATA: usize = 1452;
 /// Packets to send.
 pub(crate) struct Magazine {
     weapon: Weapon,
+    target: SocketAddrV4,
     packets: Vec<Vec<u8>>,
     next: usize,
     random: Random,
@@ -70,16 +65,22 @@ pub(crate) struct Magazine {
 }
 
 impl Magazine {
-    /// Fills it with packets to `target`.
-    pub(crate) fn new(weapon: Weapon, target: SocketAddrV4) -> Result<Self> {
+    /// Fills it.
+    pub(crate) fn new(weapon: Weapon, aim: &Aim) -> Result<Self> {
         let mut random = Random(0x9e37_79b9_7f4a_7c15);
+        let source = if weapon == Weapon::BadTagsAsPeer { aim.peer } else { aim.attacker };
         let packets = (0..PACKETS)
             .map(|number| {
-                let payload = payload(weapon, number, target, &mut random)?;
-                Ok(packet(source(weapon), target, &payload))
+                let payload = payload(weapon, number, aim, &mut random)?;
+                Ok(packet(source, aim.target, &payload))
             })
             .collect::<Result<_>>()?;
-        Ok(Self { weapon, packets, next: 0, random, counter: 0 })
+        Ok(Self { weapon, target: aim.target, packets, next: 0, random, counter: 0 })
+    }
+
+    /// Where its packets go.
+    pub(crate) fn target(&self) -> SocketAddrV4 {
+        self.target
     }
 
     /// The next packets, as many; `index` is that of a live session.
@@ -108,19 +109,7 @@ impl Magazine {
     }
 }
 
-fn source(weapon: Weapon) -> SocketAddrV4 {
-    match weapon {
-        Weapon::BadTagsAsPeer => SocketAddrV4::new(Side::A.outer(), PORT),
-        _ => SocketAddrV4::new(ATTACKER, 4000),
-    }
-}
-
-fn payload(
-    weapon: Weapon,
-    number: usize,
-    target: SocketAddrV4,
-    random: &mut Random,
-) -> Result<Vec<u8>> {
+fn payload(weapon: Weapon, number: usize, aim: &Aim, random: &mut Random) -> Result<Vec<u8>> {
     Ok(match weapon {
         Weapon::Junk => {
             let length = random.next() as usize % (LARGEST + 1);
@@ -132,11 +121,11 @@ fn payload(
             junk
         }
         Weapon::BadMac1 => {
-            let mut message = initiation(target, random)?;
+            let mut message = initiation(aim, random)?;
             message[MAC1 - HEADERS] ^= 1;
             message
         }
-        Weapon::OneSource | Weapon::NewSources => initiation(target, random)?,
+        Weapon::OneSource | Weapon::NewSources => initiation(aim, random)?,
         Weapon::BadTags | Weapon::BadTagsAsPeer => {
             let mut data = random.bytes(DATA);
             data[..4].copy_from_slice(&[4, 0, 0, 0]);
@@ -145,19 +134,19 @@ fn payload(
     })
 }
 
-/// An initiation for host b, perfect but for who made it.
-fn initiation(target: SocketAddrV4, random: &mut Random) -> Result<Vec<u8>> {
+/// An initiation for the victim, perfect but for who made it.
+fn initiation(aim: &Aim, random: &mut Random) -> Result<Vec<u8>> {
     let seed = |random: &mut Random| -> [u8; 32] {
         random.bytes(32).try_into().expect("there are 32 of them")
     };
     let parameters = Parameters {
         private_key: PrivateKey::clamped(seed(random)),
-        public_key: private_key(Side::B).public_key(),
+        public_key: aim.public_key,
         preshared_key: [0; 32].into(),
         allowed_ips: Vec::new(),
         addresses: Vec::new(),
         routed: Vec::new(),
-        endpoints: vec![vec![target.into()]],
+        endpoints: vec![vec![aim.target.into()]],
         last_timestamp: None,
         persistent_keepalive: Some(Duration::from_secs(25)),
         mtu: 1420,
