@@ -92,14 +92,20 @@ fn addresses(value: Value<'_>) -> Result<Vec<IpNet>, Fault> {
 
 fn mtu(value: &Value<'_>, addresses: &[IpNet]) -> Result<u16, Fault> {
     let mtu = value.integer(LEAST_MTU..=LARGEST_MTU)?;
-    let ipv6 = addresses.iter().any(|net| matches!(net, IpNet::V6(_)));
-    if ipv6 && mtu < LEAST_MTU_IPV6 {
+    let least = least_mtu(addresses);
+    if mtu < least {
         return Err(value.fault(
             "is too small for the IPv6 address",
-            format!("a number from {LEAST_MTU_IPV6} to {LARGEST_MTU}"),
+            format!("a number from {least} to {LARGEST_MTU}"),
         ));
     }
     Ok(mtu)
+}
+
+/// The least MTU of an interface with these addresses.
+pub(crate) fn least_mtu(addresses: &[IpNet]) -> u16 {
+    let ipv6 = addresses.iter().any(|net| net.addr().is_ipv6());
+    if ipv6 { LEAST_MTU_IPV6 } else { LEAST_MTU }
 }
 
 fn routing_table(value: &Value<'_>) -> Result<Table, Fault> {

@@ -32,6 +32,7 @@ use file::File;
 
 pub use endpoint::{EndpointError, HostPort};
 pub use error::ConfigError;
+pub(crate) use interface::least_mtu;
 
 /// Where the configuration is when nobody says otherwise.
 pub const DEFAULT_PATH: &str = "/etc/tunneld.toml";

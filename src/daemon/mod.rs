@@ -37,7 +37,7 @@ use crate::config::{self, Config, Interface, Table};
 use crate::crypto::secret::Secret;
 use crate::net::{Underlay, UnderlayCounters, UnderlayDiscard};
 use crate::proto::{self, HANDSHAKE_QUEUE, Parameters, Stats};
-use crate::tun::{IPV6_MIN_MTU, Link, LinkSettings, Tun, TunCounters};
+use crate::tun::{Link, LinkSettings, Tun, TunCounters};
 use crate::wire::{Endpoint, Handshake, Offload};
 use clock::Alarm;
 use control::{Control, Ended};
@@ -138,12 +138,8 @@ async fn run_on(config: Config) -> anyhow::Result<()> {
             inbound::run(path, inbound, handshakes_in)
         })?,
     ];
-    let least = if interface.addresses.iter().any(|address| address.addr().is_ipv6()) {
-        IPV6_MIN_MTU
-    } else {
-        576
-    };
-    let follows_path = interface.mtu.is_none().then_some(least);
+    let least_mtu = config::least_mtu(&interface.addresses).into();
+    let follows_path = interface.mtu.is_none().then_some(least_mtu);
     let mut control = Control {
         path: Arc::clone(&path),
         tunnel,
