@@ -15,6 +15,7 @@ use super::service::Signals;
 use super::state::State;
 use super::{DataPath, HandshakeMessage, entropy};
 use crate::proto::{Discard, Event, Now, Request, Tunnel};
+use crate::wire::Screen;
 
 /// TOS of handshake messages: AF41, as the kernel sends them, so that they pass where data queues.
 const HANDSHAKE_TOS: u8 = 0x88;
@@ -33,6 +34,8 @@ pub(super) struct Control {
     pub(super) alarm: Alarm,
     pub(super) network: Network,
     pub(super) state: State,
+    /// What the kernel lets pass.
+    pub(super) screen: Option<Screen>,
 }
 
 /// Why the loop ended.
@@ -134,8 +137,10 @@ impl Control {
             let bytes = transmit.message.as_bytes();
             self.path.underlay.send(&transmit.endpoint, bytes, HANDSHAKE_TOS);
         }
-        if let Some(screen) = self.tunnel.take_screen() {
+        let screen = self.tunnel.screen();
+        if screen != self.screen {
             self.path.underlay.screen(screen.as_ref());
+            self.screen = screen;
         }
         if self.tunnel.inbound_has_orders() {
             self.path.threads.inbound.wake();
@@ -147,13 +152,12 @@ impl Control {
         self.alarm.set(next).context("setting the alarm")
     }
 
-    fn change_port(&self) {
+    fn change_port(&mut self) {
         match self.path.underlay.change_port() {
             Ok(port) => {
                 self.report.tried(format_args!("sending from another UDP port, {port}"));
-                if let Some(screen) = self.tunnel.screen() {
-                    self.path.underlay.screen(Some(screen));
-                }
+                // The new sockets have none yet.
+                self.screen = None;
                 self.path.threads.inbound.wake();
             }
             Err(error) => tracing::warn!(%error, "no other UDP port to send from"),

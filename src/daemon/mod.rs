@@ -148,6 +148,7 @@ async fn run_on(config: Config) -> anyhow::Result<()> {
         alarm: Alarm::new().context("making the alarm")?,
         network: Network::new(link, settings, interface.fwmark, follows_path),
         state,
+        screen: None,
     };
     tell_started(&path);
     let ended = control.run(signals, failures, handshakes).await;

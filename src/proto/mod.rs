@@ -7,8 +7,8 @@
 //! - [`Inbound`]: opens datagrams with the sessions that [`Tunnel`] wants open.
 //!
 //! After each call to `Tunnel` its owner does what [`Tunnel::poll_request`] gives, sends what [`Tunnel::poll_transmit`] gives, tells
-//! what [`Tunnel::poll_event`] gives, wakes the threads that have orders, and asks [`Tunnel::poll_timeout`] when to come back. After each batch the
-//! data threads wake control if their `take_wake` says so. Nothing is sent in answer to an unauthenticated datagram but
+//! what [`Tunnel::poll_event`] gives, puts [`Tunnel::screen`] before the sockets, finds out about [`Tunnel::take_suspect`], wakes the
+//! threads that have orders, and asks [`Tunnel::poll_timeout`] when to come back. After each batch the data threads wake control if their `take_wake` says so. Nothing is sent in answer to an unauthenticated datagram but
 //! a cookie reply, and that only under load to a sender that knows our public key.
 
 mod admission;

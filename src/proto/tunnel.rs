@@ -21,7 +21,7 @@ use super::timers::{Timer, Timers};
 use super::{Event, Parameters, Request, Transmit};
 use crate::crypto::random::Random;
 use crate::crypto::secret::on_clean_stack;
-use crate::wire::{Endpoint, Handshake, Initiation, Maced, Response, Screen};
+use crate::wire::{Endpoint, Handshake, Initiation, Maced, Response};
 
 /// Responses to the peer that it did not confirm, one after the other, before that is worth telling.
 const UNCONFIRMED_WORTH_TELLING: u32 = 3;
@@ -42,8 +42,6 @@ pub struct Tunnel {
     search: Search,
     requests: VecDeque<Request>,
     flood: Flood,
-    /// As it was taken last.
-    screen: Option<Screen>,
     transmits: VecDeque<Transmit>,
     events: VecDeque<Event>,
 }
@@ -67,7 +65,6 @@ impl Tunnel {
             search,
             requests: VecDeque::new(),
             flood: Flood::default(),
-            screen: None,
             transmits: VecDeque::new(),
             events: VecDeque::new(),
         }

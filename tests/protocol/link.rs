@@ -126,6 +126,11 @@ impl Link {
         discard
     }
 
+    /// Whether `datagram` is still on its way.
+    pub fn is_flying(&self, datagram: &Datagram) -> bool {
+        self.flying.iter().any(|(_, flying)| flying == datagram)
+    }
+
     /// Lets `time` pass, jumping from event to event.
     pub fn run(&mut self, time: Duration) {
         let end = self.clock.boot + time;

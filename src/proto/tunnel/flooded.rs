@@ -6,21 +6,15 @@ use crate::proto::{Discard, Event};
 use crate::wire::Screen;
 
 impl Tunnel {
-    /// What the kernel is to let pass, as it was taken last; `None` is everything.
+    /// What the kernel is to let pass from now on; `None` is everything. To be asked after every call.
     #[must_use]
-    pub fn screen(&self) -> Option<&Screen> {
-        self.screen.as_ref()
-    }
-
-    /// What the kernel is to let pass from now on, if that is new; within it `None` is everything.
-    pub fn take_screen(&mut self) -> Option<Option<Screen>> {
-        let wanted = self.flood.chances().map(|chances| Screen {
+    pub fn screen(&self) -> Option<Screen> {
+        self.flood.chances().map(|chances| Screen {
             peers: self.shared.places(),
             indices: self.slots.indices().collect(),
             data: chances.others,
             handshakes: chances.handshakes,
-        });
-        (wanted != self.screen).then(|| self.screen.clone_from(&wanted)).map(|()| wanted)
+        })
     }
 
     /// Sees whether a flood begins.

@@ -136,7 +136,7 @@ fn refuse(link: &mut Link, datagram: &Datagram) {
 }
 
 /// Whether the host may accept `datagram` after all: what the other end meant for it and it never took, as it was
-/// under load. Index and MACs are not authentic to the handshake.
+/// under load, or as it is overtaken by its copy. Index and MACs are not authentic to the handshake.
 fn never_consumed(link: &Link, datagram: &Datagram) -> bool {
     let meant = |sent: &Datagram| {
         sent.to == datagram.to
@@ -144,7 +144,7 @@ fn never_consumed(link: &Link, datagram: &Datagram) -> bool {
                 INITIATION => sent.bytes.get(8..116) == datagram.bytes.get(8..116),
                 RESPONSE => sent.bytes.get(8..60) == datagram.bytes.get(8..60),
                 COOKIE_REPLY => sent.bytes == datagram.bytes,
-                _ => false,
+                _ => sent.bytes == datagram.bytes && link.is_flying(sent),
             }
     };
     link.seen.iter().any(|(_, sent)| meant(sent))
