@@ -8,7 +8,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::time::Instant;
-use super::timers::Timer;
 use crate::wire::Chance;
 
 /// The time from one look at what came to the next.
@@ -142,8 +141,8 @@ impl Flood {
     }
 
     /// When to look next.
-    pub(crate) fn next_look(&self) -> Option<(Instant, Timer)> {
-        self.0.as_ref().map(|screening| (screening.looked + LOOK, Timer::Flood))
+    pub(crate) fn next_look(&self) -> Option<Instant> {
+        self.0.as_ref().map(|screening| screening.looked + LOOK)
     }
 
     /// Looks at what came; `discarded` counts what the kernel ever discarded. If the flood is over: how much that was meanwhile.

@@ -151,7 +151,8 @@ impl Tunnel {
     /// When [`Tunnel::handle_timeout`] must be called next, and why. To be asked anew after every other call.
     #[must_use]
     pub fn poll_timeout(&mut self) -> Option<(Instant, Timer)> {
-        let others = self.search.next().into_iter().chain(self.flood.next_look());
+        let look = self.flood.next_look().map(|at| (at, Timer::Flood));
+        let others = self.search.next().into_iter().chain(look);
         self.timers.next(&self.shared.facts).into_iter().chain(others).min()
     }
 

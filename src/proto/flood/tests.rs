@@ -112,9 +112,9 @@ fn without_a_flood_there_is_nothing_to_look_at() {
 #[test]
 fn in_a_flood_the_next_look_is_a_tenth_of_a_second_away() {
     let mut ends = Ends::flooded();
-    assert_eq!(ends.flood.next_look(), Some((at(100), Timer::Flood)));
+    assert_eq!(ends.flood.next_look(), Some(at(100)));
     ends.look(0, 0);
-    assert_eq!(ends.flood.next_look(), Some((at(200), Timer::Flood)));
+    assert_eq!(ends.flood.next_look(), Some(at(200)));
 }
 
 #[test]
