@@ -2,7 +2,7 @@
 //!
 //! Each initiation goes to every address of one endpoint, in turn, as copies of one message: whichever arrives first is
 //! answered, the others the peer discards as replays. So families race each other (RFC 8305 §5), and still one initiation is made in
-//! [`REKEY_TIMEOUT`](super::constants::REKEY_TIMEOUT). While initiations stay unanswered, this follows, over and over:
+//! [`REKEY_TIMEOUT`]. While initiations stay unanswered, this follows, over and over:
 //!
 //! | unanswered | next |
 //! |---|---|
