@@ -7,6 +7,7 @@ mod clocks;
 mod cookies;
 mod data;
 mod faults;
+mod floods;
 mod handshakes;
 mod host;
 mod hostile;
