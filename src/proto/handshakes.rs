@@ -144,3 +144,37 @@ impl Handshakes {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::{PresharedKey, PrivateKey};
+
+    #[test]
+    fn an_index_that_is_in_use_is_not_given_out_again() {
+        let mut handshakes = Handshakes::new(&Parameters {
+            private_key: PrivateKey::clamped([1; 32]),
+            public_key: PrivateKey::clamped([2; 32]).public_key(),
+            preshared_key: PresharedKey::default(),
+            allowed_ips: Vec::new(),
+            addresses: Vec::new(),
+            routed: Vec::new(),
+            endpoints: Vec::new(),
+            last_timestamp: None,
+            persistent_keepalive: None,
+            mtu: 1420,
+        });
+        // The same numbers are drawn each time.
+        let random = || Random::new(&[7; 32]);
+        let first = handshakes.unused_index(&mut random(), &[]);
+        assert_ne!(handshakes.unused_index(&mut random(), &[first]), first, "of a session");
+        let unix = Duration::from_secs(1_700_000_000);
+        let now = Now { boot: Instant::from_nanos(1), unix };
+        for _ in 0..2 {
+            handshakes.initiate(now, &mut random(), &[]).unwrap();
+        }
+        let outstanding: Vec<_> =
+            handshakes.outstanding.iter().map(|(_, sent)| sent.index()).collect();
+        assert_ne!(outstanding[0], outstanding[1], "of an initiation");
+    }
+}
