@@ -82,3 +82,27 @@ pub(crate) fn on_clean_stack<T>(work: impl FnOnce() -> T) -> T {
     zeroize_stack::<STACK>();
     result
 }
+
+#[cfg(test)]
+mod tests {
+    use std::hint::black_box;
+
+    use super::*;
+    use crate::testing::instructions;
+
+    #[test]
+    fn another_secret_takes_as_many_instructions_as_the_same() {
+        let other_in = |byte: usize| {
+            let mut bytes = [7; LEN];
+            bytes[byte] ^= 1;
+            Secret::from(bytes)
+        };
+        let others = [Secret::from([7; LEN]), other_in(0), other_in(15), other_in(31)];
+        let test =
+            concat!(module_path!(), "::another_secret_takes_as_many_instructions_as_the_same");
+        let counts = instructions(test, &others, |other| {
+            black_box(*other == others[0]);
+        });
+        assert_eq!(counts, vec![counts[0]; others.len()]);
+    }
+}

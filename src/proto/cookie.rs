@@ -144,10 +144,14 @@ impl CookieJar {
 
 #[cfg(test)]
 mod tests {
+    use std::hint::black_box;
+
+    use zerocopy::FromZeros;
+
     use super::*;
     use crate::crypto::PrivateKey;
+    use crate::testing::instructions;
     use crate::wire::Initiation;
-    use zerocopy::FromZeros;
 
     const START: Instant = Instant::from_nanos(1_000_000_000);
     const SOURCE: &str = "192.0.2.1:51820";
@@ -225,5 +229,26 @@ mod tests {
             jar.sign(seconds(age), &mut message);
             assert_eq!(message.mac2 != [0; 16], expected, "at {age} s");
         }
+    }
+
+    #[test]
+    fn a_wrong_mac_takes_as_many_instructions_as_the_right_one() {
+        let (mut checker, mut jar) = (CookieChecker::new(&ours()), CookieJar::new(&ours()));
+        let right = signed(&mut checker, &mut jar);
+        let wrong_in = |byte: usize| {
+            let mut message = right;
+            message.mac1[byte] ^= 1;
+            message.mac2[byte] ^= 1;
+            message
+        };
+        let messages = [right, wrong_in(0), wrong_in(7), wrong_in(15)];
+        let source = SOURCE.parse().unwrap();
+        let test =
+            concat!(module_path!(), "::a_wrong_mac_takes_as_many_instructions_as_the_right_one");
+        let counts = instructions(test, &messages, |message| {
+            black_box(checker.mac1_is_valid(message));
+            black_box(checker.mac2_is_valid(START, message, source));
+        });
+        assert_eq!(counts, vec![counts[0]; messages.len()]);
     }
 }

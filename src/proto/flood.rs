@@ -24,7 +24,7 @@ const FLOOD_COST: u64 = 5_000;
 
 /// So many handshake messages, and so many other datagrams, of strangers pass in the time of a look.
 /// A handshake message is the dearer: about 17 microseconds with its cookie reply.
-const HANDSHAKES: u64 = 500;
+const HANDSHAKES: u64 = 200;
 const OTHERS: u64 = 2_000;
 
 /// The chances that a screen begins with. They double with each look until enough passes.

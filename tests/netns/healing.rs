@@ -98,9 +98,9 @@ fn traffic_passes_again_once_the_cable_is_back() {
 }
 
 #[test]
-fn a_peer_that_was_killed_and_started_anew_is_linked_within_fifteen_seconds() {
+fn a_peer_that_rebooted_is_linked_within_fifteen_seconds() {
     needs!("ping");
-    assert!(takes_less_than(Duration::from_millis(15_500), "peer restarted", || {
+    assert!(takes_less_than(Duration::from_secs(15), "peer rebooted", || {
         let lab = Lab::direct();
         let mut ends = ends(direct_v4);
         // It cannot call: it has to be missed.
@@ -110,6 +110,9 @@ fn a_peer_that_was_killed_and_started_anew_is_linked_within_fifteen_seconds() {
         ping.wait_for("time=");
         b.signal(Signal::SIGKILL);
         b.end(BOUND);
+        // No host is back sooner; its silence, which is borne for 15 to 15.33 s, has begun.
+        let killed = now();
+        assert!(wait_until(BOUND, || now() - killed > Duration::from_secs(1)));
         let b = lab.start(Host::B, &ends[1]);
         b.wait_for(STARTED);
         answered_again(&ping, now())
