@@ -43,6 +43,7 @@ mod netns {
     mod order;
     mod process;
     mod refusal;
+    mod reload;
     mod restart;
     mod roaming;
     mod secrets;

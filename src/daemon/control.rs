@@ -1,5 +1,6 @@
 //! The control loop: one input to the tunnel, then every output of it, then sleep until the next.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,8 +11,9 @@ use tokio::time::{Interval, MissedTickBehavior};
 use super::clock::{self, Alarm};
 use super::endpoints::Endpoints;
 use super::network::Network;
+use super::reload::Fixed;
 use super::report::Report;
-use super::service::Signals;
+use super::service::{Signals, Told};
 use super::state::State;
 use super::{DataPath, HandshakeMessage, entropy};
 use crate::proto::{Discard, Event, Now, Request, Tunnel};
@@ -27,6 +29,8 @@ const BATCH: usize = 16;
 
 /// Owned by the control thread.
 pub(super) struct Control {
+    pub(super) file: PathBuf,
+    pub(super) fixed: Fixed,
     pub(super) path: Arc<DataPath>,
     pub(super) tunnel: Tunnel,
     pub(super) report: Report,
@@ -63,7 +67,10 @@ impl Control {
             // In this order: what ends us, what is due, and last what strangers can fill.
             tokio::select! {
                 biased;
-                signal = signals.stop() => return Ok(Ended::Signal(signal)),
+                told = signals.next() => match told {
+                    Told::Stop(signal) => return Ok(Ended::Signal(signal)),
+                    Told::Reload => self.reload().await,
+                },
                 Some(failure) = failures.recv() => return Ok(Ended::Failure(failure)),
                 rang = self.alarm.ring() => {
                     rang.context("waiting for the alarm")?;

@@ -41,6 +41,11 @@ impl Endpoints {
         endpoints
     }
 
+    /// Whether `others` are the same, in the same order.
+    pub(super) fn are(&self, others: &[HostPort]) -> bool {
+        self.configured.iter().map(|endpoint| &endpoint.host_port).eq(others)
+    }
+
     /// Looks up the endpoint of this number now; if that is under way already, its next attempt does not wait.
     pub(super) fn look_up(&mut self, number: usize) {
         let Some(endpoint) = self.configured.get_mut(number) else { return };

@@ -16,6 +16,7 @@ mod lock;
 mod network;
 mod outbound;
 mod readable;
+mod reload;
 mod report;
 mod service;
 mod state;
@@ -33,7 +34,7 @@ use ipnet::IpNet;
 use nix::sys::prctl;
 use tokio::sync::mpsc;
 
-use crate::config::{self, Config, Interface, Table};
+use crate::config::{self, Config, HostPort, Interface, Table};
 use crate::crypto::secret::Secret;
 use crate::net::{Underlay, UnderlayCounters, UnderlayDiscard};
 use crate::proto::{self, HANDSHAKE_QUEUE, Parameters, Stats};
@@ -44,6 +45,7 @@ use control::{Control, Ended};
 use endpoints::Endpoints;
 use lock::InterfaceLock;
 use network::Network;
+use reload::Fixed;
 use report::Report;
 use service::Signals;
 use state::State;
@@ -85,42 +87,32 @@ pub fn run(file: &Path) -> anyhow::Result<()> {
         .build()
         .context("starting the control thread's runtime")?;
     runtime.spawn_blocking(|| ());
-    let result = runtime.block_on(run_on(config));
+    let result = runtime.block_on(run_on(file, config));
     // A name lookup may hang in the system's resolver: nobody waits for it.
     runtime.shutdown_background();
     result
 }
 
-async fn run_on(config: Config) -> anyhow::Result<()> {
+async fn run_on(file: &Path, config: Config) -> anyhow::Result<()> {
     let signals = Signals::listen().context("listening for signals")?;
-    let Config { interface, peer } = config;
+    let Config { interface, peer } = &config;
     let config::Offload { tun_gso, tun_gro, udp_gso, udp_gro } = interface.offload;
     let tun = Tun::open(&interface.name, Offload { gso: tun_gso, gro: tun_gro })?;
     let wanted = Offload { gso: udp_gso, gro: udp_gro };
     let underlay = Arc::new(Underlay::bind(interface.listen_port, interface.fwmark, wanted)?);
     let mut link = Link::open(&tun).await?;
-    let mtu = interface.mtu.map_or(DEFAULT_MTU, u32::from);
-    let settings = settings(&interface, &peer.allowed_ips, mtu);
+    let mut settings = link_settings(interface, &peer.allowed_ips);
+    settings.mtu.get_or_insert(DEFAULT_MTU);
     if let Err(error) = link.configure(&settings).await {
         let _ = link.undo().await;
         return Err(error.into());
     }
+    let network = Network::new(link, settings, interface);
+    let fixed = Fixed { name: interface.name.clone(), offload: interface.offload };
     let ours = interface.private_key.public_key();
     let state = State::load(&ours, &peer.public_key);
     clock::check(state.timestamp());
-    let routed = routed(&interface, &settings.routes);
-    let parameters = Parameters {
-        private_key: interface.private_key,
-        public_key: peer.public_key,
-        preshared_key: peer.preshared_key,
-        allowed_ips: peer.allowed_ips,
-        addresses: interface.addresses.iter().map(IpNet::addr).collect(),
-        routed,
-        endpoints: vec![Vec::new(); peer.endpoints.len()],
-        last_timestamp: state.timestamp(),
-        persistent_keepalive: peer.persistent_keepalive,
-        mtu: mtu as usize,
-    };
+    let (parameters, endpoints) = parameters(config, state.timestamp());
     let (tunnel, outbound, inbound) = proto::tunnel(&parameters, &*entropy()?);
     // The tunnel has the keys: they are to be in memory once.
     drop(parameters);
@@ -138,19 +130,20 @@ async fn run_on(config: Config) -> anyhow::Result<()> {
             inbound::run(path, inbound, handshakes_in)
         })?,
     ];
-    let least_mtu = config::least_mtu(&interface.addresses).into();
-    let follows_path = interface.mtu.is_none().then_some(least_mtu);
     let mut control = Control {
+        file: file.to_owned(),
+        fixed,
         path: Arc::clone(&path),
         tunnel,
         report: Report::new(ours),
-        endpoints: Endpoints::new(peer.endpoints),
+        endpoints: Endpoints::new(endpoints),
         alarm: Alarm::new().context("making the alarm")?,
-        network: Network::new(link, settings, interface.fwmark, follows_path),
+        network,
         state,
         screen: None,
     };
     tell_started(&path);
+    service::ready(&control.running());
     let ended = control.run(signals, failures, handshakes).await;
     stop(&path, threads, control).await;
     match ended? {
@@ -169,20 +162,46 @@ fn entropy() -> anyhow::Result<Secret> {
     Ok(bytes)
 }
 
+/// What the configuration says to the tunnel, and the endpoints, which are to be resolved for it.
+fn parameters(
+    Config { interface, peer }: Config,
+    last_timestamp: Option<Duration>,
+) -> (Parameters, Vec<HostPort>) {
+    let parameters = Parameters {
+        routed: routed(&interface, &peer.allowed_ips),
+        addresses: interface.addresses.iter().map(IpNet::addr).collect(),
+        private_key: interface.private_key,
+        public_key: peer.public_key,
+        preshared_key: peer.preshared_key,
+        allowed_ips: peer.allowed_ips,
+        endpoints: vec![Vec::new(); peer.endpoints.len()],
+        last_timestamp,
+        persistent_keepalive: peer.persistent_keepalive,
+        mtu: interface.mtu.map_or(DEFAULT_MTU, u32::from) as usize,
+    };
+    (parameters, peer.endpoints)
+}
+
 /// The networks whose way is through the device. Routes in a table of its own are for packets that the
 /// administrator's rules send there: outer packets may take another way.
-fn routed(interface: &Interface, routes: &[IpNet]) -> Vec<IpNet> {
-    let routes = if interface.table == Table::Auto { routes } else { &[] };
+fn routed(interface: &Interface, allowed_ips: &[IpNet]) -> Vec<IpNet> {
+    let routes = if interface.table == Table::Auto { allowed_ips } else { &[] };
     interface.addresses.iter().chain(routes).copied().collect()
 }
 
-fn settings(interface: &Interface, allowed_ips: &[IpNet], mtu: u32) -> LinkSettings {
+/// What the configuration says of the device; without an MTU if that is to be worked out.
+fn link_settings(interface: &Interface, allowed_ips: &[IpNet]) -> LinkSettings {
     let (routes, table) = match interface.table {
         Table::Auto => (allowed_ips.to_vec(), None),
         Table::Off => (Vec::new(), None),
         Table::Number(table) => (allowed_ips.to_vec(), Some(table)),
     };
-    LinkSettings { addresses: interface.addresses.clone(), mtu: Some(mtu), routes, table }
+    LinkSettings {
+        addresses: interface.addresses.clone(),
+        mtu: interface.mtu.map(u32::from),
+        routes,
+        table,
+    }
 }
 
 fn tell_started(path: &DataPath) {
@@ -197,7 +216,6 @@ fn tell_started(path: &DataPath) {
         udp_gro = udp.gro,
         "started"
     );
-    service::ready(&format!("running {device}, UDP port {port}"));
 }
 
 /// Starts a data thread; if it fails, control hears of it.

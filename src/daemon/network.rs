@@ -9,6 +9,7 @@ use tokio::time::{Interval, MissedTickBehavior};
 use super::clock;
 use super::report::Report;
 use super::watch::Watch;
+use crate::config::{self, Interface};
 use crate::proto::Tunnel;
 use crate::tun::{
     DeviceState, IPV6_MIN_MTU, Link, LinkError, LinkSettings, UnderlayRoute, underlay_route,
@@ -45,12 +46,7 @@ pub(super) struct Network {
 
 impl Network {
     /// Around a link that has just been configured by `settings`. To be made on the runtime.
-    pub(super) fn new(
-        link: Link,
-        settings: LinkSettings,
-        fwmark: u32,
-        follows_path: Option<u32>,
-    ) -> Self {
+    pub(super) fn new(link: Link, settings: LinkSettings, interface: &Interface) -> Self {
         let mut looks = tokio::time::interval(LOOK_INTERVAL);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let watch = Watch::new();
@@ -60,8 +56,8 @@ impl Network {
         Self {
             link,
             settings,
-            fwmark,
-            follows_path,
+            fwmark: interface.fwmark,
+            follows_path: follows_path(interface),
             device: None,
             was_down: false,
             route: (None, None),
@@ -107,6 +103,38 @@ impl Network {
             self.look_at_device(tunnel).await;
             self.look_at_path(tunnel, report).await;
         }
+    }
+
+    /// Gives the device other settings. An MTU that is not among them stays, or follows the path from now on.
+    ///
+    /// # Errors
+    /// [`LinkError`]; the device has the settings it had, as far as the system lets it.
+    pub(super) async fn take_on(
+        &mut self,
+        interface: &Interface,
+        mut settings: LinkSettings,
+        tunnel: &Tunnel,
+    ) -> Result<(), LinkError> {
+        let follows_path = follows_path(interface);
+        let device = self.device.map(|device| device.mtu);
+        settings.mtu = settings.mtu.or(follows_path.filter(|least| device < Some(*least)));
+        if let Err(error) = self.link.change(&settings).await {
+            let before = LinkSettings { mtu: device, ..self.settings.clone() };
+            if let Err(error) = self.link.change(&before).await {
+                tracing::error!(%error, "the device does not have what it had before");
+            }
+            return Err(error);
+        }
+        if let Some(mtu) = settings.mtu {
+            // Or it would be taken for somebody else's doing.
+            self.device.iter_mut().for_each(|device| device.mtu = mtu);
+            tunnel.set_mtu(mtu as usize);
+        }
+        self.settings = settings;
+        self.fwmark = interface.fwmark;
+        self.follows_path = follows_path;
+        self.changed = true;
+        Ok(())
     }
 
     /// Takes back what was changed for the link.
@@ -205,4 +233,9 @@ impl Network {
             Err(error) => tracing::warn!(%error, "the MTU stays {}", device.mtu),
         }
     }
+}
+
+/// The least MTU, if it is to follow the path.
+fn follows_path(interface: &Interface) -> Option<u32> {
+    interface.mtu.is_none().then(|| config::least_mtu(&interface.addresses).into())
 }

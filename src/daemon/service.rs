@@ -2,32 +2,43 @@
 
 use std::io;
 
-use nix::sys::signal::{SIGINT, SIGTERM, SigSet};
+use nix::sys::signal::{SIGHUP, SIGINT, SIGTERM, SigSet};
 use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// The signals that end the daemon.
+/// The signals that the daemon obeys.
 pub(super) struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    hangup: Signal,
+}
+
+/// What a signal tells the daemon to do.
+pub(super) enum Told {
+    /// To end; the signal's name.
+    Stop(&'static str),
+    /// To read its file anew.
+    Reload,
 }
 
 impl Signals {
     /// Listens from now on. To be called on the runtime.
     pub(super) fn listen() -> io::Result<Self> {
         // Whoever started us may have left them blocked.
-        SigSet::from_iter([SIGTERM, SIGINT]).thread_unblock()?;
+        SigSet::from_iter([SIGTERM, SIGINT, SIGHUP]).thread_unblock()?;
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
         })
     }
 
-    /// Waits for one of them; its name.
-    pub(super) async fn stop(&mut self) -> &'static str {
+    /// Waits for one of them.
+    pub(super) async fn next(&mut self) -> Told {
         tokio::select! {
-            _ = self.terminate.recv() => "SIGTERM",
-            _ = self.interrupt.recv() => "SIGINT",
+            _ = self.terminate.recv() => Told::Stop("SIGTERM"),
+            _ = self.interrupt.recv() => Told::Stop("SIGINT"),
+            _ = self.hangup.recv() => Told::Reload,
         }
     }
 }
@@ -35,6 +46,14 @@ impl Signals {
 /// Tells the service manager, if there is one, that the daemon is ready.
 pub(super) fn ready(status: &str) {
     notify(&[NotifyState::Ready, NotifyState::Status(status)]);
+}
+
+/// Tells the service manager that the file is being read anew; [`ready`] tells the end of that.
+pub(super) fn reloading() {
+    match NotifyState::monotonic_usec_now() {
+        Ok(now) => notify(&[NotifyState::Reloading, now]),
+        Err(error) => tracing::warn!(%error, "the service manager cannot be told"),
+    }
 }
 
 /// Tells the service manager that the daemon is ending.

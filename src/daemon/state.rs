@@ -32,8 +32,18 @@ impl State {
         Self::load_from(Path::new(&directory), ours, theirs)
     }
 
+    /// Turns to the file of this pair of keys; whether it is another pair. What is being written is waited for.
+    pub(super) async fn switch(&mut self, ours: &PublicKey, theirs: &PublicKey) -> bool {
+        let other = self.path.file_name() != Some(file_name(ours, theirs).as_ref());
+        if other {
+            self.finish().await;
+            *self = Self::load_from(self.path.parent().unwrap_or(Path::new(".")), ours, theirs);
+        }
+        other
+    }
+
     fn load_from(directory: &Path, ours: &PublicKey, theirs: &PublicKey) -> Self {
-        let path = directory.join(format!("{}-{}.timestamp", short(ours), short(theirs)));
+        let path = directory.join(file_name(ours, theirs));
         let mut state = Self { path, timestamp: None, writing: None, warned: false };
         match fs::read_to_string(&state.path) {
             Ok(text) => {
@@ -108,6 +118,10 @@ fn parse(text: &str) -> Option<Duration> {
     let (seconds, nanos) = text.trim_end().split_once('.')?;
     let nanos = nanos.parse().ok().filter(|nanos| *nanos < 1_000_000_000)?;
     Some(Duration::new(seconds.parse().ok()?, nanos))
+}
+
+fn file_name(ours: &PublicKey, theirs: &PublicKey) -> String {
+    format!("{}-{}.timestamp", short(ours), short(theirs))
 }
 
 /// Enough of a public key to tell it from others.

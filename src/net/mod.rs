@@ -23,8 +23,9 @@ mod tests;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
-use arc_swap::ArcSwapOption;
+use arc_swap::{ArcSwap, ArcSwapOption};
 
 pub(crate) use batch::SendBatch;
 pub(crate) use counters::{UnderlayCounters, UnderlayDiscard};
@@ -61,9 +62,9 @@ impl Family {
 /// nothing that left from the first was answered. Both go on receiving.
 #[derive(Debug)]
 pub(crate) struct Underlay {
-    main: Arc<Sockets>,
+    main: ArcSwap<Sockets>,
     alternate: ArcSwapOption<Sockets>,
-    fwmark: u32,
+    fwmark: AtomicU32,
     wanted: Offload,
     counters: UnderlayCounters,
 }
@@ -79,15 +80,50 @@ impl Underlay {
         fwmark: u32,
         wanted: Offload,
     ) -> Result<Self, UnderlayError> {
-        let main = Arc::new(Sockets::open(listen_port, fwmark, wanted)?);
+        let main = ArcSwap::from_pointee(Sockets::open(listen_port, fwmark, wanted)?);
         let (alternate, counters) = (ArcSwapOption::empty(), UnderlayCounters::default());
-        Ok(Self { main, alternate, fwmark, wanted, counters })
+        Ok(Self { main, alternate, fwmark: fwmark.into(), wanted, counters })
+    }
+
+    /// Opens sockets on `listen_port`, for [`Underlay::replace`], unless it is the port already, or 0.
+    ///
+    /// # Errors
+    /// [`UnderlayError`]: all stays as it is.
+    pub(crate) fn open(&self, listen_port: u16) -> Result<Option<Sockets>, UnderlayError> {
+        let stays = listen_port == 0 || listen_port == self.port();
+        (!stays).then(|| Sockets::open(listen_port, self.fwmark(), self.wanted)).transpose()
+    }
+
+    /// Sends from `sockets` and receives there from now on, and nowhere else. Whoever receives is to look at
+    /// [`Underlay::sockets`] anew.
+    pub(crate) fn replace(&self, sockets: Sockets) {
+        self.main.store(Arc::new(sockets));
+        self.alternate.store(None);
+    }
+
+    /// Marks all outer packets with `fwmark` from now on, 0 being none; returns the mark before.
+    ///
+    /// # Errors
+    /// [`UnderlayError`]: the kernel refuses.
+    pub(crate) fn set_fwmark(&self, fwmark: u32) -> Result<u32, UnderlayError> {
+        let before = self.fwmark();
+        if fwmark != before {
+            for sockets in self.sockets() {
+                sockets.set_fwmark(fwmark)?;
+            }
+            self.fwmark.store(fwmark, Ordering::Relaxed);
+        }
+        Ok(before)
+    }
+
+    fn fwmark(&self) -> u32 {
+        self.fwmark.load(Ordering::Relaxed)
     }
 
     /// The UDP port that was bound first, the same for both families.
     #[must_use]
     pub(crate) fn port(&self) -> u16 {
-        self.main.port
+        self.main.load().port
     }
 
     /// Sends from another port from now on, wherever no sticky source says otherwise: from any free port, or, every
@@ -99,23 +135,24 @@ impl Underlay {
     pub(crate) fn change_port(&self) -> Result<u16, UnderlayError> {
         let other = match self.alternate.load_full() {
             Some(_) => None,
-            None => Some(Arc::new(Sockets::open(0, self.fwmark, self.wanted)?)),
+            None => Some(Arc::new(Sockets::open(0, self.fwmark(), self.wanted)?)),
         };
-        let port = other.as_ref().map_or(self.main.port, |sockets| sockets.port);
+        let port = other.as_ref().map_or(self.port(), |sockets| sockets.port);
         self.alternate.store(other);
         Ok(port)
     }
 
     /// The peer answers through `source`: if that is the first port, the other one is given up. Whether it is.
     pub(crate) fn settle_on(&self, source: Option<SocketAddr>) -> bool {
-        let is_main = source.is_some_and(|source| source.port() == self.main.port);
+        let is_main = source.is_some_and(|source| source.port() == self.port());
         is_main && self.alternate.swap(None).is_some()
     }
 
     /// The offloads that the kernel has granted.
     #[must_use]
     pub(crate) fn offload(&self) -> Offload {
-        let sockets = || Family::ALL.into_iter().filter_map(|family| self.main.of(family));
+        let main = self.main.load();
+        let sockets = || Family::ALL.into_iter().filter_map(|family| main.of(family));
         Offload {
             gso: sockets().all(|socket| socket.gso.enabled()),
             gro: sockets().all(|socket| socket.gro),
@@ -124,7 +161,7 @@ impl Underlay {
 
     /// The sockets to receive from: those of one port or of two.
     pub(crate) fn sockets(&self) -> impl Iterator<Item = Arc<Sockets>> {
-        [Some(Arc::clone(&self.main)), self.alternate.load_full()].into_iter().flatten()
+        [Some(self.main.load_full()), self.alternate.load_full()].into_iter().flatten()
     }
 
     /// What has been sent, received and discarded so far.
@@ -179,10 +216,10 @@ impl Underlay {
         waits: u8,
     ) -> bool {
         let counters = &self.counters.send;
-        let alternate = self.alternate.load();
+        let (main, alternate) = (self.main.load(), self.alternate.load());
         let sockets = match alternate.as_deref() {
             Some(alternate) if leaves_from(alternate.port, &endpoint) => alternate,
-            _ => &*self.main,
+            _ => &**main,
         };
         match sockets.of(Family::of(&endpoint.remote)) {
             Some(socket) => Outlet::new(socket, &socket.gso, counters, endpoint, tos, waits)

@@ -99,6 +99,17 @@ impl Sockets {
         pair(listen_port, |family, port| FamilySocket::open(family, port, fwmark, wanted))
     }
 
+    pub(super) fn set_fwmark(&self, fwmark: u32) -> Result<(), UnderlayError> {
+        let failed =
+            |source| UnderlayError::Socket { action: "set the fwmark", port: self.port, source };
+        [&self.v4, &self.v6].into_iter().flatten().try_for_each(|socket| {
+            socket.socket.set_mark(fwmark).map_err(|error| match errno(&error) {
+                Errno::EPERM | Errno::EACCES => UnderlayError::MarkRefused { fwmark },
+                _ => failed(error),
+            })
+        })
+    }
+
     /// The socket of `family`, if there is one, to wait on.
     #[must_use]
     pub(crate) fn fd(&self, family: Family) -> Option<BorrowedFd<'_>> {

@@ -27,7 +27,7 @@ fn bind(offload: Offload) -> Arc<Underlay> {
 /// The endpoint of `underlay` at `address`, or nothing where this host lacks the family.
 fn endpoint_at(underlay: &Underlay, address: &str) -> Option<Endpoint> {
     let remote = SocketAddr::new(address.parse().unwrap(), underlay.port());
-    let usable = underlay.main.fd(Family::of(&remote)).is_some()
+    let usable = underlay.main.load().fd(Family::of(&remote)).is_some()
         && UdpSocket::bind(SocketAddr::new(remote.ip(), 0)).is_ok();
     if !usable {
         skip("a test over a loopback address", address);
@@ -55,12 +55,13 @@ fn wait_readable(fd: BorrowedFd<'_>) {
 
 /// Waits for the next receive call's worth of datagrams.
 fn receive(underlay: &Underlay, family: Family, buffer: &mut RecvBuffer) -> ReceivedRun {
+    let sockets = underlay.main.load_full();
     loop {
-        wait_readable(underlay.main.fd(family).unwrap());
+        wait_readable(sockets.fd(family).unwrap());
         if buffer.is_full() {
             buffer.clear();
         }
-        if let Some(received) = underlay.receive(&underlay.main, family, buffer).unwrap() {
+        if let Some(received) = underlay.receive(&sockets, family, buffer).unwrap() {
             return received;
         }
     }
@@ -117,8 +118,9 @@ fn raise_loopback(mtu: u32, address: Option<&str>) {
 #[test]
 fn both_families_have_one_port() {
     let underlay = bind(Offload::ALL);
+    let main = underlay.main.load();
     for family in Family::ALL {
-        let Some(fd) = underlay.main.fd(family) else {
+        let Some(fd) = main.fd(family) else {
             skip("both_families_have_one_port", format_args!("{family:?}"));
             continue;
         };
@@ -154,9 +156,36 @@ fn fwmark_marks_the_socket() {
         }
         result => result.unwrap(),
     };
-    for fd in Family::ALL.into_iter().filter_map(|family| underlay.main.fd(family)) {
-        assert_eq!(SockRef::from(&fd).mark().unwrap(), 0x7e57);
+    let is_marked = |fwmark| {
+        let main = underlay.main.load();
+        let fds = Family::ALL.into_iter().filter_map(|family| main.fd(family));
+        fds.for_each(|fd| assert_eq!(SockRef::from(&fd).mark().unwrap(), fwmark));
+    };
+    is_marked(0x7e57);
+    assert_eq!(underlay.set_fwmark(7).unwrap(), 0x7e57);
+    is_marked(7);
+    underlay.replace(underlay.open(free_port()).unwrap().expect("it is another port"));
+    is_marked(7);
+}
+
+#[test]
+fn another_port_is_opened_only_if_it_is_another_and_taken_into_use_at_once() {
+    let underlay = bind(Offload::ALL);
+    for same in [0, underlay.port()] {
+        assert!(underlay.open(same).unwrap().is_none());
     }
+    let taken = bind(Offload::ALL);
+    let error = underlay.open(taken.port()).unwrap_err();
+    assert!(matches!(error, UnderlayError::PortInUse { port } if port == taken.port()));
+    underlay.change_port().unwrap();
+    let port = free_port();
+    underlay.replace(underlay.open(port).unwrap().expect("it is another port"));
+    assert_eq!(underlay.port(), port);
+    assert_eq!(underlay.sockets().count(), 1);
+}
+
+fn free_port() -> u16 {
+    bind(Offload::ALL).port()
 }
 
 #[test]
@@ -166,19 +195,20 @@ fn an_endpoint_of_a_family_without_a_socket_is_discarded_by_name() {
         Family::V6 => Err(open::OpenError::Missing(io::ErrorKind::Unsupported.into())),
     });
     let underlay = Underlay {
-        main: Arc::new(v4_only.unwrap()),
+        main: ArcSwap::from_pointee(v4_only.unwrap()),
         alternate: ArcSwapOption::empty(),
-        fwmark: 0,
+        fwmark: 0.into(),
         wanted: Offload::ALL,
         counters: UnderlayCounters::default(),
     };
-    assert!(underlay.main.fd(Family::V6).is_none());
+    let main = underlay.main.load_full();
+    assert!(main.fd(Family::V6).is_none());
     let endpoint = Endpoint::new("[::1]:9".parse().unwrap());
     underlay.send(&endpoint, b"message", 0);
     let counters = &underlay.counters().send;
     assert_eq!(counters.discarded(UnderlayDiscard::NoSocket), 1);
     let mut buffer = RecvBuffer::new();
-    assert_eq!(underlay.receive(&underlay.main, Family::V6, &mut buffer).unwrap(), None);
+    assert_eq!(underlay.receive(&main, Family::V6, &mut buffer).unwrap(), None);
 }
 
 #[test]

@@ -51,6 +51,20 @@ impl Handshakes {
     }
 
     /// The newest timestamp we sent, as a time since 1970.
+    /// Is what `parameters` say from now on. If a static key is another one, whatever was under way is forgotten.
+    pub(crate) fn reconfigure(&mut self, parameters: &Parameters) {
+        let ours = parameters.private_key.public_key();
+        if ours == *self.public_key() && parameters.public_key == *self.peer() {
+            self.identity.set_preshared_key(parameters.preshared_key.clone());
+        } else {
+            *self = Self::new(parameters);
+        }
+    }
+
+    pub(crate) fn peer(&self) -> &PublicKey {
+        self.identity.peer()
+    }
+
     pub(crate) fn last_timestamp(&self) -> Option<Duration> {
         self.timestamps.last()
     }

@@ -1,13 +1,11 @@
 //! The inbound half of a tunnel: datagrams become packets of the overlay, opened where they lie.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::allowed_ips::AllowedIps;
 use super::discard::Discard;
 use super::flood::Tally;
 use super::session::{OpeningHalf, receiver_index};
-use super::shared::Shared;
+use super::shared::{NetworksCache, Shared};
 use super::time::Instant;
 use crate::wire::ip::{NotIp, decapsulate, set_ecn};
 use crate::wire::{Ecn, Endpoint, Handshake, IpHeader, Malformed, Message};
@@ -15,8 +13,7 @@ use crate::wire::{Ecn, Endpoint, Handshake, IpHeader, Malformed, Message};
 /// Owned by the inbound thread.
 pub struct Inbound {
     shared: Arc<Shared>,
-    allowed_ips: Arc<AllowedIps>,
-    addresses: Vec<IpAddr>,
+    networks: NetworksCache,
     halves: Vec<OpeningHalf>,
     batch: Batch,
     tally: Tally,
@@ -44,15 +41,10 @@ pub enum Received<'d> {
 }
 
 impl Inbound {
-    pub(crate) fn new(
-        shared: Arc<Shared>,
-        allowed_ips: Arc<AllowedIps>,
-        addresses: Vec<IpAddr>,
-    ) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
         Self {
+            networks: shared.networks(),
             shared,
-            allowed_ips,
-            addresses,
             halves: Vec::new(),
             batch: Batch::default(),
             tally: Tally::default(),
@@ -154,7 +146,10 @@ impl Inbound {
             NotIp::Version => Discard::NotIp,
             NotIp::Length => Discard::InnerLength,
         })?;
-        if !self.allowed_ips.contains(header.source) || self.addresses.contains(&header.source) {
+        let networks = self.networks.load();
+        if !networks.allowed_ips.contains(header.source)
+            || networks.addresses.contains(&header.source)
+        {
             return Err(Discard::SourceNotAllowed);
         }
         let packet = text.get_mut(..header.total_len).ok_or(Discard::InnerLength)?;

@@ -51,7 +51,7 @@ pub use tunnel::Tunnel;
 use crate::crypto::secret::on_clean_stack;
 use crate::crypto::{PresharedKey, PrivateKey, PublicKey};
 use crate::wire::{Endpoint, Handshake};
-use allowed_ips::AllowedIps;
+use shared::{Networks, Shared};
 
 /// What a tunnel is made from.
 #[derive(Clone, Debug)]
@@ -81,13 +81,11 @@ pub struct Parameters {
 /// Makes the three parts of a tunnel. All randomness follows from `seed`, which nobody else may know.
 #[must_use]
 pub fn tunnel(parameters: &Parameters, seed: &[u8; 32]) -> (Tunnel, Outbound, Inbound) {
-    let routed = parameters.routed.iter().copied().collect();
-    let shared = Arc::new(shared::Shared::new(routed, parameters.mtu));
-    let allowed_ips = Arc::new(parameters.allowed_ips.iter().copied().collect::<AllowedIps>());
+    let shared = Arc::new(Shared::new(Networks::new(parameters), parameters.mtu));
     (
         on_clean_stack(|| Tunnel::new(parameters, seed, shared.clone())),
-        Outbound::new(shared.clone(), allowed_ips.clone()),
-        Inbound::new(shared, allowed_ips, parameters.addresses.clone()),
+        Outbound::new(shared.clone()),
+        Inbound::new(shared),
     )
 }
 

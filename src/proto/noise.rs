@@ -75,6 +75,11 @@ impl Identity {
         &self.public_key
     }
 
+    /// For handshakes whose response is made or comes from now on.
+    pub(crate) fn set_preshared_key(&mut self, key: PresharedKey) {
+        self.preshared_key = key;
+    }
+
     pub(crate) fn peer(&self) -> &PublicKey {
         &self.peer
     }

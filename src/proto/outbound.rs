@@ -3,10 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::allowed_ips::AllowedIps;
 use super::discard::Discard;
 use super::session::SealingHalf;
-use super::shared::{Orders, Shared};
+use super::shared::{NetworksCache, Orders, Shared};
 use super::staged::Staged;
 use super::time::Instant;
 use crate::wire::datagram::{MAX_RUN_BYTES, MAX_RUN_COUNT};
@@ -17,14 +16,15 @@ use crate::wire::{DatagramSink, Ecn, Endpoint, IpHeader, Run, Superpacket};
 /// Owned by the outbound thread.
 pub struct Outbound {
     shared: Arc<Shared>,
-    allowed_ips: Arc<AllowedIps>,
+    networks: NetworksCache,
     staged: Staged,
     wake_control: bool,
 }
 
 impl Outbound {
-    pub(crate) fn new(shared: Arc<Shared>, allowed_ips: Arc<AllowedIps>) -> Self {
-        Self { shared, allowed_ips, staged: Staged::default(), wake_control: false }
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        let networks = shared.networks();
+        Self { shared, networks, staged: Staged::default(), wake_control: false }
     }
 
     /// Where datagrams go now; `None` while the peer's address is unknown.
@@ -95,10 +95,10 @@ impl Outbound {
         }
     }
 
-    fn check(&self, packet: &impl Superpacket) -> Result<IpHeader, Discard> {
+    fn check(&mut self, packet: &impl Superpacket) -> Result<IpHeader, Discard> {
         // The length was checked by whoever split the superpacket: only the first header is here.
         let header = IpHeader::parse_fixed(packet.header()).ok_or(Discard::NotIp)?;
-        if !self.allowed_ips.contains(header.destination) {
+        if !self.networks.load().allowed_ips.contains(header.destination) {
             return Err(Discard::DestinationNotAllowed);
         }
         if self.endpoint().is_some_and(|to| ip::is_udp_to(packet.header(), to.remote)) {
@@ -202,6 +202,7 @@ mod tests {
     use super::*;
     use crate::proto::noise::SessionKeys;
     use crate::proto::session::{OpeningHalf, Role, halves};
+    use crate::proto::shared::Networks;
 
     const NOW: Instant = Instant::from_nanos(1);
 
@@ -223,9 +224,12 @@ mod tests {
         packet
     }
 
-    fn outbound(shared: &Arc<Shared>) -> Outbound {
-        let everywhere = ["0.0.0.0/0".parse().unwrap()].into_iter().collect();
-        Outbound::new(shared.clone(), Arc::new(everywhere))
+    /// To a peer behind which everything is.
+    fn outbound() -> (Outbound, Arc<Shared>) {
+        let mut networks = Networks::default();
+        networks.allowed_ips = ["0.0.0.0/0".parse().unwrap()].into_iter().collect();
+        let shared = Arc::new(Shared::new(networks, 1420));
+        (Outbound::new(shared.clone()), shared)
     }
 
     /// Both halves of a session with itself.
@@ -239,8 +243,7 @@ mod tests {
 
     #[test]
     fn what_waits_goes_before_what_comes_even_if_the_order_to_send_it_is_late() {
-        let shared = Arc::new(Shared::new(AllowedIps::default(), 1420));
-        let (mut outbound, mut sink) = (outbound(&shared), Datagrams::default());
+        let ((mut outbound, shared), mut sink) = (outbound(), Datagrams::default());
         outbound.send(NOW, &packet(100).as_slice(), &mut sink).unwrap();
         assert!(sink.0.is_empty());
 
@@ -252,8 +255,7 @@ mod tests {
 
     #[test]
     fn padding_is_of_zeros_whatever_the_slot_held() {
-        let shared = Arc::new(Shared::new(AllowedIps::default(), 1420));
-        let (mut outbound, mut sink) = (outbound(&shared), Datagrams::default());
+        let ((mut outbound, shared), mut sink) = (outbound(), Datagrams::default());
         let (sealing, mut opening) = session();
         shared.sealing.store(Some(sealing));
         outbound.send(NOW, &packet(20).as_slice(), &mut sink).unwrap();

@@ -5,8 +5,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use arc_swap::{ArcSwap, ArcSwapOption};
+use arc_swap::{ArcSwap, ArcSwapOption, Cache};
 
+use super::Parameters;
 use super::allowed_ips::AllowedIps;
 use super::discard::Stats;
 use super::flood::Strangers;
@@ -23,8 +24,7 @@ pub(crate) struct Shared {
     pub(crate) endpoint: ArcSwapOption<Endpoint>,
     /// Where the peer may be besides: every address of its endpoints that is known.
     places: ArcSwap<Vec<IpAddr>>,
-    /// The networks whose way is through the device: an endpoint there would send the tunnel into itself.
-    routed: AllowedIps,
+    networks: Arc<ArcSwap<Networks>>,
     /// An address in those networks that is reached outside all the same, as control found out.
     outside: ArcSwapOption<IpAddr>,
     /// An address in those networks that a message came from: control is to find out.
@@ -38,13 +38,37 @@ pub(crate) struct Shared {
     pub(crate) stats: Stats,
 }
 
+/// Which addresses are whose, as the configuration says.
+#[derive(Default)]
+pub(crate) struct Networks {
+    /// What is behind the peer.
+    pub(crate) allowed_ips: AllowedIps,
+    /// Our own inner addresses: a packet from the peer cannot come from them.
+    pub(crate) addresses: Vec<IpAddr>,
+    /// The networks whose way is through the device: an endpoint there would send the tunnel into itself.
+    routed: AllowedIps,
+}
+
+/// A data thread's view of them, which costs next to nothing while they stay.
+pub(crate) type NetworksCache = Cache<Arc<ArcSwap<Networks>>, Arc<Networks>>;
+
+impl Networks {
+    pub(crate) fn new(parameters: &Parameters) -> Self {
+        Self {
+            allowed_ips: parameters.allowed_ips.iter().copied().collect(),
+            addresses: parameters.addresses.clone(),
+            routed: parameters.routed.iter().copied().collect(),
+        }
+    }
+}
+
 impl Shared {
-    pub(crate) fn new(routed: AllowedIps, mtu: usize) -> Self {
+    pub(crate) fn new(networks: Networks, mtu: usize) -> Self {
         Self {
             sealing: ArcSwapOption::empty(),
             endpoint: ArcSwapOption::empty(),
             places: ArcSwap::default(),
-            routed,
+            networks: Arc::new(ArcSwap::from_pointee(networks)),
             outside: ArcSwapOption::empty(),
             suspect: ArcSwapOption::empty(),
             mtu: AtomicUsize::new(mtu),
@@ -63,13 +87,23 @@ impl Shared {
     /// Whether the way to `endpoint`, a new one, may lead through the tunnel itself; control is then to find out.
     pub(crate) fn may_be_inside(&self, endpoint: &Endpoint) -> bool {
         let ip = endpoint.remote.ip();
-        let inside = self.routed.contains(ip)
+        let inside = self.networks.load().routed.contains(ip)
             && self.outside.load().as_deref() != Some(&ip)
             && self.endpoint().is_none_or(|current| current.remote.ip() != ip);
         if inside {
             self.suspect.store(Some(Arc::new(ip)));
         }
         inside
+    }
+
+    pub(crate) fn networks(&self) -> NetworksCache {
+        Cache::new(Arc::clone(&self.networks))
+    }
+
+    pub(crate) fn set_networks(&self, networks: Networks) {
+        self.networks.store(Arc::new(networks));
+        // What was found out was about other routes.
+        self.outside.store(None);
     }
 
     /// The address to find out about, once.

@@ -129,6 +129,10 @@ impl Timers {
     }
 
     /// Whether the link is never to stay quiet.
+    pub(crate) fn set_persistent_keepalive(&mut self, interval: Option<Duration>) {
+        self.persistent = interval;
+    }
+
     pub(crate) fn keeps_alive(&self) -> bool {
         self.persistent.is_some()
     }

@@ -40,6 +40,8 @@ pub struct Tunnel {
     remote_told: Option<SocketAddr>,
     timers: Timers,
     search: Search,
+    /// The endpoints were replaced, and the tunnel has not gone to one of the new yet.
+    relocating: bool,
     requests: VecDeque<Request>,
     flood: Flood,
     transmits: VecDeque<Transmit>,
@@ -63,6 +65,7 @@ impl Tunnel {
             remote_told: search.first_address(),
             timers: Timers::new(parameters.persistent_keepalive),
             search,
+            relocating: false,
             requests: VecDeque::new(),
             flood: Flood::default(),
             transmits: VecDeque::new(),
@@ -378,5 +381,6 @@ impl Tunnel {
 
 mod calls;
 mod flooded;
+mod reconfigure;
 #[cfg(test)]
 mod tests;

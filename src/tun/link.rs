@@ -83,12 +83,28 @@ impl Link {
             .map_err(|error| self.failed("setting it up", error))?;
         self.settle(&settings.addresses).await;
         let table = settings.table.unwrap_or(MAIN_TABLE);
-        for route in &settings.routes {
-            let network = route.trunc();
-            let connected = settings.addresses.iter().any(|address| address.trunc() == network);
-            if !(connected && table == MAIN_TABLE) {
-                self.add_route(network, table).await?;
-            }
+        for network in settings.routes_to_add() {
+            self.add_route(network, table).await?;
+        }
+        Ok(())
+    }
+
+    /// Gives the device these settings instead of those it was given: what is in both stays as it is.
+    ///
+    /// # Errors
+    /// [`LinkError`] names what failed; to go back, change to the settings before.
+    pub(crate) async fn change(&mut self, settings: &LinkSettings) -> Result<(), LinkError> {
+        self.check(settings)?;
+        // First, as the kernel takes more with an address than that alone; what is missing then is added again.
+        let wanted = |address: &IpNet| settings.addresses.contains(address);
+        for address in take_unless(&mut self.addresses, wanted) {
+            self.remove_address(address).await?;
+        }
+        self.configure(settings).await?;
+        let table = settings.table.unwrap_or(MAIN_TABLE);
+        let routes: Vec<_> = settings.routes_to_add().map(|network| (network, table)).collect();
+        for (network, table) in take_unless(&mut self.routes, |route| routes.contains(route)) {
+            self.remove_route(network, table).await?;
         }
         Ok(())
     }
@@ -129,16 +145,10 @@ impl Link {
         };
         let mut results = Vec::new();
         for (network, table) in std::mem::take(&mut self.routes).into_iter().rev() {
-            let result = match self.route_message(network, table) {
-                Ok(message) => self.netlink.route().del(message).execute().await.map_err(io_error),
-                Err(error) => Err(error),
-            };
-            results.push(self.undone(format_args!("removing the route to {network}"), result));
+            results.push(self.remove_route(network, table).await);
         }
         for address in std::mem::take(&mut self.addresses).into_iter().rev() {
-            let message = self.address_message(address);
-            let result = self.netlink.address().del(message).execute().await.map_err(io_error);
-            results.push(self.undone(format_args!("removing the address {address}"), result));
+            results.push(self.remove_address(address).await);
         }
         let message = LinkUnspec::new_with_index(self.index).mtu(found.mtu);
         let message = if found.up { message.up() } else { message.down() };
@@ -157,12 +167,26 @@ impl Link {
         }
     }
 
+    async fn remove_address(&self, address: IpNet) -> Result<(), LinkError> {
+        let message = self.address_message(address);
+        let result = self.netlink.address().del(message).execute().await.map_err(io_error);
+        self.undone(format_args!("removing the address {address}"), result)
+    }
+
+    async fn remove_route(&self, network: IpNet, table: u32) -> Result<(), LinkError> {
+        let result = match self.route_message(network, table) {
+            Ok(message) => self.netlink.route().del(message).execute().await.map_err(io_error),
+            Err(error) => Err(error),
+        };
+        self.undone(format_args!("removing the route to {network}"), result)
+    }
+
     async fn add_address(&mut self, address: IpNet) -> Result<(), LinkError> {
         let mut request =
             self.netlink.address().add(self.index, address.addr(), address.prefix_len());
         *request.message_mut() = self.address_message(address);
         match request.execute().await.map_err(io_error) {
-            Ok(()) => self.addresses.push(address),
+            Ok(()) => note(&mut self.addresses, address),
             Err(error) if is_one_of(&error, &[Errno::EEXIST]) => {}
             Err(error) => {
                 return Err(self.failed(format_args!("adding the address {address}"), error));
@@ -176,7 +200,7 @@ impl Link {
         let message =
             self.route_message(network, table).map_err(|error| self.failed(action, error))?;
         match self.netlink.route().add(message).execute().await.map_err(io_error) {
-            Ok(()) => self.routes.push((network, table)),
+            Ok(()) => note(&mut self.routes, (network, table)),
             Err(error) if is_one_of(&error, &[Errno::EEXIST]) => {
                 let ours = self.has_route(network, table).await;
                 if !ours.map_err(|error| self.failed(action, error))? {
@@ -258,6 +282,29 @@ impl Link {
             Err(error) if !is_one_of(&error, &GONE) => Err(self.failed(action, error)),
             _ => Ok(()),
         }
+    }
+}
+
+impl LinkSettings {
+    /// The routes that the kernel does not make by itself.
+    fn routes_to_add(&self) -> impl Iterator<Item = IpNet> {
+        let in_main_table = self.table.is_none_or(|table| table == MAIN_TABLE);
+        let connected = move |network: &IpNet| {
+            in_main_table && self.addresses.iter().any(|address| address.trunc() == *network)
+        };
+        self.routes.iter().map(IpNet::trunc).filter(move |network| !connected(network))
+    }
+}
+
+/// Takes out of `items` what is not `wanted`.
+fn take_unless<T>(items: &mut Vec<T>, wanted: impl Fn(&T) -> bool) -> Vec<T> {
+    items.extract_if(.., |item| !wanted(item)).collect()
+}
+
+/// The kernel may have taken back what was added before.
+fn note<T: PartialEq>(items: &mut Vec<T>, item: T) {
+    if !items.contains(&item) {
+        items.push(item);
     }
 }
 

@@ -218,12 +218,18 @@ impl Lab {
         self.run(host, &format!("ping -n {words}"))
     }
 
+    /// Writes the configuration file of an interface; its path.
+    pub(crate) fn write_file(&self, host: Host, interface: &str, text: &str) -> PathBuf {
+        let file = self.directory_of(host).join(format!("{interface}.toml"));
+        fs::write(&file, text).expect("the directory is ours");
+        fs::set_permissions(&file, Permissions::from_mode(0o600)).expect("the file is ours");
+        file
+    }
+
     /// The command that runs a daemon with this configuration.
     pub(crate) fn daemon_command(&self, host: Host, end: &End) -> Command {
         end.secrets().for_each(must_not_be_shown);
-        let file = self.directory_of(host).join(format!("{}.toml", end.name));
-        fs::write(&file, end.to_toml()).expect("the directory is ours");
-        fs::set_permissions(&file, Permissions::from_mode(0o600)).expect("the file is ours");
+        let file = self.write_file(host, &end.name, &end.to_toml());
         let binary = env!("CARGO_BIN_EXE_tunneld");
         let mut command = self.command(host, "");
         command.arg(binary).args(["run", "-c"]).arg(file);

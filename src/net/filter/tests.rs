@@ -55,7 +55,8 @@ fn arriving(underlay: &Underlay, from: &str, datagrams: &[Vec<u8>]) -> Vec<usize
     let (mut arrived, mut discarded) = (Vec::new(), 0);
     let mut buffer = RecvBuffer::new();
     for _ in 0..LOOKS {
-        while let Some(run) = underlay.receive(&underlay.main, family, &mut buffer).unwrap() {
+        while let Some(run) = underlay.receive(&underlay.main.load(), family, &mut buffer).unwrap()
+        {
             arrived.push(run.len);
             buffer.clear();
         }
@@ -63,7 +64,8 @@ fn arriving(underlay: &Underlay, from: &str, datagrams: &[Vec<u8>]) -> Vec<usize
         if arrived.len() + discarded == datagrams.len() {
             return arrived;
         }
-        let mut ready = [PollFd::new(underlay.main.fd(family).unwrap(), PollFlags::POLLIN)];
+        let main = underlay.main.load();
+        let mut ready = [PollFd::new(main.fd(family).unwrap(), PollFlags::POLLIN)];
         poll(&mut ready, 10u8).unwrap();
     }
     panic!(
@@ -160,10 +162,11 @@ fn a_run_of_the_peers_datagrams_passes_though_the_first_is_junk() {
     let mut buffer = RecvBuffer::new();
     let mut received = 0;
     while received < run.len() {
-        let mut ready = [PollFd::new(underlay.main.fd(Family::V4).unwrap(), PollFlags::POLLIN)];
+        let main = underlay.main.load();
+        let mut ready = [PollFd::new(main.fd(Family::V4).unwrap(), PollFlags::POLLIN)];
         assert_eq!(poll(&mut ready, 10_000u16).unwrap(), 1, "{received} bytes so far");
         received += underlay
-            .receive(&underlay.main, Family::V4, &mut buffer)
+            .receive(&underlay.main.load(), Family::V4, &mut buffer)
             .unwrap()
             .map_or(0, |run| run.len);
     }
@@ -172,7 +175,7 @@ fn a_run_of_the_peers_datagrams_passes_though_the_first_is_junk() {
 #[test]
 fn over_ipv6_the_peer_is_the_first_64_bits_of_its_address() {
     let underlay = screened(None);
-    if UdpSocket::bind(("::1", 0)).is_err() || underlay.main.fd(Family::V6).is_none() {
+    if UdpSocket::bind(("::1", 0)).is_err() || underlay.main.load().fd(Family::V6).is_none() {
         return skip("a screen over IPv6", "::1");
     }
     let junk = [handshake(9, 100)];

@@ -77,7 +77,7 @@ fn an_empty_datagram_hands_out_nothing() {
         let received = receive(receiver, family, &mut buffer);
         assert_eq!((received.len, received.stride), (0, 1));
         assert_eq!(datagrams(&buffer, &received).count(), 0);
-        assert_eq!(receiver.receive(&receiver.main, family, &mut buffer).unwrap(), None);
+        assert_eq!(receiver.receive(&receiver.main.load(), family, &mut buffer).unwrap(), None);
     });
 }
 
@@ -86,7 +86,7 @@ fn nothing_there_is_none_and_what_arrives_is_counted() {
     over_loopbacks(|sender, receiver, endpoint| {
         let family = Family::of(&endpoint.remote);
         let mut buffer = RecvBuffer::new();
-        assert_eq!(receiver.receive(&receiver.main, family, &mut buffer).unwrap(), None);
+        assert_eq!(receiver.receive(&receiver.main.load(), family, &mut buffer).unwrap(), None);
         let counters = &receiver.counters().receive;
         let (calls, datagrams) = (load(&counters.calls), load(&counters.datagrams));
         let bytes = vec![1; 250];
@@ -104,12 +104,13 @@ fn a_link_local_endpoint_keeps_its_interface() {
     in_own_network(test, || {
         raise_loopback(65_536, Some("fe80::7"));
         let (here, there) = (bind(Offload::ALL), bind(Offload::ALL));
-        if there.main.fd(Family::V6).is_none() {
+        let main = there.main.load();
+        if main.fd(Family::V6).is_none() {
             return skip("a_link_local_endpoint_keeps_its_interface", "IPv6");
         }
         let to = SocketAddrV6::new("fe80::7".parse().unwrap(), there.port(), 0, 1);
         // The kernel takes a moment with a new address: ask until the question arrives
-        let fd = there.main.fd(Family::V6).unwrap();
+        let fd = main.fd(Family::V6).unwrap();
         let mut arrived = [PollFd::new(fd, PollFlags::POLLIN)];
         for _ in 0..1000 {
             here.send(&Endpoint::new(to.into()), b"question", 0);

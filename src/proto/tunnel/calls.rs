@@ -17,14 +17,19 @@ impl Tunnel {
     pub fn resolved(&mut self, now: Now, endpoint: usize, addresses: &[SocketAddr]) {
         self.search.resolved(now.boot, endpoint, addresses);
         self.shared.set_places(self.search.addresses());
-        if self.shared.endpoint().is_some() {
+        let Some(first) = self.search.first_address() else { return };
+        let relocating = std::mem::take(&mut self.relocating);
+        if let Some(current) = self.shared.endpoint()
+            && !(relocating && self.search.addresses().all(|address| address != current.remote))
+        {
             return;
         }
-        let Some(first) = self.search.first_address() else { return };
         self.shared.set_endpoint(Endpoint::new(first));
         self.remote_told = Some(first);
         let wanted = self.timers.keeps_alive() || self.shared.facts.handshake_is_wanted();
-        if wanted && !self.has_session(now.boot) && !self.timers.handshake_under_way() {
+        if self.has_session(now.boot) {
+            self.shared.outbound_orders.give(Orders::KEEPALIVE);
+        } else if wanted && !self.timers.handshake_under_way() {
             self.initiate(now);
         }
     }

@@ -1,6 +1,6 @@
 use super::*;
 use crate::crypto::{PresharedKey, PrivateKey};
-use crate::proto::{allowed_ips::AllowedIps, flood::Tally, timers::Timer};
+use crate::proto::{flood::Tally, shared::Networks, timers::Timer};
 use std::time::Duration;
 
 fn key(number: u8) -> PrivateKey {
@@ -20,7 +20,7 @@ fn host(ours: u8, theirs: u8) -> (Tunnel, Arc<Shared>) {
         persistent_keepalive: None,
         mtu: 1420,
     };
-    let shared = Arc::new(Shared::new(AllowedIps::default(), 1420));
+    let shared = Arc::new(Shared::new(Networks::default(), 1420));
     (Tunnel::new(&parameters, &[ours; 32], shared.clone()), shared)
 }
 

@@ -1,0 +1,44 @@
+//! How a tunnel takes on another configuration while it runs. What does not change is not touched: a session lives on with its
+//! keys, counters and timers as long as both static keys stay.
+
+use super::Tunnel;
+use crate::crypto::secret::on_clean_stack;
+use crate::proto::Parameters;
+use crate::proto::admission::Admission;
+use crate::proto::search::Search;
+use crate::proto::shared::{Networks, Orders};
+use crate::proto::time::Now;
+
+impl Tunnel {
+    /// Is what `parameters` say from now on, but for the endpoints and the MTU, which have calls of their own
+    /// ([`Tunnel::set_endpoints`], [`Tunnel::set_mtu`]). A preshared key is for the next handshake. If one of the static keys is
+    /// another one, all sessions end; if it is the peer's, its endpoint is forgotten.
+    pub fn reconfigure(&mut self, now: Now, parameters: &Parameters) {
+        let (ours, theirs) = (*self.handshakes.public_key(), *self.handshakes.peer());
+        on_clean_stack(|| self.handshakes.reconfigure(parameters));
+        self.shared.set_networks(Networks::new(parameters));
+        let was_quiet = !self.timers.keeps_alive();
+        self.timers.set_persistent_keepalive(parameters.persistent_keepalive);
+        if was_quiet {
+            self.start(now);
+        }
+        if *self.handshakes.peer() != theirs {
+            self.shared.endpoint.store(None);
+            self.remote_told = None;
+            self.shared.outbound_orders.give(Orders::ABANDON);
+        } else if *self.handshakes.public_key() == ours {
+            return;
+        }
+        self.admission = Admission::new(self.handshakes.public_key());
+        self.erase();
+        self.start(now);
+    }
+
+    /// From now on the peer has `count` configured endpoints, none of which is resolved. When the first of them is, the tunnel
+    /// goes there, unless it is at one of them already.
+    pub fn set_endpoints(&mut self, count: usize) {
+        self.search = Search::new(&vec![Vec::new(); count]);
+        self.shared.set_places(self.search.addresses());
+        self.relocating = true;
+    }
+}

@@ -1,0 +1,267 @@
+//! Reload: another configuration for a link that runs.
+
+use std::collections::BTreeSet;
+use std::os::unix::net::UnixDatagram;
+
+use ipnet::IpNet;
+use nix::sys::signal::Signal;
+
+use super::any_config::Numbers;
+use super::config::{End, SOME_KEY, ends};
+use super::lab::{
+    HANDSHAKE, Host, INNER_A, INNER_B, Lab, MOVED, PORT, STARTED, direct_v4, endpoint, underlay,
+};
+use super::needs::needs;
+use super::process::{BOUND, Process, wait_until};
+use super::transfer::Transfer;
+
+/// What each reload says at its end, well or badly.
+const RELOADED: &str = "reloaded";
+const REFUSED: &str = "not reloaded";
+
+/// Files in a row.
+const FILES: usize = 100;
+
+/// Reloads this file; what the daemon says of it.
+fn reload(lab: &Lab, host: Host, daemon: &Process, text: &str) -> String {
+    let before = daemon.count(RELOADED);
+    lab.write_file(host, "tun0", text);
+    daemon.signal(Signal::SIGHUP);
+    daemon.wait_for_nth(before + 1, RELOADED)
+}
+
+/// Reloads this configuration, which must be taken on.
+fn take_on(lab: &Lab, host: Host, daemon: &Process, end: &End) {
+    let said = reload(lab, host, daemon, &end.to_toml());
+    assert!(!said.contains(REFUSED), "{said}");
+}
+
+/// What a host's network says of the configuration: addresses, routes, MTU and UDP port.
+#[derive(Debug, PartialEq, Eq)]
+struct State {
+    addresses: BTreeSet<IpNet>,
+    routes: BTreeSet<IpNet>,
+    mtu: u16,
+    port: u16,
+}
+
+impl State {
+    /// As `end` wants it.
+    fn wanted(end: &End) -> Self {
+        let nets = |texts: &[&str]| -> BTreeSet<IpNet> {
+            texts.iter().map(|text| text.parse().unwrap()).collect()
+        };
+        let addresses = nets(&end.addresses);
+        let has_others = |net: &&IpNet| net.prefix_len() < net.max_prefix_len();
+        let networks: BTreeSet<_> = addresses.iter().filter(has_others).map(IpNet::trunc).collect();
+        let routes = match &end.allowed_ips {
+            Some(allowed) => nets(allowed).union(&networks).copied().collect(),
+            None => networks,
+        };
+        // An underlay of 1500 bytes over IPv4.
+        State { addresses, routes, mtu: end.mtu.unwrap_or(1440), port: end.listen_port.unwrap() }
+    }
+
+    /// As it is, for the one of these ports that is bound.
+    fn of(lab: &Lab, ports: &[u16]) -> Self {
+        let words_after = |lines: String, word: &str| -> BTreeSet<IpNet> {
+            let of_line = |line: &str| {
+                let mut words =
+                    line.split_whitespace().skip_while(|each| *each != word && !word.is_empty());
+                let text = if word.is_empty() { words.next()? } else { words.nth(1)? };
+                text.parse()
+                    .or_else(|_| text.parse().map(|host: std::net::IpAddr| host.into()))
+                    .ok()
+            };
+            let all: BTreeSet<IpNet> = lines.lines().filter_map(of_line).collect();
+            let link_local = |net: &IpNet| net.to_string().starts_with("fe80:");
+            all.into_iter().filter(|net| !link_local(net)).collect()
+        };
+        let addresses = lab.ip(Host::A, "-o -4 address show dev tun0")
+            + &lab.ip(Host::A, "-o -6 address show dev tun0");
+        let addresses = addresses.replace(" inet6 ", " inet ");
+        let routes =
+            lab.ip(Host::A, "-4 route show dev tun0") + &lab.ip(Host::A, "-6 route show dev tun0");
+        let link = lab.ip(Host::A, "-o link show dev tun0");
+        let mtu = link.split_whitespace().skip_while(|word| *word != "mtu").nth(1).unwrap();
+        let sockets = lab.run(Host::A, "cat /proc/net/udp").stdout;
+        let sockets = String::from_utf8(sockets).unwrap();
+        let bound = |port: &&u16| sockets.contains(&format!("00000000:{port:04X} "));
+        State {
+            addresses: words_after(addresses, "inet"),
+            routes: words_after(routes, ""),
+            mtu: mtu.parse().unwrap(),
+            port: *ports.iter().find(bound).expect("one of the ports is bound"),
+        }
+    }
+}
+
+/// Some other configuration of host a, under which the transfer goes on.
+fn another(numbers: &mut Numbers, end: &End, ports: &[u16]) -> End {
+    let mut end = end.clone();
+    if numbers.yes() {
+        end.addresses.push(numbers.pick(&["10.77.1.1/24", "10.77.1.9/32", "fd78::1/64"]));
+    }
+    if numbers.yes() {
+        let mut allowed = vec!["10.77.0.0/30", "fd77::/64"];
+        allowed.extend(numbers.pick(&[
+            &["192.168.7.0/24"][..],
+            &["192.168.8.0/23", "fd79::/48"],
+            &[],
+        ]));
+        end.allowed_ips = Some(allowed);
+    }
+    end.mtu = numbers.pick(&[None, Some(1300), Some(1380)]);
+    end.listen_port = Some(numbers.pick(ports));
+    end.persistent_keepalive = numbers.pick(&[None, Some(0), Some(7)]);
+    end.preshared_key = numbers.pick(&[None, Some(SOME_KEY)]).map(str::to_owned);
+    end
+}
+
+/// A file that cannot be taken on: cut off, or with something wrong in it.
+fn broken(numbers: &mut Numbers, text: &str) -> String {
+    match numbers.below(5) {
+        0 => text[..numbers.below(text.find("public_key").unwrap())].to_owned(),
+        1 => text.replace("[peer]", "[peer"),
+        2 => text.replace("10.77.0.1/30", "10.77.0.1/33"),
+        3 => text.replace("tun0", "tun1"),
+        _ => format!("{text}\nsurprise = 1\n"),
+    }
+}
+
+#[test]
+fn after_a_hundred_files_good_and_broken_the_last_good_one_holds_and_the_session_lives() {
+    needs!("ping");
+    let lab = Lab::direct();
+    let both = ends(direct_v4);
+    let [a, b] = lab.link(&both);
+    let ports = [PORT, 51900, 51901];
+    let transfer = Transfer::begin(&lab, Host::A, Host::B, INNER_B[0], 1 << 30);
+    let mut numbers = Numbers(0x5eed_cafe);
+    let mut last_good = both[0].clone();
+    let handshakes = [&a, &b].map(|daemon| daemon.count(HANDSHAKE));
+    for _ in 0..FILES {
+        let end = another(&mut numbers, &both[0], &ports);
+        if numbers.below(3) == 0 {
+            let said = reload(&lab, Host::A, &a, &broken(&mut numbers, &end.to_toml()));
+            assert!(said.contains(REFUSED), "{said}");
+        } else {
+            take_on(&lab, Host::A, &a, &end);
+            last_good = end;
+        }
+        let wanted = State::wanted(&last_good);
+        let holds = wait_until(BOUND, || State::of(&lab, &ports) == wanted);
+        assert!(holds, "{:#?}\nis not\n{wanted:#?}", State::of(&lab, &ports));
+        transfer.goes_on(1);
+    }
+    assert_eq!(
+        [&a, &b].map(|daemon| daemon.count(HANDSHAKE)),
+        handshakes,
+        "no session was renewed"
+    );
+    transfer.finish();
+}
+
+#[test]
+fn a_file_that_the_system_refuses_changes_nothing() {
+    needs!("ping");
+    let lab = Lab::direct();
+    let both = ends(direct_v4);
+    let [a, _b] = lab.link(&both);
+    let taken = lab
+        .inside(Host::A, || std::net::UdpSocket::bind(("0.0.0.0", 4711)).unwrap())
+        .join()
+        .unwrap();
+    lab.ip(Host::A, "route add 192.168.9.0/24 via 192.0.2.77");
+    let before = lab.network(Host::A);
+    let mut other = End { listen_port: Some(4711), mtu: Some(1300), ..both[0].clone() };
+    other.addresses.push("10.77.1.1/24");
+    let said = reload(&lab, Host::A, &a, &other.to_toml());
+    assert!(said.contains(REFUSED) && said.contains("UDP port 4711 is already in use"), "{said}");
+    assert_eq!(lab.network(Host::A), before);
+    drop(taken);
+
+    other.allowed_ips = Some(vec!["10.77.0.0/30", "192.168.9.0/24"]);
+    let said = reload(&lab, Host::A, &a, &other.to_toml());
+    assert!(said.contains(REFUSED) && said.contains("192.168.9.0/24"), "{said}");
+    assert_eq!(lab.network(Host::A), before);
+    assert_eq!(State::of(&lab, &[4711, PORT]).port, PORT);
+    assert!(lab.pings(Host::A, INNER_B[0]));
+}
+
+#[test]
+fn what_only_a_restart_can_change_is_refused_by_name() {
+    needs!("ping");
+    let lab = Lab::direct();
+    let both = ends(direct_v4);
+    let [a, _b] = lab.link(&both);
+    for (text, key) in [
+        (End { name: "tun7".to_owned(), ..both[0].clone() }.to_toml(), "name"),
+        (End { offload: "udp_gso = false", ..both[0].clone() }.to_toml(), "offload"),
+    ] {
+        let said = reload(&lab, Host::A, &a, &text);
+        assert!(said.contains(&format!("[interface] {key} needs a restart")), "{said}");
+    }
+}
+
+#[test]
+fn another_endpoint_is_gone_to_at_once_with_the_same_session() {
+    needs!("ping");
+    let lab = Lab::direct();
+    let mut both = ends(direct_v4);
+    both[1].endpoint = None;
+    let [a, b] = lab.link(&both);
+    let handshakes = b.count(HANDSHAKE);
+    let v6 = underlay(Host::B)[1];
+    take_on(&lab, Host::A, &a, &End { endpoint: Some(endpoint(v6)), ..both[0].clone() });
+    let moved = b.wait_for(MOVED);
+    assert!(moved.contains(underlay(Host::A)[1]), "{moved}");
+    assert!(lab.pings(Host::B, INNER_A[0]));
+    assert_eq!(b.count(HANDSHAKE), handshakes);
+}
+
+#[test]
+fn other_keys_link_anew_as_soon_as_both_ends_have_them() {
+    needs!("ping");
+    let lab = Lab::direct();
+    let [a, b] = ends(direct_v4);
+    let daemons = lab.link(&[a.clone(), b.clone()]);
+    // Each is the other now, but for its addresses.
+    let new = [
+        End { private_key: b.private_key, public_key: b.public_key.clone(), ..a.clone() },
+        End { private_key: a.private_key, public_key: a.public_key.clone(), ..b.clone() },
+    ];
+    let handshakes = daemons[0].count(HANDSHAKE);
+    take_on(&lab, Host::A, &daemons[0], &new[0]);
+    take_on(&lab, Host::B, &daemons[1], &new[1]);
+    daemons[0].wait_for_nth(handshakes + 1, HANDSHAKE);
+    assert!(lab.pings(Host::A, INNER_B[1]));
+    assert!(lab.pings(Host::B, INNER_A[0]));
+}
+
+#[test]
+fn the_service_manager_hears_of_a_reload_and_of_its_end() {
+    needs!();
+    let lab = Lab::direct();
+    let both = ends(direct_v4);
+    let notify = lab.directory_of(Host::A).join("notify");
+    let socket = UnixDatagram::bind(&notify).unwrap();
+    socket.set_read_timeout(Some(BOUND)).unwrap();
+    let hears = |words: &[&str]| {
+        let mut message = [0; 4096];
+        let n = socket.recv(&mut message).unwrap();
+        let message = String::from_utf8_lossy(&message[..n]).into_owned();
+        assert!(words.iter().all(|word| message.contains(word)), "{message} has {words:?}");
+    };
+    let mut command = lab.daemon_command(Host::A, &both[0]);
+    command.env("NOTIFY_SOCKET", &notify);
+    let daemon = Process::start("daemon", command);
+    daemon.wait_for(STARTED);
+    hears(&["READY=1", "STATUS=running tun0, UDP port 51820"]);
+    take_on(&lab, Host::A, &daemon, &both[0]);
+    hears(&["RELOADING=1", "MONOTONIC_USEC="]);
+    hears(&["READY=1", "STATUS=running tun0, UDP port 51820"]);
+    reload(&lab, Host::A, &daemon, "nonsense");
+    hears(&["RELOADING=1"]);
+    hears(&["READY=1", "the last reload failed"]);
+}
