@@ -17,6 +17,7 @@ mod memory;
 mod paper;
 mod paper_messages;
 mod peer;
+mod reconfigure;
 mod reference;
 mod replay;
 mod roaming;

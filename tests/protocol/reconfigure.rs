@@ -1,0 +1,108 @@
+//! Another configuration for a tunnel that runs.
+
+use tunneld::crypto::PresharedKey;
+use tunneld::proto::{Discard, Parameters};
+
+use crate::host::key;
+use crate::link::{B, Link, packet, parameters, secs};
+use crate::paper::{DATA, INITIATION, REKEY_AFTER_TIME};
+
+/// A link that is up, of which host a takes on what `change` makes of its parameters.
+fn reconfigured(change: impl FnOnce(&mut Parameters)) -> Link {
+    let mut link = Link::established();
+    let mut parameters = parameters(1, 2, Some(B));
+    change(&mut parameters);
+    link.a.tunnel.reconfigure(link.clock.now(), &parameters);
+    let datagrams = link.a.settle(&link.clock);
+    link.launch(datagrams);
+    link
+}
+
+#[test]
+fn the_same_parameters_touch_nothing() {
+    let mut link = reconfigured(|_| ());
+    link.a_sends(&packet(1, 2, b"before"));
+    link.b_sends(&packet(2, 1, b"back"));
+    link.run(secs(1));
+    assert_eq!(link.b.delivered, [packet(1, 2, b"before")]);
+    assert_eq!(link.a.delivered, [packet(2, 1, b"back")]);
+    assert_eq!(link.sent(link.a.address, INITIATION), 1, "that of the beginning");
+}
+
+#[test]
+fn allowed_ips_hold_at_once_both_ways() {
+    let mut link = reconfigured(|parameters| {
+        parameters.allowed_ips = vec!["10.9.9.0/24".parse().unwrap()];
+    });
+    link.a_sends(&packet(1, 2, b"out"));
+    link.b_sends(&packet(2, 1, b"in"));
+    link.run(secs(1));
+    assert!(link.a.delivered.is_empty() && link.b.delivered.is_empty());
+    assert_eq!(link.a.discards(Discard::DestinationNotAllowed), 1);
+    assert_eq!(link.a.discards(Discard::SourceNotAllowed), 1);
+}
+
+#[test]
+fn a_preshared_key_is_for_the_next_handshake_and_the_session_lives_until_then() {
+    let mut link =
+        reconfigured(|parameters| parameters.preshared_key = PresharedKey::from([7; 32]));
+    link.a_sends(&packet(1, 2, b"session"));
+    link.run(secs(1));
+    assert_eq!(link.b.delivered.len(), 1);
+    link.run(REKEY_AFTER_TIME);
+    link.a_sends(&packet(1, 2, b"rekey"));
+    link.run(secs(1));
+    assert_eq!(link.a.discards(Discard::ResponseNotAuthentic), 1, "the peer has none");
+}
+
+#[test]
+fn a_keepalive_begins_at_once_where_there_was_none() {
+    let mut link = reconfigured(|parameters| parameters.persistent_keepalive = Some(secs(7)));
+    let begun = link.elapsed();
+    link.run(secs(8));
+    let sent = link.moments(link.a.address, DATA);
+    assert_eq!(sent[sent.len() - 2..], [begun, begun + secs(7)]);
+}
+
+#[test]
+fn another_peer_is_never_sent_what_was_for_the_one_before() {
+    let mut link = reconfigured(|parameters| parameters.public_key = key(3).public_key());
+    let data = link.sent(link.a.address, DATA);
+    link.a_sends(&packet(1, 2, b"for another"));
+    link.b_sends(&packet(2, 1, b"from the one before"));
+    link.run(secs(30));
+    assert!(link.a.delivered.is_empty());
+    assert_eq!(link.sent(link.a.address, DATA), data);
+    assert_eq!(link.sent(link.a.address, INITIATION), 1, "where it is, nobody said");
+    assert_eq!(link.a.discards(Discard::UnknownReceiver), 1);
+}
+
+#[test]
+fn another_key_of_ours_ends_the_sessions_and_calls_within_the_interval() {
+    let mut link = reconfigured(|parameters| {
+        parameters.private_key = key(9);
+        parameters.persistent_keepalive = Some(secs(25));
+    });
+    link.run(secs(10));
+    let sent = link.moments(link.a.address, INITIATION);
+    assert!(sent[1] - sent[0] >= secs(5), "{sent:?}");
+    assert_eq!(link.b.discards(Discard::UnknownPeer), sent.len() as u64 - 1);
+}
+
+#[test]
+fn of_other_endpoints_the_first_that_resolves_is_gone_to_with_the_session_there_is() {
+    let mut link = Link::established();
+    let handshakes = link.sent(link.a.address, INITIATION);
+    link.a.tunnel.set_endpoints(2);
+    link.a_sends(&packet(1, 2, b"still there"));
+    link.run(secs(1));
+    assert_eq!(link.b.delivered.len(), 1, "until one is resolved it stays where it is");
+    let elsewhere = "203.0.113.9:7".parse().unwrap();
+    link.a.tunnel.resolved(link.clock.now(), 1, &[elsewhere]);
+    let datagrams = link.a.settle(&link.clock);
+    assert_eq!(datagrams.iter().map(|datagram| datagram.to).collect::<Vec<_>>(), [elsewhere]);
+    assert_eq!(link.a.remote(), elsewhere);
+    link.a.tunnel.resolved(link.clock.now(), 0, &[B.parse().unwrap()]);
+    assert_eq!(link.a.remote(), elsewhere, "one move for each change");
+    assert_eq!(link.sent(link.a.address, INITIATION), handshakes);
+}
