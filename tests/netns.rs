@@ -30,6 +30,7 @@ mod netns {
     mod faults;
     mod floods;
     mod forged;
+    mod handover;
     mod healing;
     mod hostile;
     mod inside;

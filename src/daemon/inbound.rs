@@ -18,7 +18,7 @@ const MAX_RECEIVES: usize = 64;
 /// Runs until told to stop, or until the device is gone.
 pub(super) fn run(
     path: &DataPath,
-    inbound: Inbound,
+    inbound: &mut Inbound,
     handshakes: mpsc::Sender<HandshakeMessage>,
 ) -> anyhow::Result<()> {
     let mut thread = InboundThread {
@@ -57,7 +57,7 @@ pub(super) fn run(
 
 struct InboundThread<'p> {
     path: &'p DataPath,
-    inbound: Inbound,
+    inbound: &'p mut Inbound,
     handshakes: mpsc::Sender<HandshakeMessage>,
     buffer: RecvBuffer,
     coalescer: Coalescer,

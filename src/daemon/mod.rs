@@ -11,6 +11,7 @@ mod backoff;
 mod clock;
 mod control;
 mod endpoints;
+mod handover;
 mod inbound;
 mod lock;
 mod network;
@@ -23,6 +24,7 @@ mod state;
 mod threads;
 mod watch;
 
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -37,12 +39,13 @@ use tokio::sync::mpsc;
 use crate::config::{self, Config, HostPort, Interface, Table};
 use crate::crypto::secret::Secret;
 use crate::net::{Underlay, UnderlayCounters, UnderlayDiscard};
-use crate::proto::{self, HANDSHAKE_QUEUE, Parameters, Stats};
-use crate::tun::{Link, LinkSettings, Tun, TunCounters};
+use crate::proto::{self, HANDSHAKE_QUEUE, Inbound, Parameters, Stats};
+use crate::tun::{Link, LinkSettings, Origin, Tun, TunCounters};
 use crate::wire::{Endpoint, Handshake, Offload};
 use clock::Alarm;
 use control::{Control, Ended};
 use endpoints::Endpoints;
+use handover::Kept;
 use lock::InterfaceLock;
 use network::Network;
 use reload::Fixed;
@@ -96,14 +99,16 @@ pub fn run(file: &Path) -> anyhow::Result<()> {
 async fn run_on(file: &Path, config: Config) -> anyhow::Result<()> {
     let signals = Signals::listen().context("listening for signals")?;
     let Config { interface, peer } = &config;
+    let kept = Kept::take();
     let config::Offload { tun_gso, tun_gro, udp_gso, udp_gro } = interface.offload;
-    let tun = Tun::open(&interface.name, Offload { gso: tun_gso, gro: tun_gro })?;
-    let wanted = Offload { gso: udp_gso, gro: udp_gro };
-    let underlay = Arc::new(Underlay::bind(interface.listen_port, interface.fwmark, wanted)?);
+    let tun = device(&interface.name, Offload { gso: tun_gso, gro: tun_gro }, kept.device).await?;
+    let (port, wanted) = (interface.listen_port, Offload { gso: udp_gso, gro: udp_gro });
+    let underlay = Underlay::bind(port, interface.fwmark, wanted, kept.underlay)?;
+    handover::keep_underlay(&underlay.main());
     let mut link = Link::open(&tun).await?;
     let mut settings = link_settings(interface, &peer.allowed_ips);
     settings.mtu.get_or_insert(DEFAULT_MTU);
-    if let Err(error) = link.configure(&settings).await {
+    if let Err(error) = link.change(&settings).await {
         let _ = link.undo().await;
         return Err(error.into());
     }
@@ -113,23 +118,26 @@ async fn run_on(file: &Path, config: Config) -> anyhow::Result<()> {
     let state = State::load(&ours, &peer.public_key);
     clock::check(state.timestamp());
     let (parameters, endpoints) = parameters(config, state.timestamp());
-    let (tunnel, outbound, inbound) = proto::tunnel(&parameters, &*entropy()?);
+    let (mut tunnel, outbound, mut inbound) = proto::tunnel(&parameters, &*entropy()?);
+    if let Some(handover) = kept.sessions {
+        tunnel.take_over(clock::boot(), &handover);
+    }
     // The tunnel has the keys: they are to be in memory once.
     drop(parameters);
 
     let path = Arc::new(DataPath {
         tun,
-        underlay,
+        underlay: Arc::new(underlay),
         threads: Threads::new().context("making the threads' wake-ups")?,
     });
     let (handshakes_in, handshakes) = mpsc::channel(HANDSHAKE_QUEUE);
     let (failures_in, failures) = mpsc::channel(2);
-    let threads = [
-        spawn("outbound", &path, &failures_in, move |path| outbound::run(path, outbound))?,
+    let threads = (
+        spawn("outbound", &path, &failures_in, move |path| (outbound::run(path, outbound), ()))?,
         spawn("inbound", &path, &failures_in, move |path| {
-            inbound::run(path, inbound, handshakes_in)
+            (inbound::run(path, &mut inbound, handshakes_in), inbound)
         })?,
-    ];
+    );
     let mut control = Control {
         file: file.to_owned(),
         fixed,
@@ -145,7 +153,7 @@ async fn run_on(file: &Path, config: Config) -> anyhow::Result<()> {
     tell_started(&path);
     service::ready(&control.running());
     let ended = control.run(signals, failures, handshakes).await;
-    stop(&path, threads, control).await;
+    stop(&path, threads, control, &ended).await;
     match ended? {
         Ended::Signal(signal) => {
             tracing::info!("stopped: {signal}");
@@ -153,6 +161,21 @@ async fn run_on(file: &Path, config: Config) -> anyhow::Result<()> {
         }
         Ended::Failure(failure) => Err(failure),
     }
+}
+
+/// Opens the device, or goes on with the one that was kept.
+async fn device(name: &str, wanted: Offload, kept: Option<OwnedFd>) -> anyhow::Result<Tun> {
+    if let Some(kept) = kept {
+        if let Some(tun) = Tun::inherit(kept, name, wanted).await? {
+            return Ok(tun);
+        }
+        handover::forget_device();
+    }
+    let tun = Tun::open(name, wanted)?;
+    if tun.origin() == Origin::Created {
+        handover::keep_device(tun.as_fd());
+    }
+    Ok(tun)
 }
 
 /// 32 random bytes of the system.
@@ -218,19 +241,21 @@ fn tell_started(path: &DataPath) {
     );
 }
 
-/// Starts a data thread; if it fails, control hears of it.
-fn spawn(
+/// Starts a data thread, which leaves what `body` says; if it fails, control hears of it.
+fn spawn<T: Send + 'static>(
     name: &'static str,
     path: &Arc<DataPath>,
     failures: &mpsc::Sender<anyhow::Error>,
-    body: impl FnOnce(&DataPath) -> anyhow::Result<()> + Send + 'static,
-) -> anyhow::Result<JoinHandle<()>> {
+    body: impl FnOnce(&DataPath) -> (anyhow::Result<()>, T) + Send + 'static,
+) -> anyhow::Result<JoinHandle<T>> {
     let (path, failures) = (Arc::clone(path), failures.clone());
     let run = move || {
-        if let Err(error) = body(&path) {
+        let (ended, left) = body(&path);
+        if let Err(error) = ended {
             // The queue has room for each thread's one failure.
             let _ = failures.try_send(error.context(format!("the {name} thread ended")));
         }
+        left
     };
     thread::Builder::new()
         .name(name.to_owned())
@@ -238,13 +263,22 @@ fn spawn(
         .with_context(|| format!("starting the {name} thread"))
 }
 
-/// Ends the data threads, erases the keys, takes back what was changed, and tells the counters.
-async fn stop(path: &DataPath, threads: [JoinHandle<()>; 2], mut control: Control) {
+/// Ends the data threads, leaves the sessions to the next process, erases the keys, takes back what was changed, and tells the
+/// counters.
+async fn stop(
+    path: &DataPath,
+    (outbound, inbound): (JoinHandle<()>, JoinHandle<Inbound>),
+    mut control: Control,
+    ended: &anyhow::Result<Ended>,
+) {
     service::stopping();
     path.threads.stop();
-    for thread in threads {
-        // A thread that panicked has aborted the process.
-        let _ = thread.join();
+    // A thread that panicked has aborted the process.
+    let (_, inbound) = (outbound.join(), inbound.join());
+    if let (Ok(Ended::Signal(_)), Ok(inbound)) = (ended, inbound)
+        && let Err(error) = handover::leave(&control.tunnel.hand_over(inbound))
+    {
+        tracing::warn!(%error, "the sessions end with this process");
     }
     control.tunnel.erase();
     control.state.finish().await;

@@ -7,7 +7,7 @@ use tokio::task::spawn_blocking;
 use super::control::Control;
 use super::endpoints::Endpoints;
 use super::report::Report;
-use super::{clock, link_settings, parameters, service};
+use super::{clock, handover, link_settings, parameters, service};
 use crate::config::{Config, Interface, Offload, Peer};
 use crate::net::Sockets;
 
@@ -83,6 +83,7 @@ impl Control {
             self.endpoints = Endpoints::new(endpoints);
         }
         if let Some(sockets) = sockets {
+            handover::keep_underlay(&sockets);
             self.path.underlay.replace(sockets);
             // The new ones have no filter yet.
             self.screen = None;

@@ -79,6 +79,11 @@ impl Report {
         let peer = endpoint.map_or("nowhere".to_owned(), |endpoint| endpoint.to_string());
         match event {
             Event::HandshakeCompleted { endpoint, role } => self.completed(*endpoint, *role, stats),
+            Event::TakenOver { endpoint } => {
+                self.up = true;
+                self.baseline = counters(stats);
+                tracing::info!(%endpoint, "the sessions of the process before go on: the link is up");
+            }
             Event::EndpointMoved(endpoint) => {
                 if let Some(unsaid) = self.moves.allow(now) {
                     tracing::info!(%endpoint, unsaid, "endpoint moved: the peer sends from there now");

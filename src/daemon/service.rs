@@ -61,7 +61,7 @@ pub(super) fn stopping() {
     notify(&[NotifyState::Stopping]);
 }
 
-fn notify(state: &[NotifyState<'_>]) {
+pub(super) fn notify(state: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(state) {
         tracing::warn!(%error, "the service manager cannot be told");
     }

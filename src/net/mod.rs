@@ -22,6 +22,7 @@ mod tests;
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -71,7 +72,8 @@ pub(crate) struct Underlay {
 
 impl Underlay {
     /// Binds `listen_port` for both families; 0 means any port that is free for both. `fwmark` marks all
-    /// outer packets unless it is 0. UDP GSO and GRO are used as far as `wanted` says and the kernel has them.
+    /// outer packets unless it is 0. UDP GSO and GRO are used as far as `wanted` says and the kernel has them. Sockets
+    /// that an earlier process left are gone on with if they have that port, or any will do.
     ///
     /// # Errors
     /// [`UnderlayError`], which says what to do.
@@ -79,8 +81,9 @@ impl Underlay {
         listen_port: u16,
         fwmark: u32,
         wanted: Offload,
+        kept: Vec<OwnedFd>,
     ) -> Result<Self, UnderlayError> {
-        let main = ArcSwap::from_pointee(Sockets::open(listen_port, fwmark, wanted)?);
+        let main = ArcSwap::from_pointee(Sockets::open(listen_port, fwmark, wanted, kept)?);
         let (alternate, counters) = (ArcSwapOption::empty(), UnderlayCounters::default());
         Ok(Self { main, alternate, fwmark: fwmark.into(), wanted, counters })
     }
@@ -91,7 +94,9 @@ impl Underlay {
     /// [`UnderlayError`]: all stays as it is.
     pub(crate) fn open(&self, listen_port: u16) -> Result<Option<Sockets>, UnderlayError> {
         let stays = listen_port == 0 || listen_port == self.port();
-        (!stays).then(|| Sockets::open(listen_port, self.fwmark(), self.wanted)).transpose()
+        (!stays)
+            .then(|| Sockets::open(listen_port, self.fwmark(), self.wanted, Vec::new()))
+            .transpose()
     }
 
     /// Sends from `sockets` and receives there from now on, and nowhere else. Whoever receives is to look at
@@ -116,6 +121,11 @@ impl Underlay {
         Ok(before)
     }
 
+    /// The sockets on the first port.
+    pub(crate) fn main(&self) -> Arc<Sockets> {
+        self.main.load_full()
+    }
+
     fn fwmark(&self) -> u32 {
         self.fwmark.load(Ordering::Relaxed)
     }
@@ -135,7 +145,7 @@ impl Underlay {
     pub(crate) fn change_port(&self) -> Result<u16, UnderlayError> {
         let other = match self.alternate.load_full() {
             Some(_) => None,
-            None => Some(Arc::new(Sockets::open(0, self.fwmark(), self.wanted)?)),
+            None => Some(Arc::new(Sockets::open(0, self.fwmark(), self.wanted, Vec::new())?)),
         };
         let port = other.as_ref().map_or(self.port(), |sockets| sockets.port);
         self.alternate.store(other);

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::AtomicU32;
 
 use nix::errno::Errno;
@@ -95,8 +95,21 @@ impl Sockets {
         listen_port: u16,
         fwmark: u32,
         wanted: Offload,
+        kept: Vec<OwnedFd>,
     ) -> Result<Self, UnderlayError> {
-        pair(listen_port, |family, port| FamilySocket::open(family, port, fwmark, wanted))
+        let mut kept: Vec<_> = kept.into_iter().map(Socket::from).collect();
+        pair(listen_port, |family, port| {
+            let serves = |socket: &mut Socket| serves(socket, family, port);
+            match kept.extract_if(.., serves).next() {
+                Some(socket) => FamilySocket::inherit(family, port, fwmark, wanted, socket),
+                None => FamilySocket::open(family, port, fwmark, wanted),
+            }
+        })
+    }
+
+    /// The descriptors of all sockets.
+    pub(crate) fn fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        Family::ALL.into_iter().filter_map(|family| self.fd(family))
     }
 
     pub(super) fn set_fwmark(&self, fwmark: u32) -> Result<(), UnderlayError> {
@@ -183,14 +196,59 @@ impl FamilySocket {
                 OpenError::Fatal(UnderlayError::Socket { action, port, source })
             }
         };
-        let (domain, any) = match family {
-            Family::V4 => (Domain::IPV4, IpAddr::from(Ipv4Addr::UNSPECIFIED)),
-            Family::V6 => (Domain::IPV6, IpAddr::from(Ipv6Addr::UNSPECIFIED)),
+        let any = match family {
+            Family::V4 => IpAddr::from(Ipv4Addr::UNSPECIFIED),
+            Family::V6 => IpAddr::from(Ipv6Addr::UNSPECIFIED),
         };
         let kind = Type::DGRAM.nonblocking().cloexec();
-        let socket = Socket::new(domain, kind, Some(Protocol::UDP))
+        let socket = Socket::new(domain(family), kind, Some(Protocol::UDP))
             .map_err(|error| without_family(error, fatal("open the socket")))?;
-        if fwmark != 0 {
+        if family == Family::V6 {
+            // To be set before it is bound.
+            socket.set_only_v6(true).map_err(fatal("set the options"))?;
+        }
+        let socket = Self::set_up(family, port, fwmark, wanted, socket)?;
+        socket
+            .socket
+            .bind(&SockAddr::from(SocketAddr::new(any, port)))
+            .map_err(|error| bind_error(error, port, fatal("bind the socket")))?;
+        let port = port_of(&socket.socket)
+            .ok_or_else(|| fatal("read the address")(Errno::ENOTSOCK.into()))?;
+        Ok((socket, port))
+    }
+
+    /// Goes on with a bound socket of an earlier process.
+    fn inherit(
+        family: Family,
+        port: u16,
+        fwmark: u32,
+        wanted: Offload,
+        socket: Socket,
+    ) -> Result<(Self, u16), OpenError> {
+        let port = port_of(&socket).unwrap_or(port);
+        let socket = Self::set_up(family, port, fwmark, wanted, socket)?;
+        // There may have been a flood.
+        if let Err(error) = socket.screen(family, None) {
+            tracing::debug!(%error, "the kernel keeps an old filter");
+        }
+        socket.take_discarded();
+        Ok((socket, port))
+    }
+
+    /// Every option, set anew.
+    fn set_up(
+        family: Family,
+        port: u16,
+        fwmark: u32,
+        wanted: Offload,
+        socket: Socket,
+    ) -> Result<Self, OpenError> {
+        let fatal = |action| {
+            move |source: io::Error| {
+                OpenError::Fatal(UnderlayError::Socket { action, port, source })
+            }
+        };
+        if socket.mark().unwrap_or(0) != fwmark {
             socket
                 .set_mark(fwmark)
                 .map_err(|error| mark_error(error, fwmark, fatal("set the fwmark")))?;
@@ -198,18 +256,30 @@ impl FamilySocket {
         require(family, &socket).map_err(|errno| fatal("set the options")(errno.into()))?;
         prefer(family, &socket);
         let granted = enable_offload(family, &socket, wanted);
-        socket
-            .bind(&SockAddr::from(SocketAddr::new(any, port)))
-            .map_err(|error| bind_error(error, port, fatal("bind the socket")))?;
-        let address = socket.local_addr().map_err(fatal("read the address"))?;
-        let port = address.as_socket().map_or(port, |address| address.port());
         let discarded = AtomicU32::new(0);
-        Ok((Self { socket, gso: GsoLimit::new(granted.gso), gro: granted.gro, discarded }, port))
+        Ok(Self { socket, gso: GsoLimit::new(granted.gso), gro: granted.gro, discarded })
     }
 
     pub(super) fn fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
+}
+
+fn domain(family: Family) -> Domain {
+    match family {
+        Family::V4 => Domain::IPV4,
+        Family::V6 => Domain::IPV6,
+    }
+}
+
+fn port_of(socket: &Socket) -> Option<u16> {
+    socket.local_addr().ok()?.as_socket().map(|address| address.port())
+}
+
+/// Whether a socket of an earlier process is what is wanted; 0 is any port.
+fn serves(socket: &Socket, family: Family, port: u16) -> bool {
+    let bound = port_of(socket).filter(|bound| *bound != 0 && (port == 0 || *bound == port));
+    bound.is_some() && socket.domain().is_ok_and(|of| of == domain(family))
 }
 
 fn errno(error: &io::Error) -> Errno {
@@ -251,10 +321,7 @@ fn bind_error(
 fn require(family: Family, socket: &Socket) -> Result<(), Errno> {
     match family {
         Family::V4 => setsockopt(socket, sockopt::Ipv4PacketInfo, &true),
-        Family::V6 => {
-            setsockopt(socket, sockopt::Ipv6V6Only, &true)?;
-            setsockopt(socket, sockopt::Ipv6RecvPacketInfo, &true)
-        }
+        Family::V6 => setsockopt(socket, sockopt::Ipv6RecvPacketInfo, &true),
     }
 }
 
@@ -293,7 +360,7 @@ fn prefer(family: Family, socket: &Socket) {
 fn enable_offload(family: Family, socket: &Socket, wanted: Offload) -> Offload {
     let granted = Offload {
         gso: wanted.gso && getsockopt(socket, sockopt::UdpGsoSegment).is_ok(),
-        gro: wanted.gro && attempt(socket, "UDP_GRO", sockopt::UdpGroSegment, &true),
+        gro: attempt(socket, "UDP_GRO", sockopt::UdpGroSegment, &wanted.gro) && wanted.gro,
     };
     tracing::debug!(?family, ?granted, "UDP offload");
     granted

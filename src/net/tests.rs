@@ -21,7 +21,7 @@ mod sending;
 const LOOPBACKS: [&str; 2] = ["127.0.0.1", "::1"];
 
 fn bind(offload: Offload) -> Arc<Underlay> {
-    Arc::new(Underlay::bind(0, 0, offload).unwrap())
+    Arc::new(Underlay::bind(0, 0, offload, Vec::new()).unwrap())
 }
 
 /// The endpoint of `underlay` at `address`, or nothing where this host lacks the family.
@@ -134,14 +134,14 @@ fn both_families_have_one_port() {
 #[test]
 fn a_port_in_use_says_so() {
     let first = bind(Offload::ALL);
-    let error = Underlay::bind(first.port(), 0, Offload::ALL).unwrap_err();
+    let error = Underlay::bind(first.port(), 0, Offload::ALL, Vec::new()).unwrap_err();
     assert!(matches!(error, UnderlayError::PortInUse { port } if port == first.port()));
 }
 
 #[test]
 fn a_free_port_can_be_chosen() {
-    let port = Underlay::bind(0, 0, Offload::ALL).unwrap().port();
-    match Underlay::bind(port, 0, Offload::ALL) {
+    let port = Underlay::bind(0, 0, Offload::ALL, Vec::new()).unwrap().port();
+    match Underlay::bind(port, 0, Offload::ALL, Vec::new()) {
         Ok(underlay) => assert_eq!(underlay.port(), port),
         Err(UnderlayError::PortInUse { .. }) => {} // another process was faster
         Err(error) => panic!("{error}"),
@@ -150,7 +150,7 @@ fn a_free_port_can_be_chosen() {
 
 #[test]
 fn fwmark_marks_the_socket() {
-    let underlay = match Underlay::bind(0, 0x7e57, Offload::ALL) {
+    let underlay = match Underlay::bind(0, 0x7e57, Offload::ALL, Vec::new()) {
         Err(UnderlayError::MarkRefused { fwmark: 0x7e57 }) => {
             return skip("fwmark_marks_the_socket", "CAP_NET_ADMIN");
         }
@@ -213,7 +213,7 @@ fn an_endpoint_of_a_family_without_a_socket_is_discarded_by_name() {
 
 #[test]
 fn once_the_peer_answers_through_the_first_port_the_other_one_is_given_up() {
-    let underlay = Underlay::bind(0, 0, Offload::ALL).unwrap();
+    let underlay = Underlay::bind(0, 0, Offload::ALL, Vec::new()).unwrap();
     let source = |port| Some(SocketAddr::from(([127, 0, 0, 1], port)));
     assert!(!underlay.settle_on(source(underlay.port())), "there is no other one");
     let other = underlay.change_port().unwrap();

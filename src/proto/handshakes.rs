@@ -61,6 +61,16 @@ impl Handshakes {
         }
     }
 
+    /// The greatest timestamp of the peer's initiations.
+    pub(crate) fn greatest_timestamp(&self) -> Option<Timestamp> {
+        self.greatest_timestamp
+    }
+
+    /// Refuses initiations that are not newer than this.
+    pub(crate) fn accept_only_after(&mut self, timestamp: Option<Timestamp>) {
+        self.greatest_timestamp = timestamp;
+    }
+
     pub(crate) fn peer(&self) -> &PublicKey {
         self.identity.peer()
     }

@@ -112,6 +112,11 @@ impl Inbound {
 
     /// The order of the steps is the kernel's: what is authentic moves the endpoint and feeds the timers even
     /// if its packet is then refused (paper §5.4.6).
+    /// The half with this local index.
+    pub(crate) fn half(&self, local_index: u32) -> Option<&OpeningHalf> {
+        self.halves.iter().find(|half| half.local_index() == local_index)
+    }
+
     fn open<'d>(
         &mut self,
         now: Instant,

@@ -17,6 +17,7 @@ mod constants;
 mod cookie;
 mod discard;
 mod flood;
+mod handover;
 mod handshakes;
 mod inbound;
 mod load;
@@ -40,6 +41,7 @@ use ipnet::IpNet;
 
 pub use constants::HANDSHAKE_QUEUE;
 pub use discard::{Discard, Stats};
+pub use handover::Handover;
 pub use inbound::{Inbound, Received};
 pub use outbound::Outbound;
 pub use replay::ReplayWindow;
@@ -116,6 +118,11 @@ pub enum Event {
         endpoint: Endpoint,
         /// Who began it.
         role: Role,
+    },
+    /// The sessions of another process go on.
+    TakenOver {
+        /// Where the peer is.
+        endpoint: Endpoint,
     },
     /// The peer is somewhere else than before.
     EndpointMoved(Endpoint),

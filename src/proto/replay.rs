@@ -1,5 +1,7 @@
 //! The replay window: which counters of a session were seen (RFC 6479).
 
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
 use super::constants::REJECT_AFTER_MESSAGES;
 
 /// Bits of the ring.
@@ -12,6 +14,8 @@ const WORDS: u64 = BITS / WORD;
 pub(crate) const WINDOW: u64 = BITS - WORD;
 
 /// Accepts each counter once. Only counters of authentic packets may be shown to it.
+#[derive(Clone, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
 pub struct ReplayWindow {
     /// The first counter greater than all accepted ones.
     end: u64,

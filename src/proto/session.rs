@@ -27,21 +27,33 @@ pub enum Role {
     Responder,
 }
 
-/// Makes both halves of the session that a handshake ended with.
+/// Both halves of a new session.
 pub(crate) fn halves(keys: &SessionKeys, role: Role, born: Instant) -> (SealingHalf, OpeningHalf) {
+    resumed(keys, role, born, 0, ReplayWindow::default(), role == Role::Initiator)
+}
+
+/// Both halves of a session that goes on: with the next counter to send, and the window of those received.
+pub(crate) fn resumed(
+    keys: &SessionKeys,
+    role: Role,
+    born: Instant,
+    counter: u64,
+    window: ReplayWindow,
+    confirmed: bool,
+) -> (SealingHalf, OpeningHalf) {
     let sealing = SealingHalf {
         key: TransportKey::new(&keys.send),
         peer_index: keys.peer_index,
-        counter: AtomicU64::new(0),
+        counter: AtomicU64::new(counter),
         role,
         born,
     };
     let opening = OpeningHalf {
         key: TransportKey::new(&keys.receive),
         local_index: keys.local_index,
-        window: ReplayWindow::default(),
+        window,
         born,
-        confirmed: role == Role::Initiator,
+        confirmed,
     };
     (sealing, opening)
 }
@@ -65,6 +77,16 @@ impl SealingHalf {
             counter.checked_add(count as u64).filter(|end| *end <= REJECT_AFTER_MESSAGES)
         };
         self.counter.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).ok()
+    }
+
+    /// The next counter.
+    pub(crate) fn counter(&self) -> u64 {
+        self.counter.load(Ordering::Relaxed)
+    }
+
+    /// When the handshake ended.
+    pub(crate) fn born(&self) -> Instant {
+        self.born
     }
 
     /// Whether the session serves both ways for a while yet.
@@ -131,6 +153,21 @@ impl OpeningHalf {
         self.local_index
     }
 
+    /// Which counters were seen.
+    pub(crate) fn window(&self) -> &ReplayWindow {
+        &self.window
+    }
+
+    /// When the handshake ended.
+    pub(crate) fn born(&self) -> Instant {
+        self.born
+    }
+
+    /// Whether the peer has used the session.
+    pub(crate) fn confirmed(&self) -> bool {
+        self.confirmed
+    }
+
     /// Opens transport data in place; the padded packet. Each datagram is opened once.
     pub(crate) fn open<'d>(
         &mut self,
@@ -159,7 +196,8 @@ impl OpeningHalf {
 
 /// A session as control knows it.
 pub(crate) struct Session {
-    pub(crate) local_index: u32,
+    /// Kept for a [handover](super::handover): the ciphers do not give theirs back.
+    pub(crate) keys: SessionKeys,
     pub(crate) role: Role,
     pub(crate) sealing: Arc<SealingHalf>,
 }
@@ -179,9 +217,22 @@ impl SessionSlots {
         self.current.as_ref()
     }
 
+    /// Previous, current and next.
+    pub(crate) fn as_array(&self) -> [Option<&Session>; 3] {
+        [&self.previous, &self.current, &self.next].map(Option::as_ref)
+    }
+
+    /// Sessions that go on, in the order of [`SessionSlots::as_array`].
+    pub(crate) fn from_array([previous, current, next]: [Option<Session>; 3]) -> Self {
+        Self { previous, current, next }
+    }
+
     /// The local indices in use.
     pub(crate) fn indices(&self) -> impl Iterator<Item = u32> {
-        [&self.previous, &self.current, &self.next].into_iter().flatten().map(|s| s.local_index)
+        [&self.previous, &self.current, &self.next]
+            .into_iter()
+            .flatten()
+            .map(|s| s.keys.local_index)
     }
 
     /// Adds a session whose handshake just ended. One we began sends at once; what was waiting for
@@ -201,7 +252,7 @@ impl SessionSlots {
 
     /// Makes the waiting session the one that sends, if it has this index; whether it has.
     pub(crate) fn confirm(&mut self, local_index: u32) -> bool {
-        let Some(next) = self.next.take_if(|next| next.local_index == local_index) else {
+        let Some(next) = self.next.take_if(|next| next.keys.local_index == local_index) else {
             return false;
         };
         self.previous = self.current.replace(next);
@@ -216,19 +267,22 @@ mod tests {
 
     const BORN: Instant = Instant::from_nanos(1);
 
-    fn pair(role: Role) -> (SealingHalf, OpeningHalf) {
+    fn keys(local_index: u32) -> SessionKeys {
         let key = Secret::from([5; 32]);
-        let keys = SessionKeys { local_index: 1, peer_index: 1, send: key.clone(), receive: key };
-        halves(&keys, role, BORN)
+        SessionKeys { local_index, peer_index: 1, send: key.clone(), receive: key }
+    }
+
+    fn pair(role: Role) -> (SealingHalf, OpeningHalf) {
+        halves(&keys(1), role, BORN)
     }
 
     fn session(local_index: u32, role: Role) -> Session {
-        Session { local_index, role, sealing: Arc::new(pair(role).0) }
+        Session { keys: keys(local_index), role, sealing: Arc::new(pair(role).0) }
     }
 
     fn held(slots: &SessionSlots) -> [Option<u32>; 3] {
         [&slots.previous, &slots.current, &slots.next]
-            .map(|slot| slot.as_ref().map(|session| session.local_index))
+            .map(|slot| slot.as_ref().map(|session| session.keys.local_index))
     }
 
     #[test]

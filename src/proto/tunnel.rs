@@ -261,7 +261,7 @@ impl Tunnel {
             self.remote_told = Some(from.remote);
         }
         self.shared.facts.received(now.boot);
-        self.begin_session(now.boot, &keys, Role::Responder);
+        self.begin_session(now.boot, keys, Role::Responder);
         self.transmit(now.boot, from, Handshake::Response(response));
         self.timers.message_sent(now.boot);
         if self.shared.facts.handshake_is_wanted() {
@@ -285,7 +285,7 @@ impl Tunnel {
         self.shared.set_endpoint(from);
         self.tell_endpoint();
         self.shared.facts.received(now);
-        self.begin_session(now, &keys, Role::Initiator);
+        self.begin_session(now, keys, Role::Initiator);
         self.handshake_complete(now, Role::Initiator);
         self.shared.outbound_orders.give(Orders::KEEPALIVE);
         Ok(())
@@ -302,10 +302,9 @@ impl Tunnel {
         }
     }
 
-    fn begin_session(&mut self, now: Instant, keys: &SessionKeys, role: Role) {
-        let (sealing, opening) = on_clean_stack(|| halves(keys, role, now));
-        let local_index = keys.local_index;
-        self.slots.add(Session { local_index, role, sealing: Arc::new(sealing) });
+    fn begin_session(&mut self, now: Instant, keys: SessionKeys, role: Role) {
+        let (sealing, opening) = on_clean_stack(|| halves(&keys, role, now));
+        self.slots.add(Session { keys, role, sealing: Arc::new(sealing) });
         self.timers.session_derived(now);
         self.install(Some(opening));
     }
@@ -381,6 +380,7 @@ impl Tunnel {
 
 mod calls;
 mod flooded;
+mod handover;
 mod reconfigure;
 #[cfg(test)]
 mod tests;

@@ -23,6 +23,15 @@ pub(super) fn attach(device: BorrowedFd<'_>, name: &str, flags: c_int) -> nix::R
     Ok(name.to_string_lossy().into_owned())
 }
 
+/// The name of the device that the descriptor is a queue of.
+pub(super) fn device_of(device: BorrowedFd<'_>) -> nix::Result<String> {
+    let mut request = IfReq { name: [0; IFNAMSIZ], flags: 0, unused: [0; 22] };
+    // SAFETY: the descriptor is borrowed, thus open. TUNGETIFF writes a `struct ifreq`, whose size and layout `request` has.
+    unsafe { raw::get_iff(device.as_raw_fd(), &raw mut request) }?;
+    let name = CStr::from_bytes_until_nul(&request.name).map_err(|_| nix::Error::EINVAL)?;
+    Ok(name.to_string_lossy().into_owned())
+}
+
 /// Sets the bytes of the virtio header.
 pub(super) fn set_virtio_header_size(device: BorrowedFd<'_>, size: c_int) -> nix::Result<()> {
     // SAFETY: the descriptor is open, and TUNSETVNETHDRSZ reads one integer.
@@ -60,6 +69,12 @@ mod raw {
     nix::ioctl_readwrite_bad!(
         set_iff,
         nix::request_code_write!(b'T', 202, size_of::<c_int>()),
+        super::IfReq
+    );
+    // TUNGETIFF likewise.
+    nix::ioctl_read_bad!(
+        get_iff,
+        nix::request_code_read!(b'T', 210, size_of::<c_int>()),
         super::IfReq
     );
     #[cfg(test)]

@@ -8,15 +8,18 @@ use std::time::Duration;
 use futures_util::TryStreamExt;
 use ipnet::IpNet;
 use nix::errno::Errno;
-use rtnetlink::packet_route::address::{AddressHeaderFlags, AddressMessage};
+use rtnetlink::packet_route::AddressFamily;
+use rtnetlink::packet_route::address::{AddressAttribute, AddressHeaderFlags, AddressMessage};
 use rtnetlink::packet_route::link::LinkMessage;
-use rtnetlink::packet_route::route::{RouteAttribute, RouteMessage, RouteScope, RouteType};
+use rtnetlink::packet_route::route::{
+    RouteAttribute, RouteMessage, RouteProtocol, RouteScope, RouteType,
+};
 use rtnetlink::{LinkUnspec, RouteMessageBuilder};
 
-use super::Tun;
 use super::error::LinkError;
 use super::netlink::{DeviceState, Netlink, io_error, is_one_of};
 use super::underlay::{ip_of, look_up};
+use super::{Origin, Tun};
 
 /// A device, as netlink sees it. It remembers what it changed.
 pub(crate) struct Link {
@@ -58,10 +61,32 @@ impl Link {
             addresses: Vec::new(),
             routes: Vec::new(),
         };
-        if !tun.created() {
-            link.found = Some(link.state().await?);
+        match tun.origin() {
+            Origin::Created => {}
+            Origin::Found => link.found = Some(link.state().await?),
+            Origin::Inherited => {
+                link.learn()
+                    .await
+                    .map_err(|error| link.failed("reading its addresses and routes", error))?;
+            }
         }
         Ok(link)
+    }
+
+    /// Takes for its own what an earlier process gave the device.
+    async fn learn(&mut self) -> io::Result<()> {
+        let request = self.netlink.address().get().set_link_index_filter(self.index).execute();
+        let addresses: Vec<_> = request.try_collect().await.map_err(io_error)?;
+        self.addresses = addresses.iter().filter_map(address_of).collect();
+        for any in [IpAddr::from([0; 4]), IpAddr::from([0; 16])] {
+            let mut all = RouteMessage::default();
+            all.header.address_family =
+                self.route_message(any.into(), MAIN_TABLE)?.header.address_family;
+            let request = self.netlink.route().get(all).execute();
+            let routes: Vec<_> = request.try_collect().await.map_err(io_error)?;
+            self.routes.extend(routes.iter().filter_map(|route| route_to(route, self.index)));
+        }
+        Ok(())
     }
 
     /// Sets the MTU, adds the addresses, sets the device up and adds the routes. What is there already stays, and
@@ -317,6 +342,37 @@ impl fmt::Debug for Link {
             .field("routes", &self.routes)
             .finish_non_exhaustive()
     }
+}
+
+/// The address in a message, unless it is the one that the kernel gives each IPv6 device.
+fn address_of(message: &AddressMessage) -> Option<IpNet> {
+    let address = message.attributes.iter().find_map(|attribute| match attribute {
+        AddressAttribute::Address(address) => Some(*address),
+        _ => None,
+    })?;
+    let of_kernel = matches!(address, IpAddr::V6(address) if address.is_unicast_link_local());
+    (!of_kernel).then(|| IpNet::new(address, message.header.prefix_len).ok()).flatten()
+}
+
+/// Network and table of a route to the device of this index, unless the kernel made it by itself.
+fn route_to(route: &RouteMessage, index: u32) -> Option<(IpNet, u32)> {
+    let any: IpAddr = match route.header.address_family {
+        AddressFamily::Inet => [0; 4].into(),
+        _ => [0; 16].into(),
+    };
+    let of_kernel = route.header.protocol == RouteProtocol::Kernel;
+    let destination = route.attributes.iter().find_map(|attribute| match attribute {
+        RouteAttribute::Destination(address) => ip_of(address),
+        _ => None,
+    });
+    let network =
+        IpNet::new(destination.unwrap_or(any), route.header.destination_prefix_length).ok()?;
+    let table = route.attributes.iter().find_map(|attribute| match attribute {
+        RouteAttribute::Table(number) => Some(*number),
+        _ => None,
+    });
+    let table = table.unwrap_or(route.header.table.into());
+    (!of_kernel && leads_to(route, network, table, index)).then_some((network, table))
 }
 
 fn leads_to(route: &RouteMessage, network: IpNet, table: u32, index: u32) -> bool {

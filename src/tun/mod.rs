@@ -24,7 +24,7 @@ mod virtio;
 use std::fmt;
 use std::fs::File;
 use std::io::{self, IoSlice, Read, Write};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::errno::Errno;
@@ -52,7 +52,7 @@ pub(crate) struct Tun {
     file: File,
     name: String,
     index: u32,
-    created: bool,
+    origin: Origin,
     gives: Offloads,
     takes: Offloads,
     refuses_superpackets: AtomicBool,
@@ -66,6 +66,17 @@ pub struct Offloads {
     pub tso: bool,
     /// Of UDP; not before Linux 6.2.
     pub uso: bool,
+}
+
+/// Where a device comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// It came into being with its descriptor, and will vanish with it.
+    Created,
+    /// It was created so by an earlier process, whose descriptor this is.
+    Inherited,
+    /// It was there before, and stays.
+    Found,
 }
 
 /// Room for one read: the virtio header and the largest packet.
@@ -82,8 +93,40 @@ impl Tun {
     /// [`TunError`], whose text says what to do.
     pub(crate) fn open(name: &str, wanted: Offload) -> Result<Self, TunError> {
         let file = open::open_driver(name)?;
-        let created = if_nametoindex(name).is_err();
+        let origin = match if_nametoindex(name) {
+            Ok(_) => Origin::Found,
+            Err(_) => Origin::Created,
+        };
         let name = open::attach(file.as_fd(), name)?;
+        Self::set_up(file, name, origin, wanted)
+    }
+
+    /// Goes on with the device of this name that an earlier process created, and whose descriptor was kept. If that is of
+    /// another device, this one is removed, and there is `None`.
+    ///
+    /// # Errors
+    /// [`TunError`], whose text says what to do.
+    pub(crate) async fn inherit(
+        kept: OwnedFd,
+        name: &str,
+        wanted: Offload,
+    ) -> Result<Option<Self>, TunError> {
+        match ioctl::device_of(kept.as_fd()) {
+            Ok(device) if device == name => {
+                Self::set_up(kept.into(), device, Origin::Inherited, wanted).map(Some)
+            }
+            Ok(device) => {
+                if let Err(error) = netlink::remove(&device).await {
+                    tracing::warn!(device, %error, "the device of the process before stays");
+                }
+                Ok(None)
+            }
+            // It was deleted meanwhile.
+            Err(_) => Ok(None),
+        }
+    }
+
+    fn set_up(file: File, name: String, origin: Origin, wanted: Offload) -> Result<Self, TunError> {
         let known = open::negotiate(&file, &name, wanted.gso)?;
         let index = if_nametoindex(name.as_str()).map_err(|errno| TunError::System {
             name: name.clone(),
@@ -94,14 +137,14 @@ impl Tun {
             file,
             name,
             index,
-            created,
+            origin,
             gives: if wanted.gso { known } else { Offloads::NONE },
             takes: if wanted.gro { known } else { Offloads::NONE },
             refuses_superpackets: AtomicBool::new(false),
             counters: TunCounters::default(),
         };
         // Another's device may be up: what is written there is seen.
-        if created && tun.takes != Offloads::NONE {
+        if origin == Origin::Created && tun.takes != Offloads::NONE {
             tun.probe();
         }
         Ok(tun)
@@ -119,10 +162,10 @@ impl Tun {
         self.index
     }
 
-    /// Whether the device came into being with this descriptor, and will vanish with it.
+    /// Where the device comes from.
     #[must_use]
-    pub(crate) fn created(&self) -> bool {
-        self.created
+    pub(crate) fn origin(&self) -> Origin {
+        self.origin
     }
 
     /// Which superpackets reads may bring.

@@ -4,6 +4,7 @@ use std::io;
 use std::ops::Deref;
 
 use nix::errno::Errno;
+use nix::net::if_::if_nametoindex;
 use rtnetlink::Handle;
 use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
 use tokio::task::JoinHandle;
@@ -34,6 +35,12 @@ impl Netlink {
             .ok_or_else(|| io::Error::from(Errno::ENODEV))?;
         DeviceState::of(&message).ok_or_else(|| io::Error::other("the kernel told no MTU"))
     }
+}
+
+/// Removes a device.
+pub(super) async fn remove(device: &str) -> io::Result<()> {
+    let index = if_nametoindex(device)?;
+    Netlink::connect()?.link().del(index).execute().await.map_err(io_error)
 }
 
 impl Deref for Netlink {

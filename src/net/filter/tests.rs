@@ -29,7 +29,7 @@ fn screen() -> Screen {
 
 /// An underlay behind `screen`.
 fn screened(screen: Option<&Screen>) -> Underlay {
-    let underlay = Underlay::bind(0, 0, Offload::ALL).unwrap();
+    let underlay = Underlay::bind(0, 0, Offload::ALL, Vec::new()).unwrap();
     underlay.screen(screen);
     underlay
 }

@@ -5,9 +5,9 @@ use rtnetlink::packet_route::route::RouteMetric;
 
 use super::*;
 use crate::testing::block_on;
-use crate::tun::ioctl;
 use crate::tun::tests::in_namespace;
 use crate::tun::underlay::{UnderlayRoute, underlay_route};
+use crate::tun::{Origin, ioctl};
 use crate::wire::Offload;
 
 fn nets(texts: &[&str]) -> Vec<IpNet> {
@@ -110,7 +110,7 @@ fn undoing_leaves_a_device_that_existed_before_as_it_was_found() {
         });
         drop(tun);
         let tun = Tun::open("tun9", Offload::ALL).unwrap();
-        assert!(!tun.created());
+        assert_eq!(tun.origin(), Origin::Found);
         block_on(async {
             let mut link = Link::open(&tun).await.unwrap();
             link.set_mtu(1500).await.unwrap();

@@ -12,8 +12,8 @@ use super::packets::{Fields, lay_out};
 use crate::testing::{block_on, load};
 use crate::tun::netlink::Netlink;
 use crate::tun::{
-    Coalescer, Link, LinkSettings, Offloads, ReadBuffer, Tun, TunError, TunFault, VirtioNetHdr,
-    ioctl,
+    Coalescer, Link, LinkSettings, Offloads, Origin, ReadBuffer, Tun, TunError, TunFault,
+    VirtioNetHdr, ioctl,
 };
 use crate::wire::{Offload, Superpacket};
 
@@ -34,7 +34,7 @@ fn set_up(tun: &Tun) {
 fn a_device_is_created_with_the_offloads_of_this_kernel() {
     in_namespace("a_device_is_created_with_the_offloads_of_this_kernel", || {
         let tun = Tun::open("tun9", Offload::ALL).unwrap();
-        assert_eq!((tun.name(), tun.created()), ("tun9", true));
+        assert_eq!((tun.name(), tun.origin()), ("tun9", Origin::Created));
         assert_eq!(nix::net::if_::if_nametoindex("tun9").unwrap(), tun.index());
         assert_eq!((tun.gives(), tun.takes()), (ALL, ALL));
         assert!(tun.read(&mut ReadBuffer::new()).unwrap().is_none());
@@ -115,7 +115,7 @@ fn a_persistent_device_is_found_and_not_called_created() {
         let index = tun.index();
         drop(tun);
         let tun = Tun::open("tun9", Offload::NONE).unwrap();
-        assert_eq!((tun.created(), tun.index()), (false, index));
+        assert_eq!((tun.origin(), tun.index()), (Origin::Found, index));
         assert_eq!(tun.gives(), Offloads::NONE);
     });
 }

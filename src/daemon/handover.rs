@@ -1,0 +1,130 @@
+//! What the service manager keeps for the next process (`FileDescriptorStoreMax=` of systemd.service(5)): the device and the
+//! sockets from the start, so that they outlive a crash too, and at an orderly end the sessions, in a memory file. All of it is gone when the
+//! unit is stopped: then the device vanishes with its routes.
+//!
+//! Without a service manager that keeps descriptors nothing is kept, and nothing here fails.
+
+use std::fs::File;
+use std::io::{self, Read as _, Seek as _, Write as _};
+use std::os::fd::{AsFd, BorrowedFd, FromRawFd as _, OwnedFd};
+
+use nix::fcntl::{FcntlArg, SealFlag, fcntl};
+use nix::sys::memfd::{MFdFlags, memfd_create};
+use sd_notify::NotifyState;
+use zeroize::Zeroizing;
+
+use crate::net::Sockets;
+use crate::proto::Handover;
+
+/// Under which names the descriptors are kept.
+const DEVICE: &str = "device";
+const UNDERLAY: &str = "underlay";
+const SESSIONS: &str = "sessions";
+
+/// More than any version of a handover has.
+const LONGEST: u64 = 64 * 1024;
+
+/// What an earlier process has left.
+#[derive(Default)]
+pub(super) struct Kept {
+    pub(super) device: Option<OwnedFd>,
+    pub(super) underlay: Vec<OwnedFd>,
+    pub(super) sessions: Option<Handover>,
+}
+
+impl Kept {
+    /// Takes what is there; to be called once, first of all.
+    pub(super) fn take() -> Self {
+        let mut kept = Self::default();
+        let descriptors = match sd_notify::listen_fds_with_names() {
+            Ok(descriptors) => descriptors,
+            Err(error) => {
+                tracing::warn!(%error, "what the service manager kept cannot be read");
+                return kept;
+            }
+        };
+        for (number, name) in descriptors {
+            #[expect(unsafe_code, reason = "descriptors come as numbers")]
+            // SAFETY: the service manager opened it for this process alone, and nobody else has looked at it: see above.
+            let descriptor = unsafe { OwnedFd::from_raw_fd(number) };
+            match name.as_str() {
+                DEVICE => kept.device = Some(descriptor),
+                UNDERLAY => kept.underlay.push(descriptor),
+                SESSIONS => kept.sessions = sessions(descriptor.into()),
+                _ => tracing::debug!(name, "a descriptor that is not ours"),
+            }
+        }
+        kept
+    }
+}
+
+/// Has the device kept, for whoever comes after a crash.
+pub(super) fn keep_device(device: BorrowedFd<'_>) {
+    keep(DEVICE, &[device]);
+}
+
+/// Has these sockets kept instead of others.
+pub(super) fn keep_underlay(sockets: &Sockets) {
+    forget(UNDERLAY);
+    keep(UNDERLAY, &sockets.fds().collect::<Vec<_>>());
+}
+
+/// Has no device kept any more.
+pub(super) fn forget_device() {
+    forget(DEVICE);
+}
+
+/// Leaves the sessions to the next process.
+///
+/// # Errors
+/// The system has no memory files.
+pub(super) fn leave(handover: &Handover) -> io::Result<()> {
+    let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
+    let mut file = File::from(memfd_create("tunneld sessions", flags)?);
+    file.write_all(handover.as_bytes())?;
+    // Not against writing: who takes it erases it.
+    let seals = SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_SEAL;
+    fcntl(&file, FcntlArg::F_ADD_SEALS(seals))?;
+    keep(SESSIONS, &[file.as_fd()]);
+    Ok(())
+}
+
+/// Reads the sessions that were left, and erases them where they lay: the service manager keeps the same file, and nobody may go
+/// on with them twice.
+fn sessions(mut file: File) -> Option<Handover> {
+    forget(SESSIONS);
+    let mut read = || -> io::Result<Zeroizing<Vec<u8>>> {
+        file.rewind()?;
+        let length = file.metadata()?.len().min(LONGEST);
+        let mut bytes = Zeroizing::new(vec![0; length as usize]);
+        file.read_exact(&mut bytes)?;
+        file.rewind()?;
+        file.write_all(&vec![0; length as usize])?;
+        Ok(bytes)
+    };
+    let taken = match read() {
+        Ok(mut bytes) => Handover::take(&mut bytes),
+        Err(error) => {
+            tracing::warn!(%error, "the sessions of the process before cannot be read");
+            return None;
+        }
+    };
+    if taken.is_none() {
+        tracing::info!(
+            "the process before was of another version: its sessions end, and a handshake begins others"
+        );
+    }
+    taken
+}
+
+fn keep(name: &str, descriptors: &[BorrowedFd<'_>]) {
+    // It would stop keeping a device that is set down, as if it were a connection that ended.
+    let state = [NotifyState::FdStore, NotifyState::FdName(name), NotifyState::Custom("FDPOLL=0")];
+    if let Err(error) = sd_notify::notify_with_fds(&state, descriptors) {
+        tracing::warn!(name, %error, "the service manager cannot be given descriptors");
+    }
+}
+
+fn forget(name: &str) {
+    super::service::notify(&[NotifyState::FdStoreRemove, NotifyState::FdName(name)]);
+}
