@@ -8,8 +8,8 @@
 //! - on the tunnel's device, and on the loopback device;
 //! - if it has come out of the tunnel, and is forwarded;
 //! - with the mark of outer packets;
-//! - on other devices only if it keeps a network itself going and can come no further than the next host: link-local addresses
-//!   and multicast, neighbour discovery, a DHCP client.
+//! - on other devices only if it keeps a network itself going: link-local addresses and multicast and neighbour discovery,
+//!   which come no further than the next host, and a DHCP client's requests.
 //!
 //! Nothing leaves elsewhere *from* this host's addresses inside the tunnel, and nothing that is addressed to them is let in
 //! from elsewhere, so that a neighbour cannot find out what they are nor meddle with connections (CVE-2019-14899).
@@ -117,7 +117,7 @@ fn table(config: &Config) -> Table {
     table
 }
 
-/// What must pass on other devices for them to work, and comes no further than the next host.
+/// What must pass on other devices for their networks to work.
 fn on_this_link() -> Vec<Vec<Step>> {
     let networks = ["169.254.0.0/16", "224.0.0.0/24", "fe80::/10", "ff02::/16"];
     let networks = networks.map(|text| text.parse().expect("it is a network"));

@@ -100,7 +100,7 @@ pub fn run(file: &Path) -> anyhow::Result<()> {
 async fn run_on(config: Config) -> anyhow::Result<()> {
     let signals = Signals::listen().context("listening for signals")?;
     let mark = config.mark();
-    let default_route = config.default_routes().next().is_some();
+    let default_routes: Vec<IpNet> = config.default_routes().collect();
     // Before all else, and dropped after it: nothing is to leave while the rest is set up or taken down.
     let kill_switch = config.interface.kill_switch.then(|| KillSwitch::install(None, &config));
     let _kill_switch = kill_switch.transpose()?;
@@ -116,10 +116,10 @@ async fn run_on(config: Config) -> anyhow::Result<()> {
         let _ = link.undo().await;
         return Err(error.into());
     }
-    if default_route {
+    if default_routes.iter().any(|network| network.addr().is_ipv4()) {
         reverse_path::warn_if_strict(tun.name());
     }
-    let dns = Dns::new(&interface, &tun, default_route);
+    let dns = Dns::new(&interface, &tun, !default_routes.is_empty());
     let ours = interface.private_key.public_key();
     let state = State::load(&ours, &peer.public_key);
     clock::check(state.timestamp());

@@ -11,7 +11,7 @@ use super::lab::{
     CABLE, Host, INNER_A, INNER_B, Lab, PORT, STARTED, routed_underlay, routed_v4, stop,
 };
 use super::needs::needs;
-use super::process::BOUND;
+use super::process::{BOUND, Process};
 
 const BOTH: [&str; 2] = ["0.0.0.0/0", "::/0"];
 
@@ -35,6 +35,15 @@ pub(crate) fn ends_with_networks(networks: &[&'static str]) -> [End; 2] {
     let mut ends = ends(routed_v4);
     ends[0].allowed_ips = Some(networks.into());
     ends
+}
+
+/// Starts both daemons, a first: the kernel answers who calls before that, with a packet that is seen.
+pub(crate) fn link(lab: &Lab, ends: &[End; 2]) -> [Process; 2] {
+    let a = lab.start(Host::A, &ends[0]);
+    a.wait_for(STARTED);
+    let b = lab.start(Host::B, &ends[1]);
+    assert!(lab.pings(Host::A, INNER_B[0]), "a's ping to b is answered");
+    [a, b]
 }
 
 /// Has the router count what comes from host a and is no outer packet, in two counters, one for each family.
@@ -62,7 +71,7 @@ fn both_default_routes_lead_into_the_tunnel_and_the_outer_packets_past_them() {
         let mut ends = ends_with_networks(&BOTH);
         ends[0].endpoint = Some(super::lab::endpoint(routed_underlay(Host::B)[family]));
         count_cleartext(&lab);
-        let [a, _b] = lab.link(&ends);
+        let [a, _b] = link(&lab, &ends);
         // Also the endpoint's own address, and the other side of the router.
         for address in FAR.iter().chain(&routed_underlay(Host::B)) {
             assert!(lab.pings(Host::A, address), "{address}");
@@ -93,7 +102,7 @@ fn one_family_takes_its_default_route_and_the_other_keeps_its_own() {
             lab.ip(Host::Router, &format!("route add {far} via {to}"));
         }
         count_cleartext(&lab);
-        let _daemons = lab.link(&ends_with_networks(&networks));
+        let _daemons = link(&lab, &ends_with_networks(&networks));
         assert!(lab.pings(Host::A, FAR[tunnelled]));
         assert_eq!(cleartext(&lab), [0, 0]);
         assert!(lab.pings(Host::A, FAR[other]));
@@ -105,7 +114,7 @@ fn one_family_takes_its_default_route_and_the_other_keeps_its_own() {
 fn the_local_network_stays_reachable_beside_the_default_route() {
     needs!("ping");
     let lab = far_lab();
-    let _daemons = lab.link(&ends_with_networks(&BOTH));
+    let _daemons = link(&lab, &ends_with_networks(&BOTH));
     for router in ["198.51.100.254", "2001:db8:a::ff"] {
         assert!(lab.pings(Host::A, router), "{router}");
     }
@@ -118,7 +127,7 @@ fn rules_that_a_crash_left_are_taken_over_and_removed_at_the_end() {
     let ends = ends_with_networks(&BOTH);
     let rules = || ["-4 rule", "-6 rule"].map(|words| lab.ip(Host::A, words));
     let (before, network) = (rules(), lab.network(Host::A));
-    let [mut a, _b] = lab.link(&ends);
+    let [mut a, _b] = link(&lab, &ends);
     let with_tunnel = rules();
     for (rules, before) in with_tunnel.iter().zip(&before) {
         assert_eq!(rules.lines().count(), before.lines().count() + 2, "{rules}");
@@ -140,7 +149,7 @@ fn rules_that_a_crash_left_are_taken_over_and_removed_at_the_end() {
 fn a_device_that_was_down_gets_its_default_route_again() {
     needs!("ping");
     let lab = far_lab();
-    let _daemons = lab.link(&ends_with_networks(&BOTH));
+    let _daemons = link(&lab, &ends_with_networks(&BOTH));
     let network = lab.network(Host::A);
     lab.ip(Host::A, "link set tun0 down");
     lab.ip(Host::A, "link set tun0 up");

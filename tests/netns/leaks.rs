@@ -15,7 +15,7 @@ use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open}
 
 use super::config::End;
 use super::counters::filter;
-use super::default_route::{FAR, ends_with_networks, far_lab};
+use super::default_route::{FAR, ends_with_networks, far_lab, link};
 use super::lab::{
     CABLE, Host, INNER_A, INNER_B, Lab, PORT, SILENT, endpoint, routed_underlay, stop,
 };
@@ -142,7 +142,7 @@ fn a_crash_leaks_nothing_as_long_as_somebody_keeps_the_kill_switchs_socket() {
     for networks in [&EVERYTHING[..], &SOME] {
         let lab = far_lab();
         let capture = Capture::begin(&lab);
-        let [mut a, _b] = lab.link(&protected_ends(networks));
+        let [mut a, _b] = link(&lab, &protected_ends(networks));
         let pings = begin_pings(&lab, Host::A);
         pings.iter().for_each(|ping| drop(ping.wait_for("time=")));
         let kept = kept_socket(&a);
@@ -165,7 +165,7 @@ fn an_endpoint_that_is_down_leaks_nothing() {
     needs!("ping", "nft");
     let lab = far_lab();
     let capture = Capture::begin(&lab);
-    let [a, _b] = lab.link(&protected_ends(&EVERYTHING));
+    let [a, _b] = link(&lab, &protected_ends(&EVERYTHING));
     let _pings = begin_pings(&lab, Host::A);
     filter(&lab, Host::Router, "chain f {\ntype filter hook forward priority 0\ndrop\n}");
     a.wait_for(SILENT);
@@ -178,11 +178,11 @@ fn a_device_that_is_down_leaks_nothing() {
     for networks in [&EVERYTHING[..], &SOME] {
         let lab = far_lab();
         let capture = Capture::begin(&lab);
-        let _daemons = lab.link(&protected_ends(networks));
+        let _daemons = link(&lab, &protected_ends(networks));
         let pings = begin_pings(&lab, Host::A);
         pings.iter().for_each(|ping| drop(ping.wait_for("time=")));
         lab.ip(Host::A, "link set tun0 down");
-        // Until the daemon has noticed that it is up again.
+        wait_until_many_are_kept_back(&lab);
         lab.ip(Host::A, "link set tun0 up");
         assert!(lab.pings(Host::A, FAR[0]) && lab.pings(Host::A, FAR[1]));
         assert_eq!(capture.cleartext(networks), [] as [[IpAddr; 2]; 0]);
@@ -201,7 +201,7 @@ fn what_is_forwarded_leaks_no_more_than_what_is_made_here() {
         lab.ip(Host::Router, &format!("route add {far} via {to}"));
     }
     let capture = Capture::begin(&lab);
-    let [mut a, _b] = lab.link(&protected_ends(&SOME));
+    let [mut a, _b] = link(&lab, &protected_ends(&SOME));
     let _pings = begin_pings(&lab, Host::Router);
     let _kept = kept_socket(&a);
     a.signal(Signal::SIGKILL);
@@ -215,7 +215,7 @@ fn nothing_leaves_elsewhere_from_an_address_inside_the_tunnel() {
     needs!("ping", "nft");
     let lab = far_lab();
     let capture = Capture::begin(&lab);
-    let _daemons = lab.link(&protected_ends(&SOME));
+    let _daemons = link(&lab, &protected_ends(&SOME));
     for (own, router) in INNER_A.into_iter().zip(["198.51.100.254", "2001:db8:a::ff"]) {
         let before = kept_back(&lab);
         lab.ping(Host::A, &format!("-c 1 -W 1 -I {own} {router}"));
@@ -230,7 +230,7 @@ fn more_specific_routes_that_a_network_hands_out_lead_nothing_around_the_tunnel(
     needs!("ping", "nft");
     let lab = far_lab();
     let capture = Capture::begin(&lab);
-    let _daemons = lab.link(&protected_ends(&EVERYTHING));
+    let _daemons = link(&lab, &protected_ends(&EVERYTHING));
     for (half, via) in [
         ("0.0.0.0/1", "198.51.100.254"),
         ("128.0.0.0/1", "198.51.100.254"),
@@ -252,7 +252,7 @@ fn a_local_network_that_claims_the_peers_public_prefix_gets_nothing() {
     let proxy = "/proc/sys/net/ipv4/conf/to-a/proxy_arp";
     lab.inside(Host::Router, move || fs::write(proxy, "1")).join().unwrap().unwrap();
     let capture = Capture::begin(&lab);
-    let _daemons = lab.link(&protected_ends(&EVERYTHING));
+    let _daemons = link(&lab, &protected_ends(&EVERYTHING));
     lab.add_address(Host::A, CABLE, "203.0.113.77");
     let victim = "ping -n -i 0.02 203.0.113.99";
     let _ping = Process::start("ping", lab.command(Host::A, victim));
@@ -270,7 +270,7 @@ fn a_packet_for_an_address_inside_the_tunnel_is_let_in_from_the_underlay_only_wi
         if !guarded {
             ends[0].more = "";
         }
-        let _daemons = lab.link(&ends);
+        let _daemons = link(&lab, &ends);
         for (own, via) in INNER_A.into_iter().zip(routed_underlay(Host::A)) {
             lab.ip(Host::Router, &format!("route add {own} via {via}"));
             if guarded {
@@ -293,7 +293,7 @@ fn the_underlay_itself_goes_on_working_and_a_stop_lets_go() {
     let mut ends = protected_ends(&EVERYTHING);
     // Over IPv6, where neighbours are found by packets that the kill switch sees.
     ends[0].endpoint = Some(endpoint(routed_underlay(Host::B)[1]));
-    let [a, _b] = lab.link(&ends);
+    let [a, _b] = link(&lab, &ends);
     assert!(lab.pings(Host::A, &format!("fe80::f%{CABLE}")));
     for _ in 0..3 {
         lab.ip(Host::A, "neigh flush all");
