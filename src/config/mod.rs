@@ -177,7 +177,8 @@ impl Config {
         Ok(Self { interface, peer })
     }
 
-    /// The default routes that this end takes by itself, and so by their own table, whose number is the [mark](Self::mark).
+    /// The default routes that this end takes by itself, and so by their own table, whose number is the
+    /// [mark](Self::mark).
     pub fn default_routes(&self) -> impl Iterator<Item = IpNet> {
         let auto = self.interface.table == Table::Auto;
         self.peer.allowed_ips.iter().copied().filter(move |net| auto && net.prefix_len() == 0)

@@ -1,5 +1,5 @@
-//! The name servers of the link, told to systemd-resolved by its own program, `resolvectl`. Without systemd-resolved the
-//! link works all the same: that is told once.
+//! The name servers of the link, told to systemd-resolved by its own program, `resolvectl`. Without systemd-resolved
+//! the link works all the same: that is told once.
 
 use std::io;
 use std::process::Stdio;
@@ -24,8 +24,8 @@ pub(super) struct Dns {
 
 impl Dns {
     /// The name servers and domains of `interface`, if there are any, for `tun`. With `default_route` all names are
-    /// asked there, whatever other links say. Otherwise only those in its domains; if it has none, those that no other link has
-    /// a domain for.
+    /// asked there, whatever other links say. Otherwise only those in its domains; if it has none, those that no other
+    /// link has a domain for.
     pub(super) fn new(interface: &Interface, tun: &Tun, default_route: bool) -> Self {
         if interface.dns.is_empty() {
             return Self { commands: Vec::new(), to_revert: None };

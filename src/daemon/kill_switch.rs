@@ -1,18 +1,20 @@
-//! The kill switch: packets of the protected networks leave this host through the tunnel, or not at all. The kernel keeps to
-//! it by rules of a table of its own (`nft list ruleset` shows it), whether the daemon runs or not, as long as the socket that
-//! made them is open.
+//! The kill switch: packets of the protected networks leave this host through the tunnel, or not at all. The kernel
+//! keeps to it by rules of a table of its own (`nft list ruleset` shows it), whether the daemon runs or not, as long as
+//! the socket that made them is open.
 //!
-//! Protected are the networks in `allowed_ips` and those of `addresses`. What leaves is judged last of all, when routing
-//! and address translation are done, whether it was made here or is forwarded. A packet to a protected network passes
+//! Protected are the networks in `allowed_ips` and those of `addresses`. What leaves is judged last of all, when
+//! routing and address translation are done, whether it was made here or is forwarded. A packet to a protected network
+//! passes
 //!
 //! - on the tunnel's device, and on the loopback device;
 //! - if it has come out of the tunnel, and is forwarded;
 //! - with the mark of outer packets;
-//! - on other devices only if it keeps a network itself going: link-local addresses and multicast and neighbour discovery,
-//!   which come no further than the next host, and a DHCP client's requests.
+//! - on other devices only if it keeps a network itself going: link-local addresses and multicast and neighbour
+//!   discovery, which come no further than the next host, and a DHCP client's requests.
 //!
-//! Nothing leaves elsewhere *from* this host's addresses inside the tunnel, and nothing that is addressed to them is let in
-//! from elsewhere, so that a neighbour cannot find out what they are nor meddle with connections (CVE-2019-14899).
+//! Nothing leaves elsewhere *from* this host's addresses inside the tunnel, and nothing that is addressed to them is
+//! let in from elsewhere, so that a neighbour cannot find out what they are nor meddle with connections
+//! (CVE-2019-14899).
 
 use std::io;
 use std::net::IpAddr;
@@ -40,8 +42,8 @@ pub(super) struct KillSwitchError {
 }
 
 impl KillSwitch {
-    /// Puts the rules for this configuration in the place of those that `socket` has made before, in one instant; without a
-    /// socket, a new one makes them.
+    /// Puts the rules for this configuration in the place of those that `socket` has made before, in one instant;
+    /// without a socket, a new one makes them.
     ///
     /// # Errors
     /// [`KillSwitchError`]; what rules there were are left then, as long as the socket is open elsewhere.

@@ -186,8 +186,8 @@ fn entropy() -> anyhow::Result<Secret> {
     Ok(bytes)
 }
 
-/// The networks whose way is through the device. Routes in a table of its own are for packets that the
-/// administrator's rules send there: outer packets may take another way. Past a default route of ours they do, by their mark.
+/// The networks whose way is through the device. Routes in a table of its own are for packets that the administrator's
+/// rules send there: outer packets may take another way. Past a default route of ours they do, by their mark.
 fn routed(interface: &Interface, routes: &[IpNet]) -> Vec<IpNet> {
     let routes = if interface.table == Table::Auto { routes } else { &[] };
     let routes = routes.iter().filter(|network| network.prefix_len() != 0);

@@ -1,7 +1,7 @@
 //! One table of the kernel's packet filter, replaced as a whole: all of its rules change in one instant, or none.
 //!
-//! The table belongs to the socket that made it (`NFT_TABLE_F_OWNER`, Linux 5.12): nobody else can change it, a flush of
-//! the whole rule set spares it, and it ends when the last descriptor of the socket is closed.
+//! The table belongs to the socket that made it (`NFT_TABLE_F_OWNER`, Linux 5.12): nobody else can change it, a flush
+//! of the whole rule set spares it, and it ends when the last descriptor of the socket is closed.
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};

@@ -1,6 +1,6 @@
-//! The kernel's check of where IPv4 packets come from (`rp_filter`). Where it is strict, a packet must arrive by the device by which
-//! an answer would leave; it asks without the mark, so past a default route of ours what the peer sends seems to come from
-//! the wrong side, and is discarded.
+//! The kernel's check of where IPv4 packets come from (`rp_filter`). Where it is strict, a packet must arrive by the
+//! device by which an answer would leave; it asks without the mark, so past a default route of ours what the peer sends
+//! seems to come from the wrong side, and is discarded.
 
 use std::fs;
 use std::path::Path;

@@ -43,8 +43,8 @@ pub(crate) struct LinkSettings {
     pub(crate) routes: Vec<IpNet>,
     /// Number of the table for `routes`; `None` for the main table.
     pub(crate) table: Option<u32>,
-    /// The mark of outer packets, if a default route among `routes` is to be taken by rules: it goes into the table of this number
-    /// then.
+    /// The mark of outer packets, if a default route among `routes` is to be taken by rules: it goes into the table of
+    /// this number then.
     pub(crate) mark: Option<u32>,
 }
 
@@ -129,8 +129,8 @@ impl Link {
         state.map_err(|error| self.failed("reading its state", error))
     }
 
-    /// Takes back the rules, and what was added to a device that existed before, and sets that as it was found. A device of our
-    /// own is left alone: it vanishes when its descriptor is closed.
+    /// Takes back the rules, and what was added to a device that existed before, and sets that as it was found. A
+    /// device of our own is left alone: it vanishes when its descriptor is closed.
     ///
     /// # Errors
     /// The first thing that failed; the others have been tried all the same.

@@ -1,9 +1,9 @@
-//! The rules that lead the default route into the tunnel, and outer packets past it. What carries their mark takes the way
-//! it would take without the tunnel, and so does all for which the main table has more than a default route; all else asks
-//! the tunnel's own table, whose number is the mark.
+//! The rules that lead the default route into the tunnel, and outer packets past it. What carries their mark takes the
+//! way it would take without the tunnel, and so does all for which the main table has more than a default route; all
+//! else asks the tunnel's own table, whose number is the mark.
 //!
-//! Rules outlive their maker. Ours are known by their priorities and their protocol, so that a start after a crash takes
-//! them over.
+//! Rules outlive their maker. Ours are known by their priorities and their protocol, so that a start after a crash
+//! takes them over.
 
 use std::io;
 

@@ -1,5 +1,5 @@
-//! The kill switch: what a neighbour on the underlay sees of the protected networks, whatever happens to the daemon and to
-//! the network. Rows A26 to A28 of docs/reliability.md.
+//! The kill switch: what a neighbour on the underlay sees of the protected networks, whatever happens to the daemon and
+//! to the network. Rows A26 to A28 of docs/reliability.md.
 
 use std::fs;
 use std::net::IpAddr;
@@ -58,7 +58,8 @@ impl Capture {
         Self { socket: socket.join().unwrap(), sender: sender.collect() }
     }
 
-    /// The packets from host a since the last call that come from or go to one of these networks: source and destination.
+    /// The packets from host a since the last call that come from or go to one of these networks: source and
+    /// destination.
     fn cleartext(&self, networks: &[&str]) -> Vec<[IpAddr; 2]> {
         let networks: Vec<IpNet> = networks.iter().map(|text| text.parse().unwrap()).collect();
         let mut found = Vec::new();
@@ -75,8 +76,8 @@ impl Capture {
     }
 }
 
-/// Source and destination of a packet, if it is none of those that must be on a link: outer packets, and what the link itself
-/// needs.
+/// Source and destination of a packet, if it is none of those that must be on a link: outer packets, and what the link
+/// itself needs.
 fn addresses(frame: &[u8]) -> Option<[IpAddr; 2]> {
     let packet = &frame[14..];
     let v4 = |at: usize| IpAddr::from(<[u8; 4]>::try_from(&packet[at..at + 4]).unwrap());
@@ -136,6 +137,14 @@ fn kept_socket(daemon: &Process) -> OwnedFd {
     pidfd_getfd(&pidfd, fd, PidfdGetfdFlags::empty()).unwrap()
 }
 
+/// Has a host forward packets.
+fn forward(lab: &Lab, host: Host) {
+    for key in ["ipv4/ip_forward", "ipv6/conf/all/forwarding"] {
+        let file = Path::new("/proc/sys/net").join(key);
+        lab.inside(host, move || fs::write(file, "1")).join().unwrap().unwrap();
+    }
+}
+
 #[test]
 fn a_crash_leaks_nothing_as_long_as_somebody_keeps_the_kill_switchs_socket() {
     needs!("ping", "nft");
@@ -193,10 +202,7 @@ fn a_device_that_is_down_leaks_nothing() {
 fn what_is_forwarded_leaks_no_more_than_what_is_made_here() {
     needs!("ping", "nft");
     let lab = far_lab();
-    for key in ["ipv4/ip_forward", "ipv6/conf/all/forwarding"] {
-        let file = Path::new("/proc/sys/net").join(key);
-        lab.inside(Host::A, move || fs::write(file, "1")).join().unwrap().unwrap();
-    }
+    forward(&lab, Host::A);
     for (far, to) in FAR.into_iter().zip(routed_underlay(Host::A)) {
         lab.ip(Host::Router, &format!("route add {far} via {to}"));
     }
@@ -208,6 +214,22 @@ fn what_is_forwarded_leaks_no_more_than_what_is_made_here() {
     a.end(BOUND);
     wait_until_many_are_kept_back(&lab);
     assert_eq!(capture.cleartext(&SOME), [] as [[IpAddr; 2]; 0]);
+}
+
+#[test]
+fn what_has_come_out_of_the_tunnel_is_forwarded_to_other_networks_and_answered() {
+    needs!("ping", "nft");
+    const BEYOND: &str = "198.19.0.1";
+    let lab = far_lab();
+    forward(&lab, Host::A);
+    lab.ip(Host::Router, &format!("address add dev lo {BEYOND}"));
+    lab.ip(Host::Router, &format!("route add {} via {}", INNER_B[0], routed_underlay(Host::A)[0]));
+    lab.ip(Host::A, &format!("route add {BEYOND} via 198.51.100.254"));
+    let mut ends = protected_ends(&EVERYTHING);
+    ends[1].allowed_ips = Some(vec!["10.77.0.0/30", "fd77::/64", "198.19.0.0/24"]);
+    let _daemons = link(&lab, &ends);
+    assert!(lab.pings(Host::B, BEYOND));
+    assert!(!lab.ping(Host::A, &format!("-c 1 -W 1 {BEYOND}")).status.success(), "it is made here");
 }
 
 #[test]

@@ -70,10 +70,12 @@ fn rules() -> Vec<String> {
     said.lines().map(code).filter(|line| !line.is_empty()).collect()
 }
 
-/// Runs `body` in a network of its own, where the program `nft` is.
+/// Runs `body` in a network of its own, where there are the programs that these tests use.
 fn with_nft(test: &str, body: impl FnOnce() + Send) {
-    if Command::new("nft").arg("--version").output().is_err() {
-        return skip(test, "the program nft");
+    for program in ["nft", "ip"] {
+        if Command::new(program).arg("-V").output().is_err() {
+            return skip(test, format_args!("the program {program}"));
+        }
     }
     in_own_network(test, body);
 }
