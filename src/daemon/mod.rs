@@ -301,3 +301,23 @@ fn tell_counters(path: &DataPath, stats: &Stats) {
         "device"
     );
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::PrivateKey;
+
+    #[test]
+    fn a_default_route_of_ours_hides_no_endpoint_but_other_networks_do() {
+        let key = |byte| PrivateKey::clamped([byte; 32]);
+        let text = format!(
+            "[interface]\naddresses = ['10.77.0.1/30', 'fd77::1/64']\nprivate_key = '{}'\n[peer]\npublic_key = '{}'\nallowed_ips = ['0.0.0.0/0', '2001:db8::/32']",
+            key(1).to_base64().as_str(),
+            key(2).public_key()
+        );
+        let Config { interface, peer } = Config::parse(&text, Path::new("t")).unwrap();
+        let inside = routed(&interface, &peer.allowed_ips);
+        let shown: Vec<String> = inside.iter().map(ToString::to_string).collect();
+        assert_eq!(shown, ["10.77.0.1/30", "fd77::1/64", "2001:db8::/32"]);
+    }
+}
