@@ -9,7 +9,9 @@ use tokio::sync::mpsc;
 use tokio::time::{Interval, MissedTickBehavior};
 
 use super::clock::{self, Alarm};
+use super::dns::Dns;
 use super::endpoints::Endpoints;
+use super::kill_switch::KillSwitch;
 use super::network::Network;
 use super::reload::Fixed;
 use super::report::Report;
@@ -37,6 +39,8 @@ pub(super) struct Control {
     pub(super) endpoints: Endpoints,
     pub(super) alarm: Alarm,
     pub(super) network: Network,
+    pub(super) kill_switch: Option<KillSwitch>,
+    pub(super) dns: Dns,
     pub(super) state: State,
     /// What the kernel lets pass.
     pub(super) screen: Option<Screen>,

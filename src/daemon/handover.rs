@@ -1,5 +1,5 @@
-//! What the service manager keeps for the next process (`FileDescriptorStoreMax=` of systemd.service(5)): the device and the
-//! sockets from the start, so that they outlive a crash too, and at an orderly end the sessions, in a memory file. All of it is gone when the
+//! What the service manager keeps for the next process (`FileDescriptorStoreMax=` of systemd.service(5)): the device, the
+//! sockets and the kill switch from the start, so that they outlive a crash too, and at an orderly end the sessions, in a memory file. All of it is gone when the
 //! unit is stopped: then the device vanishes with its routes.
 //!
 //! Without a service manager that keeps descriptors nothing is kept, and nothing here fails.
@@ -13,12 +13,14 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 use sd_notify::NotifyState;
 use zeroize::Zeroizing;
 
+use super::kill_switch::KillSwitch;
 use crate::net::Sockets;
 use crate::proto::Handover;
 
 /// Under which names the descriptors are kept.
 const DEVICE: &str = "device";
 const UNDERLAY: &str = "underlay";
+const KILL_SWITCH: &str = "kill-switch";
 const SESSIONS: &str = "sessions";
 
 /// More than any version of a handover has.
@@ -29,6 +31,7 @@ const LONGEST: u64 = 64 * 1024;
 pub(super) struct Kept {
     pub(super) device: Option<OwnedFd>,
     pub(super) underlay: Vec<OwnedFd>,
+    pub(super) kill_switch: Option<OwnedFd>,
     pub(super) sessions: Option<Handover>,
 }
 
@@ -50,6 +53,7 @@ impl Kept {
             match name.as_str() {
                 DEVICE => kept.device = Some(descriptor),
                 UNDERLAY => kept.underlay.push(descriptor),
+                KILL_SWITCH => kept.kill_switch = Some(descriptor),
                 SESSIONS => kept.sessions = sessions(descriptor.into()),
                 _ => tracing::debug!(name, "a descriptor that is not ours"),
             }
@@ -67,6 +71,14 @@ pub(super) fn keep_device(device: BorrowedFd<'_>) {
 pub(super) fn keep_underlay(sockets: &Sockets) {
     forget(UNDERLAY);
     keep(UNDERLAY, &sockets.fds().collect::<Vec<_>>());
+}
+
+/// Has the rules of the kill switch kept, whatever happens to this process; or, if it is off, no longer.
+pub(super) fn keep_kill_switch(kill_switch: Option<&KillSwitch>) {
+    match kill_switch {
+        Some(kill_switch) => keep(KILL_SWITCH, &[kill_switch.as_fd()]),
+        None => forget(KILL_SWITCH),
+    }
 }
 
 /// Has no device kept any more.

@@ -10,15 +10,19 @@
 mod backoff;
 mod clock;
 mod control;
+mod dns;
 mod endpoints;
 mod handover;
 mod inbound;
+mod kill_switch;
 mod lock;
 mod network;
+mod nftables;
 mod outbound;
 mod readable;
 mod reload;
 mod report;
+mod reverse_path;
 mod service;
 mod state;
 mod threads;
@@ -40,12 +44,14 @@ use crate::config::{self, Config, HostPort, Interface, Table};
 use crate::crypto::secret::Secret;
 use crate::net::{Underlay, UnderlayCounters, UnderlayDiscard};
 use crate::proto::{self, HANDSHAKE_QUEUE, Inbound, Parameters, Stats};
-use crate::tun::{Link, LinkSettings, Origin, Tun, TunCounters};
+use crate::tun::{Origin, Tun, TunCounters};
 use crate::wire::{Endpoint, Handshake, Offload};
 use clock::Alarm;
 use control::{Control, Ended};
+use dns::Dns;
 use endpoints::Endpoints;
 use handover::Kept;
+use kill_switch::KillSwitch;
 use lock::InterfaceLock;
 use network::Network;
 use reload::Fixed;
@@ -53,9 +59,6 @@ use report::Report;
 use service::Signals;
 use state::State;
 use threads::Threads;
-
-/// The MTU until the path to the peer is known: that of an IPv6 path of 1500 bytes.
-const DEFAULT_MTU: u32 = 1420;
 
 /// How long a thread waits for more that blocks: as long as the daemon runs.
 const FOREVER: Duration = Duration::from_secs(100 * 365 * 86_400);
@@ -98,22 +101,17 @@ pub fn run(file: &Path) -> anyhow::Result<()> {
 
 async fn run_on(file: &Path, config: Config) -> anyhow::Result<()> {
     let signals = Signals::listen().context("listening for signals")?;
-    let Config { interface, peer } = &config;
     let kept = Kept::take();
-    let config::Offload { tun_gso, tun_gro, udp_gso, udp_gro } = interface.offload;
-    let tun = device(&interface.name, Offload { gso: tun_gso, gro: tun_gro }, kept.device).await?;
-    let (port, wanted) = (interface.listen_port, Offload { gso: udp_gso, gro: udp_gro });
-    let underlay = Underlay::bind(port, interface.fwmark, wanted, kept.underlay)?;
-    handover::keep_underlay(&underlay.main());
-    let mut link = Link::open(&tun).await?;
-    let mut settings = link_settings(interface, &peer.allowed_ips);
-    settings.mtu.get_or_insert(DEFAULT_MTU);
-    if let Err(error) = link.change(&settings).await {
-        let _ = link.undo().await;
-        return Err(error.into());
-    }
-    let network = Network::new(link, settings, interface);
+    // Before all else: nothing is to leave while the rest is set up.
+    let kill_switch = KillSwitch::of(&config, kept.kill_switch)?;
+    handover::keep_kill_switch(kill_switch.as_ref());
+    let interface = &config.interface;
+    let tun = device(interface, kept.device).await?;
+    let underlay = underlay(&config, kept.underlay)?;
+    let network = Network::new(&config, &tun).await?;
+    let dns = Dns::new(&config, &tun);
     let fixed = Fixed { name: interface.name.clone(), offload: interface.offload };
+    let peer = &config.peer;
     let ours = interface.private_key.public_key();
     let state = State::load(&ours, &peer.public_key);
     clock::check(state.timestamp());
@@ -147,13 +145,16 @@ async fn run_on(file: &Path, config: Config) -> anyhow::Result<()> {
         endpoints: Endpoints::new(endpoints),
         alarm: Alarm::new().context("making the alarm")?,
         network,
+        kill_switch,
+        dns,
         state,
         screen: None,
     };
+    control.dns.tell().await;
     tell_started(&path);
     service::ready(&control.running());
     let ended = control.run(signals, failures, handshakes).await;
-    stop(&path, threads, control, &ended).await;
+    stop(&path, threads, &mut control, &ended).await;
     match ended? {
         Ended::Signal(signal) => {
             tracing::info!("stopped: {signal}");
@@ -164,7 +165,9 @@ async fn run_on(file: &Path, config: Config) -> anyhow::Result<()> {
 }
 
 /// Opens the device, or goes on with the one that was kept.
-async fn device(name: &str, wanted: Offload, kept: Option<OwnedFd>) -> anyhow::Result<Tun> {
+async fn device(interface: &Interface, kept: Option<OwnedFd>) -> anyhow::Result<Tun> {
+    let config::Offload { tun_gso: gso, tun_gro: gro, .. } = interface.offload;
+    let (name, wanted) = (interface.name.as_str(), Offload { gso, gro });
     if let Some(kept) = kept {
         if let Some(tun) = Tun::inherit(kept, name, wanted).await? {
             return Ok(tun);
@@ -178,6 +181,16 @@ async fn device(name: &str, wanted: Offload, kept: Option<OwnedFd>) -> anyhow::R
     Ok(tun)
 }
 
+/// Binds the sockets, or goes on with those that were kept.
+fn underlay(config: &Config, kept: Vec<OwnedFd>) -> anyhow::Result<Underlay> {
+    let interface = &config.interface;
+    let config::Offload { udp_gso: gso, udp_gro: gro, .. } = interface.offload;
+    let wanted = Offload { gso, gro };
+    let underlay = Underlay::bind(interface.listen_port, config.mark(), wanted, kept)?;
+    handover::keep_underlay(&underlay.main());
+    Ok(underlay)
+}
+
 /// 32 random bytes of the system.
 fn entropy() -> anyhow::Result<Secret> {
     let mut bytes = Secret::zero();
@@ -187,7 +200,7 @@ fn entropy() -> anyhow::Result<Secret> {
 
 /// What the configuration says to the tunnel, and the endpoints, which are to be resolved for it.
 fn parameters(
-    Config { interface, peer }: Config,
+    Config { interface, peer, .. }: Config,
     last_timestamp: Option<Duration>,
 ) -> (Parameters, Vec<HostPort>) {
     let parameters = Parameters {
@@ -200,31 +213,17 @@ fn parameters(
         endpoints: vec![Vec::new(); peer.endpoints.len()],
         last_timestamp,
         persistent_keepalive: peer.persistent_keepalive,
-        mtu: interface.mtu.map_or(DEFAULT_MTU, u32::from) as usize,
+        mtu: interface.mtu.map_or(network::DEFAULT_MTU, u32::from) as usize,
     };
     (parameters, peer.endpoints)
 }
 
-/// The networks whose way is through the device. Routes in a table of its own are for packets that the
-/// administrator's rules send there: outer packets may take another way.
+/// The networks whose way is through the device. Routes in a table of its own are for packets that the administrator's
+/// rules send there: outer packets may take another way. Past a default route of ours they do, by their mark.
 fn routed(interface: &Interface, allowed_ips: &[IpNet]) -> Vec<IpNet> {
     let routes = if interface.table == Table::Auto { allowed_ips } else { &[] };
+    let routes = routes.iter().filter(|network| network.prefix_len() != 0);
     interface.addresses.iter().chain(routes).copied().collect()
-}
-
-/// What the configuration says of the device; without an MTU if that is to be worked out.
-fn link_settings(interface: &Interface, allowed_ips: &[IpNet]) -> LinkSettings {
-    let (routes, table) = match interface.table {
-        Table::Auto => (allowed_ips.to_vec(), None),
-        Table::Off => (Vec::new(), None),
-        Table::Number(table) => (allowed_ips.to_vec(), Some(table)),
-    };
-    LinkSettings {
-        addresses: interface.addresses.clone(),
-        mtu: interface.mtu.map(u32::from),
-        routes,
-        table,
-    }
 }
 
 fn tell_started(path: &DataPath) {
@@ -268,7 +267,7 @@ fn spawn<T: Send + 'static>(
 async fn stop(
     path: &DataPath,
     (outbound, inbound): (JoinHandle<()>, JoinHandle<Inbound>),
-    mut control: Control,
+    control: &mut Control,
     ended: &anyhow::Result<Ended>,
 ) {
     service::stopping();
@@ -281,6 +280,7 @@ async fn stop(
         tracing::warn!(%error, "the sessions end with this process");
     }
     control.tunnel.erase();
+    control.dns.undo().await;
     control.state.finish().await;
     if let Err(error) = control.network.undo().await {
         tracing::warn!(%error, "not everything could be taken back");
@@ -333,4 +333,24 @@ fn tell_counters(path: &DataPath, stats: &Stats) {
         superpackets_refused = load(&write.superpackets_refused),
         "device"
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::PrivateKey;
+
+    #[test]
+    fn a_default_route_of_ours_hides_no_endpoint_but_other_networks_do() {
+        let key = |byte| PrivateKey::clamped([byte; 32]);
+        let text = format!(
+            "[interface]\naddresses = ['10.77.0.1/30', 'fd77::1/64']\nprivate_key = '{}'\n[peer]\npublic_key = '{}'\nallowed_ips = ['0.0.0.0/0', '2001:db8::/32']",
+            key(1).to_base64().as_str(),
+            key(2).public_key()
+        );
+        let Config { interface, peer } = Config::parse(&text, Path::new("t")).unwrap();
+        let inside = routed(&interface, &peer.allowed_ips);
+        let shown: Vec<String> = inside.iter().map(ToString::to_string).collect();
+        assert_eq!(shown, ["10.77.0.1/30", "fd77::1/64", "2001:db8::/32"]);
+    }
 }

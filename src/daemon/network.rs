@@ -8,14 +8,17 @@ use tokio::time::{Interval, MissedTickBehavior};
 
 use super::clock;
 use super::report::Report;
+use super::reverse_path;
 use super::watch::Watch;
-use crate::config::{self, Interface};
+use crate::config::{self, Config, Interface, Table};
 use crate::proto::Tunnel;
 use crate::tun::{
-    DeviceState, IPV6_MIN_MTU, Link, LinkError, LinkSettings, UnderlayRoute, underlay_route,
+    DeviceState, IPV6_MIN_MTU, Link, LinkError, LinkSettings, Tun, UnderlayRoute, underlay_route,
 };
 use crate::wire::transport::MAX_MTU;
 
+/// The MTU until the path to the peer is known: that of an IPv6 path of 1500 bytes.
+pub(super) const DEFAULT_MTU: u32 = 1420;
 /// What transport data adds to an inner packet: IP, UDP, and header and tag of WireGuard.
 const OVERHEAD_V4: u32 = 20 + 8 + 32;
 const OVERHEAD_V6: u32 = 40 + 8 + 32;
@@ -45,19 +48,32 @@ pub(super) struct Network {
 }
 
 impl Network {
-    /// Around a link that has just been configured by `settings`. To be made on the runtime.
-    pub(super) fn new(link: Link, settings: LinkSettings, interface: &Interface) -> Self {
+    /// Gives the device what `config` says. To be called on the runtime.
+    ///
+    /// # Errors
+    /// [`LinkError`]; what was changed has been taken back.
+    pub(super) async fn new(config: &Config, tun: &Tun) -> Result<Self, LinkError> {
+        let mut link = Link::open(tun).await?;
+        let mut settings = settings(config);
+        settings.mtu.get_or_insert(DEFAULT_MTU);
+        if let Err(error) = link.change(&settings).await {
+            let _ = link.undo().await;
+            return Err(error);
+        }
+        if config.default_routes().any(|network| network.addr().is_ipv4()) {
+            reverse_path::warn_if_strict(tun.name());
+        }
         let mut looks = tokio::time::interval(LOOK_INTERVAL);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let watch = Watch::new();
         if let Err(error) = &watch {
             tracing::warn!(%error, "changes of the network will be noticed late");
         }
-        Self {
+        Ok(Self {
             link,
             settings,
-            fwmark: interface.fwmark,
-            follows_path: follows_path(interface),
+            fwmark: config.mark(),
+            follows_path: follows_path(&config.interface),
             device: None,
             was_down: false,
             route: (None, None),
@@ -65,7 +81,7 @@ impl Network {
             changed: true,
             suspect: None,
             looks,
-        }
+        })
     }
 
     /// The peer may be reached by another way than when it was looked at.
@@ -111,11 +127,10 @@ impl Network {
     /// [`LinkError`]; the device has the settings it had, as far as the system lets it.
     pub(super) async fn take_on(
         &mut self,
-        interface: &Interface,
-        mut settings: LinkSettings,
+        config: &Config,
         tunnel: &Tunnel,
     ) -> Result<(), LinkError> {
-        let follows_path = follows_path(interface);
+        let (mut settings, follows_path) = (settings(config), follows_path(&config.interface));
         let device = self.device.map(|device| device.mtu);
         settings.mtu = settings.mtu.or(follows_path.filter(|least| device < Some(*least)));
         if let Err(error) = self.link.change(&settings).await {
@@ -131,7 +146,7 @@ impl Network {
             tunnel.set_mtu(mtu as usize);
         }
         self.settings = settings;
-        self.fwmark = interface.fwmark;
+        self.fwmark = config.mark();
         self.follows_path = follows_path;
         self.changed = true;
         Ok(())
@@ -233,6 +248,18 @@ impl Network {
             Err(error) => tracing::warn!(%error, "the MTU stays {}", device.mtu),
         }
     }
+}
+
+/// What the configuration says of the device; without an MTU if that is to be worked out.
+fn settings(config: &Config) -> LinkSettings {
+    let Config { interface, peer, .. } = config;
+    let (routes, table, mark) = match interface.table {
+        Table::Auto => (peer.allowed_ips.clone(), None, Some(config.mark())),
+        Table::Off => (Vec::new(), None, None),
+        Table::Number(table) => (peer.allowed_ips.clone(), Some(table), None),
+    };
+    let addresses = interface.addresses.clone();
+    LinkSettings { addresses, mtu: interface.mtu.map(u32::from), routes, table, mark }
 }
 
 /// The least MTU, if it is to follow the path.

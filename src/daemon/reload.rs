@@ -1,14 +1,18 @@
 //! Reload: the file is read anew and taken on as a whole, or not at all. What did not change is not touched: sessions live on
 //! while both static keys stay.
 
+use std::os::fd::AsFd as _;
+
 use anyhow::Context as _;
 use tokio::task::spawn_blocking;
 
 use super::control::Control;
+use super::dns::Dns;
 use super::endpoints::Endpoints;
+use super::kill_switch::KillSwitch;
 use super::report::Report;
-use super::{clock, handover, link_settings, parameters, service};
-use crate::config::{Config, Interface, Offload, Peer};
+use super::{clock, handover, parameters, service};
+use crate::config::{Config, Interface, Offload};
 use crate::net::Sockets;
 
 /// What only a restart can change.
@@ -45,32 +49,44 @@ impl Control {
         let config =
             spawn_blocking(move || Config::load(&file)).await.context("reading the file")??;
         self.fixed.refuse_others(&config.interface)?;
-        let underlay = &self.path.underlay;
-        let fwmark = underlay.set_fwmark(config.interface.fwmark)?;
-        match self.change_network(&config.interface, &config.peer).await {
-            Ok(sockets) => self.take_on(config, sockets).await,
+        let mark = self.path.underlay.set_fwmark(config.mark())?;
+        match self.change_network(&config).await {
+            Ok((kill_switch, sockets)) => {
+                handover::keep_kill_switch(kill_switch.as_ref());
+                self.kill_switch = kill_switch;
+                self.take_on(config, sockets).await;
+                Ok(())
+            }
             Err(error) => {
-                self.path.underlay.set_fwmark(fwmark)?;
-                return Err(error);
+                self.path.underlay.set_fwmark(mark)?;
+                if let Some(kill_switch) = &self.kill_switch {
+                    kill_switch.reinstate()?;
+                }
+                Err(error)
             }
         }
-        Ok(())
     }
 
-    /// All that can fail: opens the sockets of another port, and gives the device its addresses, routes and MTU.
+    /// All that can fail: the kill switch; the sockets of another port; addresses, routes and MTU of the device.
     async fn change_network(
         &mut self,
-        interface: &Interface,
-        peer: &Peer,
-    ) -> anyhow::Result<Option<Sockets>> {
-        let sockets = self.path.underlay.open(interface.listen_port)?;
-        let settings = link_settings(interface, &peer.allowed_ips);
-        self.network.take_on(interface, settings, &self.tunnel).await?;
-        Ok(sockets)
+        config: &Config,
+    ) -> anyhow::Result<(Option<KillSwitch>, Option<Sockets>)> {
+        let socket = self.kill_switch.as_ref().map(|before| before.as_fd().try_clone_to_owned());
+        let kill_switch = KillSwitch::of(config, socket.transpose()?)?;
+        let sockets = self.path.underlay.open(config.interface.listen_port)?;
+        self.network.take_on(config, &self.tunnel).await?;
+        Ok((kill_switch, sockets))
     }
 
     /// The rest, which cannot fail.
     async fn take_on(&mut self, config: Config, sockets: Option<Sockets>) {
+        let dns = Dns::new(&config, &self.path.tun);
+        if dns != self.dns {
+            self.dns = dns.clone();
+            // Whoever is told may be slow.
+            tokio::spawn(async move { dns.tell_anew().await });
+        }
         let ours = config.interface.private_key.public_key();
         let other_pair = self.state.switch(&ours, &config.peer.public_key).await;
         if other_pair {

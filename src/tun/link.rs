@@ -14,10 +14,12 @@ use rtnetlink::packet_route::link::LinkMessage;
 use rtnetlink::packet_route::route::{
     RouteAttribute, RouteMessage, RouteProtocol, RouteScope, RouteType,
 };
+use rtnetlink::packet_route::rule::RuleMessage;
 use rtnetlink::{LinkUnspec, RouteMessageBuilder};
 
 use super::error::LinkError;
 use super::netlink::{DeviceState, Netlink, io_error, is_one_of};
+use super::rules;
 use super::underlay::{ip_of, look_up};
 use super::{Origin, Tun};
 
@@ -30,6 +32,7 @@ pub(crate) struct Link {
     found: Option<DeviceState>,
     addresses: Vec<IpNet>,
     routes: Vec<(IpNet, u32)>,
+    rules: Vec<RuleMessage>,
 }
 
 /// What to give a device.
@@ -43,6 +46,9 @@ pub(crate) struct LinkSettings {
     pub(crate) routes: Vec<IpNet>,
     /// Number of the table for `routes`; `None` for the main table.
     pub(crate) table: Option<u32>,
+    /// The mark of outer packets, if a default route among `routes` is to be taken by rules: it goes into the table of
+    /// this number then.
+    pub(crate) mark: Option<u32>,
 }
 
 impl Link {
@@ -60,6 +66,7 @@ impl Link {
             found: None,
             addresses: Vec::new(),
             routes: Vec::new(),
+            rules: Vec::new(),
         };
         match tun.origin() {
             Origin::Created => {}
@@ -91,7 +98,7 @@ impl Link {
 
     /// Sets the MTU, adds the addresses, sets the device up and adds the routes. What is there already stays, and
     /// stays when this is undone. A network of one of the addresses needs no route in the main table: the kernel
-    /// makes it. When this returns, the addresses answer.
+    /// makes it. When this returns, the addresses answer. To be called again when the device has lost some of it.
     ///
     /// # Errors
     /// [`LinkError`] names what failed; what went well before is still there, and can be [undone](Self::undo).
@@ -107,9 +114,12 @@ impl Link {
             .await
             .map_err(|error| self.failed("setting it up", error))?;
         self.settle(&settings.addresses).await;
-        let table = settings.table.unwrap_or(MAIN_TABLE);
-        for network in settings.routes_to_add() {
+        for (network, table) in settings.routes_to_add() {
             self.add_route(network, table).await?;
+        }
+        // After the routes, to which they lead.
+        for rule in settings.rules() {
+            self.add_rule(rule).await?;
         }
         Ok(())
     }
@@ -126,8 +136,11 @@ impl Link {
             self.remove_address(address).await?;
         }
         self.configure(settings).await?;
-        let table = settings.table.unwrap_or(MAIN_TABLE);
-        let routes: Vec<_> = settings.routes_to_add().map(|network| (network, table)).collect();
+        let rules: Vec<_> = settings.rules().collect();
+        for rule in take_unless(&mut self.rules, |rule| rules.contains(rule)) {
+            self.remove_rule(rule).await?;
+        }
+        let routes: Vec<_> = settings.routes_to_add().collect();
         for (network, table) in take_unless(&mut self.routes, |route| routes.contains(route)) {
             self.remove_route(network, table).await?;
         }
@@ -159,16 +172,19 @@ impl Link {
         state.map_err(|error| self.failed("reading its state", error))
     }
 
-    /// Takes back what was added to a device that existed before, and sets it as it was found. A device of our own
-    /// is left alone: it vanishes when its descriptor is closed.
+    /// Takes back the rules, and what was added to a device that existed before, and sets that as it was found. A
+    /// device of our own is left alone: it vanishes when its descriptor is closed.
     ///
     /// # Errors
     /// The first thing that failed; the others have been tried all the same.
     pub(crate) async fn undo(&mut self) -> Result<(), LinkError> {
-        let Some(found) = self.found else {
-            return Ok(());
-        };
         let mut results = Vec::new();
+        for rule in std::mem::take(&mut self.rules).into_iter().rev() {
+            results.push(self.remove_rule(rule).await);
+        }
+        let Some(found) = self.found else {
+            return results.into_iter().collect();
+        };
         for (network, table) in std::mem::take(&mut self.routes).into_iter().rev() {
             results.push(self.remove_route(network, table).await);
         }
@@ -241,6 +257,19 @@ impl Link {
         Ok(())
     }
 
+    async fn add_rule(&mut self, rule: RuleMessage) -> Result<(), LinkError> {
+        rules::add(&self.netlink, &rule)
+            .await
+            .map_err(|error| self.failed("adding a rule for the default route", error))?;
+        note(&mut self.rules, rule);
+        Ok(())
+    }
+
+    async fn remove_rule(&self, rule: RuleMessage) -> Result<(), LinkError> {
+        let result = rules::remove(&self.netlink, rule).await;
+        self.undone("removing a rule for the default route", result)
+    }
+
     /// Waits until the addresses answer: the kernel takes IPv6 addresses into use a moment after it has accepted
     /// them (`addrconf_dad_work`). That it takes long is no reason to give up.
     async fn settle(&self, addresses: &[IpNet]) {
@@ -311,14 +340,30 @@ impl Link {
 }
 
 impl LinkSettings {
-    /// The routes that the kernel does not make by itself.
-    fn routes_to_add(&self) -> impl Iterator<Item = IpNet> {
-        let in_main_table = self.table.is_none_or(|table| table == MAIN_TABLE);
+    /// The routes that the kernel does not make by itself, each with its table.
+    fn routes_to_add(&self) -> impl Iterator<Item = (IpNet, u32)> {
+        let table = self.table.unwrap_or(MAIN_TABLE);
         let connected = move |network: &IpNet| {
-            in_main_table && self.addresses.iter().any(|address| address.trunc() == *network)
+            table == MAIN_TABLE && self.addresses.iter().any(|own| own.trunc() == *network)
         };
-        self.routes.iter().map(IpNet::trunc).filter(move |network| !connected(network))
+        let networks = self.routes.iter().map(IpNet::trunc);
+        networks.filter(move |network| !connected(network)).map(move |network| {
+            let by_rules = self.mark.filter(|_| is_default(&network));
+            (network, by_rules.unwrap_or(table))
+        })
     }
+
+    /// The rules that lead to the default routes.
+    fn rules(&self) -> impl Iterator<Item = RuleMessage> {
+        let defaults = self.routes.iter().filter(|network| is_default(network));
+        defaults.flat_map(|network| {
+            self.mark.into_iter().flat_map(|mark| rules::rules(network.addr().into(), mark))
+        })
+    }
+}
+
+fn is_default(network: &IpNet) -> bool {
+    network.prefix_len() == 0
 }
 
 /// Takes out of `items` what is not `wanted`.
@@ -340,6 +385,7 @@ impl fmt::Debug for Link {
             .field("found", &self.found)
             .field("addresses", &self.addresses)
             .field("routes", &self.routes)
+            .field("rules", &self.rules)
             .finish_non_exhaustive()
     }
 }
