@@ -31,6 +31,7 @@ mod netns {
     mod floods;
     mod forged;
     mod healing;
+    mod hooks;
     mod hostile;
     mod inside;
     mod keys;

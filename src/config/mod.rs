@@ -7,6 +7,7 @@
 mod endpoint;
 mod error;
 mod file;
+mod hooks;
 mod interface;
 mod key_source;
 mod network;
@@ -47,6 +48,8 @@ pub struct Config {
     pub interface: Interface,
     /// The other end.
     pub peer: Peer,
+    /// What runs when something happens.
+    pub hooks: Hooks,
 }
 
 /// This end of the link.
@@ -110,6 +113,22 @@ pub struct Peer {
     pub persistent_keepalive: Option<Duration>,
 }
 
+/// Programs that run when something happens to the link: each a program that exists, by its absolute path, and its
+/// arguments; empty if there is none.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Hooks {
+    /// The link is set up: device, addresses, routes.
+    pub up: Vec<String>,
+    /// The link has ended; the device, its addresses and routes are still there.
+    pub down: Vec<String>,
+    /// The peer is linked: the first handshake since the start or a loss.
+    pub peer_up: Vec<String>,
+    /// The peer is lost.
+    pub peer_down: Vec<String>,
+    /// The linked peer is somewhere else than before.
+    pub endpoint_changed: Vec<String>,
+}
+
 impl Config {
     /// Reads the configuration in `path`, and the key files it names.
     ///
@@ -163,13 +182,13 @@ impl Config {
         let dir = path.parent().unwrap_or(Path::new(""));
         let interface = Interface::resolve(file.interface, dir)?;
         let peer = Peer::resolve(file.peer, &interface, dir)?;
-        Ok(Self { interface, peer })
+        Ok(Self { interface, peer, hooks: Hooks::resolve(file.hooks)? })
     }
 
     /// What is allowed, but likely not meant; one sentence each.
     #[must_use]
     pub fn notes(&self) -> Vec<String> {
-        let Self { interface, peer } = self;
+        let Self { interface, peer, .. } = self;
         let mut notes = Vec::new();
         if peer.endpoints.is_empty() && interface.listen_port == 0 {
             notes.push(

@@ -9,6 +9,7 @@ use tokio::time::{Interval, MissedTickBehavior};
 
 use super::clock::{self, Alarm};
 use super::endpoints::Endpoints;
+use super::hooks::Hooks;
 use super::network::Network;
 use super::report::Report;
 use super::service::Signals;
@@ -31,6 +32,7 @@ pub(super) struct Control {
     pub(super) tunnel: Tunnel,
     pub(super) report: Report,
     pub(super) endpoints: Endpoints,
+    pub(super) hooks: Hooks,
     pub(super) alarm: Alarm,
     pub(super) network: Network,
     pub(super) state: State,
@@ -78,6 +80,7 @@ impl Control {
                     self.tunnel.resolved(clock::now(), endpoint, &addresses);
                     self.network.look_again();
                 }
+                () = self.hooks.turn() => {}
                 _ = hints.tick(), if !self.report.link_is_up() => {
                     self.report.strangers(clock::boot(), self.tunnel.stats());
                 }
@@ -109,6 +112,7 @@ impl Control {
     fn settle(&mut self, now: Now) -> anyhow::Result<()> {
         while let Some(event) = self.tunnel.poll_event() {
             self.report.event(now.boot, &event, self.tunnel.endpoint(), self.tunnel.stats());
+            self.hooks.follow(&event, self.report.link_is_up());
             match event {
                 Event::HandshakeCompleted { endpoint, .. } => {
                     self.tunnel.mix(&*entropy()?);

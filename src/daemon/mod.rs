@@ -11,6 +11,7 @@ mod backoff;
 mod clock;
 mod control;
 mod endpoints;
+mod hooks;
 mod inbound;
 mod lock;
 mod network;
@@ -42,6 +43,7 @@ use crate::wire::{Endpoint, Handshake, Offload};
 use clock::Alarm;
 use control::{Control, Ended};
 use endpoints::Endpoints;
+use hooks::Hooks;
 use lock::InterfaceLock;
 use network::Network;
 use report::Report;
@@ -93,7 +95,7 @@ pub fn run(file: &Path) -> anyhow::Result<()> {
 
 async fn run_on(config: Config) -> anyhow::Result<()> {
     let signals = Signals::listen().context("listening for signals")?;
-    let Config { interface, peer } = config;
+    let Config { interface, peer, hooks } = config;
     let config::Offload { tun_gso, tun_gro, udp_gso, udp_gro } = interface.offload;
     let tun = Tun::open(&interface.name, Offload { gso: tun_gso, gro: tun_gro })?;
     let wanted = Offload { gso: udp_gso, gro: udp_gro };
@@ -145,12 +147,14 @@ async fn run_on(config: Config) -> anyhow::Result<()> {
         tunnel,
         report: Report::new(ours),
         endpoints: Endpoints::new(peer.endpoints),
+        hooks: Hooks::new(hooks, &interface.name, &interface.addresses, &peer.public_key),
         alarm: Alarm::new().context("making the alarm")?,
         network: Network::new(link, settings, interface.fwmark, follows_path),
         state,
         screen: None,
     };
     tell_started(&path);
+    control.hooks.up();
     let ended = control.run(signals, failures, handshakes).await;
     stop(&path, threads, control).await;
     match ended? {
@@ -230,6 +234,7 @@ async fn stop(path: &DataPath, threads: [JoinHandle<()>; 2], mut control: Contro
     }
     control.tunnel.erase();
     control.state.finish().await;
+    control.hooks.finish().await;
     if let Err(error) = control.network.undo().await {
         tracing::warn!(%error, "not everything could be taken back");
     }

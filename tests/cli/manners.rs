@@ -83,6 +83,16 @@ peer
 }
 
 #[test]
+fn check_shows_hooks_as_they_will_be_run() {
+    let host = Host::new();
+    let hooks = "[hooks]\nup = ['/bin/sh', '-c', 'a; b']\nendpoint_changed = ['/bin/true']\n";
+    let answer = host.check(&(good() + hooks));
+    let expected = "hooks\n  up             [\"/bin/sh\", \"-c\", \"a; b\"]\n  endpoint changed [\"/bin/true\"]\n";
+    assert!(answer.stdout.contains(expected), "{answer:?}");
+    assert!(!host.check(&good()).stdout.contains("hooks"));
+}
+
+#[test]
 fn a_reader_that_goes_away_is_no_failure() {
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
