@@ -42,6 +42,7 @@ mod netns {
     mod no_device;
     mod offload;
     mod order;
+    mod pair;
     mod process;
     mod refusal;
     mod restart;

@@ -10,7 +10,7 @@ mod file;
 mod hooks;
 mod interface;
 mod key_source;
-mod network;
+pub(crate) mod network;
 mod peer;
 #[cfg(test)]
 mod properties;
@@ -19,6 +19,7 @@ mod render;
 mod secret;
 mod suggest;
 mod value;
+pub(crate) mod wg_quick;
 
 use std::path::Path;
 use std::str;
@@ -34,6 +35,7 @@ use file::File;
 pub use endpoint::{EndpointError, HostPort};
 pub use error::ConfigError;
 pub(crate) use interface::least_mtu;
+pub(crate) use key_source::shell_word;
 
 /// Where the configuration is when nobody says otherwise.
 pub const DEFAULT_PATH: &str = "/etc/tunneld.toml";
@@ -138,17 +140,11 @@ impl Config {
         let whole = |fault| ConfigError::new(path, "", fault);
         let contents = secret::read(path, LONGEST)
             .map_err(|error| whole(Fault::whole(error, "a configuration that tunneld can read")))?;
-        let text = str::from_utf8(&contents.bytes).map_err(|error| {
-            let valid = contents.bytes.get(..error.valid_up_to()).unwrap_or_default();
-            let valid = String::from_utf8_lossy(valid);
-            let mut fault = Fault::whole("is not text in UTF-8", "a text file");
-            fault.at = Some(valid.len());
-            ConfigError::new(path, &valid, fault)
-        })?;
+        let text = text_of(&contents.bytes, path)?;
         contents.refuse_foreign().map_err(|exposed| {
             let accepted = format_args!(
                 "a file of yours or root's that others may not write: chmod 644 {}",
-                key_source::shell_word(path)
+                shell_word(path)
             );
             ConfigError::new(path, "", Fault::whole(exposed, accepted))
         })?;
@@ -175,7 +171,7 @@ impl Config {
             refuse_exposed().map_err(|exposed| {
                 value.secret_fault(
                     format_args!("a secret stands in this file, and it {exposed}"),
-                    format_args!("a private file: chmod 600 {}", key_source::shell_word(path)),
+                    format_args!("a private file: chmod 600 {}", shell_word(path)),
                 )
             })?;
         }
@@ -214,6 +210,17 @@ impl Config {
         }
         notes
     }
+}
+
+/// The text of a file that has these bytes.
+fn text_of<'b>(bytes: &'b [u8], path: &Path) -> Result<&'b str, ConfigError> {
+    str::from_utf8(bytes).map_err(|error| {
+        let valid = bytes.get(..error.valid_up_to()).unwrap_or_default();
+        let valid = String::from_utf8_lossy(valid);
+        let mut fault = Fault::whole("is not text in UTF-8", "a text file");
+        fault.at = Some(valid.len());
+        ConfigError::new(path, &valid, fault)
+    })
 }
 
 #[cfg(test)]

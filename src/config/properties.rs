@@ -80,7 +80,7 @@ fn hooks() -> impl Strategy<Value = Hooks> {
 }
 
 prop_compose! {
-    fn config()(
+    pub(super) fn config()(
         interface in interface(),
         their_key in any::<[u8; 32]>(),
         preshared_key in any::<[u8; 32]>(),

@@ -13,8 +13,8 @@ fn help_and_version_go_to_standard_output() {
         assert!(!answer.stdout.is_empty());
     }
     let help = answer(tunneld().arg("--help")).stdout;
-    for word in ["run", "check", "genkey", "pubkey", "genpsk", "demo", "Exit codes", "TUNNELD_LOG"]
-    {
+    let commands = "run check genkey pubkey genpsk pair import export demo";
+    for word in commands.split(' ').chain(["Exit codes", "TUNNELD_LOG"]) {
         assert!(help.contains(word), "{word}\n{help}");
     }
 }
