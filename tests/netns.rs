@@ -24,8 +24,10 @@ mod netns {
     mod config;
     mod counters;
     mod crash;
+    mod default_route;
     mod device;
     mod device_faults;
+    mod dns;
     mod ecn;
     mod faults;
     mod floods;
@@ -36,6 +38,7 @@ mod netns {
     mod inside;
     mod keys;
     mod lab;
+    mod leaks;
     mod log;
     mod mtu;
     mod needs;

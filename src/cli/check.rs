@@ -36,9 +36,14 @@ impl Display for Summary<'_> {
             or(Some(interface.listen_port).filter(|port| *port != 0), "any free one"),
         )?;
         line(f, "mtu", or(interface.mtu, "worked out from the path"))?;
-        line(f, "routes", routes(interface.table))?;
-        line(f, "fwmark", or(Some(interface.fwmark).filter(|mark| *mark != 0), "none"))?;
+        line(f, "routes", routes(self.0))?;
+        line(f, "fwmark", or(Some(self.0.mark()).filter(|mark| *mark != 0), "none"))?;
         line(f, "offload", offload(interface.offload))?;
+        line(f, "kill switch", if interface.kill_switch { "on" } else { "off" })?;
+        let dns = Some(list(&interface.dns)).filter(|text| !text.is_empty());
+        line(f, "dns", or(dns, "as it is"))?;
+        let search = Some(list(&interface.search)).filter(|text| !text.is_empty());
+        line(f, "search", or(search, "none"))?;
         writeln!(f, "peer")?;
         line(f, "public key", peer.public_key)?;
         let preshared = peer.preshared_key != PresharedKey::default();
@@ -91,8 +96,11 @@ fn or(value: Option<impl Display>, otherwise: &str) -> String {
     value.map_or_else(|| otherwise.to_owned(), |value| value.to_string())
 }
 
-fn routes(table: Table) -> String {
-    match table {
+fn routes(config: &Config) -> String {
+    match config.interface.table {
+        Table::Auto if config.default_routes().next().is_some() => {
+            format!("in the main table; the default route in table {}, with rules", config.mark())
+        }
         Table::Auto => "in the main table".to_owned(),
         Table::Off => "none".to_owned(),
         Table::Number(number) => format!("in table {number}"),

@@ -107,7 +107,7 @@ fn name_or_ipv4(text: &str) -> Result<String, EndpointError> {
         return Ok(address.to_string());
     }
     let name = text.strip_suffix('.').unwrap_or(text);
-    if name.len() > 253 || !name.split('.').all(is_label) {
+    if !is_name(name) {
         return Err(EndpointError::Name);
     }
     // The resolver would read "10.1" or "0x7f.1" as an address in an old notation.
@@ -119,6 +119,11 @@ fn name_or_ipv4(text: &str) -> Result<String, EndpointError> {
         return Err(EndpointError::Ipv4);
     }
     Ok(text.to_owned())
+}
+
+/// The name of a host or a domain, without a dot at its end.
+pub(super) fn is_name(text: &str) -> bool {
+    text.len() <= 253 && text.split('.').all(is_label)
 }
 
 /// One part of a host name (RFC 1123 §2.1), underscores allowed as people use them.

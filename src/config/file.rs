@@ -59,6 +59,7 @@ section! {
     /// This end of the link.
     InterfaceTable: "interface" {
         name, addresses, private_key, private_key_file, listen_port, mtu, table, fwmark, offload,
+        kill_switch, dns, search,
     }
 }
 

@@ -7,9 +7,9 @@ use ipnet::IpNet;
 use super::error::Fault;
 use super::file::{InterfaceTable, OFFLOAD, OFFLOAD_KEYS};
 use super::key_source::KeySource;
-use super::network;
 use super::value::Value;
 use super::{Interface, Offload, Table};
+use super::{names, network};
 
 const DEFAULT_NAME: &str = "tun0";
 /// The kernel's `IFNAMSIZ`, without the zero at the end.
@@ -42,6 +42,7 @@ impl Interface {
             command: "genkey",
         };
         let addresses = addresses(table.addresses.ok_or(no_addresses)?)?;
+        let dns = table.dns.map_or(Ok(Vec::new()), names::servers)?;
         Ok(Self {
             name: table.name.map_or(Ok(DEFAULT_NAME.to_owned()), name)?,
             private_key: key.resolve(dir)?.ok_or(no_key)?,
@@ -50,6 +51,9 @@ impl Interface {
             table: table.table.map_or(Ok(Table::Auto), |value| routing_table(&value))?,
             fwmark: table.fwmark.map_or(Ok(0), |value| value.integer(0..=u32::MAX))?,
             offload: offload(table.offload)?,
+            kill_switch: table.kill_switch.map_or(Ok(false), |value| value.boolean())?,
+            search: table.search.map_or(Ok(Vec::new()), |value| names::domains(value, &dns))?,
+            dns,
             addresses,
         })
     }

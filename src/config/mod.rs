@@ -10,6 +10,7 @@ mod file;
 mod hooks;
 mod interface;
 mod key_source;
+mod names;
 pub(crate) mod network;
 mod peer;
 #[cfg(test)]
@@ -21,6 +22,7 @@ mod suggest;
 mod value;
 pub(crate) mod wg_quick;
 
+use std::net::IpAddr;
 use std::path::Path;
 use std::str;
 use std::time::Duration;
@@ -39,6 +41,9 @@ pub(crate) use key_source::shell_word;
 
 /// Where the configuration is when nobody says otherwise.
 pub const DEFAULT_PATH: &str = "/etc/tunneld.toml";
+
+/// The mark of outer packets where one is needed and none is given.
+const DEFAULT_MARK: u32 = 51820;
 
 /// The longest configuration that is read; bounds the work that a wrong file can make.
 const LONGEST: usize = 64 * 1024;
@@ -69,10 +74,16 @@ pub struct Interface {
     pub mtu: Option<u16>,
     /// Where the routes to the peer's networks go.
     pub table: Table,
-    /// The mark of outer packets; 0 is none.
+    /// The mark of outer packets that is asked for; 0 is none. See [`Config::mark`].
     pub fwmark: u32,
     /// Which offloads of the kernel may be used.
     pub offload: Offload,
+    /// Whether the protected networks are kept from leaving by another way.
+    pub kill_switch: bool,
+    /// Who is asked for names while the link is up; none twice.
+    pub dns: Vec<IpAddr>,
+    /// The domains whose names are asked there, also in short; none without `dns`.
+    pub search: Vec<String>,
 }
 
 /// Which offloads of the kernel may be used; each is, where the kernel has it.
@@ -91,7 +102,7 @@ pub struct Offload {
 /// Where the routes for `allowed_ips` go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Table {
-    /// The main table.
+    /// The main table; a default route goes into one of its own, with rules that lead there.
     Auto,
     /// Nowhere; the administrator makes them.
     Off,
@@ -181,6 +192,22 @@ impl Config {
         Ok(Self { interface, peer, hooks: Hooks::resolve(file.hooks)? })
     }
 
+    /// The default routes that this end takes by itself, and so by their own table, whose number is the [mark](Self::mark).
+    pub fn default_routes(&self) -> impl Iterator<Item = IpNet> {
+        let auto = self.interface.table == Table::Auto;
+        self.peer.allowed_ips.iter().copied().filter(move |net| auto && net.prefix_len() == 0)
+    }
+
+    /// The mark that outer packets carry; 0 is none. A default route and the kill switch tell them by it from all else.
+    #[must_use]
+    pub fn mark(&self) -> u32 {
+        let needed = self.interface.kill_switch || self.default_routes().next().is_some();
+        match self.interface.fwmark {
+            0 if needed => DEFAULT_MARK,
+            fwmark => fwmark,
+        }
+    }
+
     /// What is allowed, but likely not meant; one sentence each.
     #[must_use]
     pub fn notes(&self) -> Vec<String> {
@@ -199,7 +226,9 @@ impl Config {
                 .flatten()
                 .copied(),
         );
-        let routed: Vec<IpNet> = routed.collect();
+        // The mark keeps outer packets off the default route.
+        let auto = interface.table == Table::Auto;
+        let routed: Vec<IpNet> = routed.filter(|net| !(auto && net.prefix_len() == 0)).collect();
         for endpoint in &peer.endpoints {
             let inside = |net: &&IpNet| endpoint.address().is_some_and(|at| net.contains(&at));
             if let Some(net) = routed.iter().find(inside) {
@@ -207,6 +236,34 @@ impl Config {
                     "the endpoint {endpoint} lies in {net}, which goes through the tunnel itself"
                 ));
             }
+        }
+        notes.extend(self.kill_switch_notes());
+        notes
+    }
+
+    /// What the kill switch is likely not meant to do.
+    fn kill_switch_notes(&self) -> Vec<String> {
+        let Self { interface, peer, .. } = self;
+        let default = |v4: bool| {
+            let mut networks = peer.allowed_ips.iter();
+            networks.any(|net| net.prefix_len() == 0 && net.addr().is_ipv4() == v4)
+        };
+        let (v4, v6) = (default(true), default(false));
+        let mut notes = Vec::new();
+        if !interface.kill_switch || !(v4 || v6) {
+            return notes;
+        }
+        let families = [(v4, "IPv4", "0.0.0.0/0"), (v6, "IPv6", "::/0")];
+        if let Some((_, family, net)) = families.into_iter().find(|(protected, ..)| !protected) {
+            notes.push(format!(
+                "the kill switch does not keep {family} from leaving by other ways: {net} is not in allowed_ips"
+            ));
+        }
+        for endpoint in peer.endpoints.iter().filter(|endpoint| endpoint.address().is_none()) {
+            notes.push(format!(
+                "with the kill switch no name server outside the tunnel is reached: give the endpoint {endpoint} as an address, \
+                 or its name in /etc/hosts"
+            ));
         }
         notes
     }

@@ -125,17 +125,15 @@ fn refuse_unroutable(item: &Value<'_>, net: IpNet, interface: &Interface) -> Res
             "networks of the families that addresses has",
         ));
     }
-    if net.prefix_len() == 0 && consulted_for_endpoint(interface.table) {
-        return Err(item.fault(
-            "would route the tunnel's own packets into the tunnel: this version cannot yet take the default route",
-            r#"[interface] table = "off" or the number of another table, with routing rules of your own"#,
-        ));
+    match (net.prefix_len(), interface.table, interface.fwmark) {
+        (0, Table::Number(254 | 255), _) => Err(item.fault(
+            "would route the tunnel's own packets into the tunnel",
+            r#"[interface] table = "auto", which takes care of that, "off", or the number of another table"#,
+        )),
+        (0, Table::Auto, 253..=255) => Err(item.fault(
+            "goes into the routing table whose number is the fwmark, and that one is the system's",
+            "another [interface] fwmark than 253, 254 and 255",
+        )),
+        _ => Ok(()),
     }
-    Ok(())
-}
-
-/// Whether a route in `table` also applies to the outer packets unless rules say otherwise; the main and the local
-/// table may be named by their numbers.
-fn consulted_for_endpoint(table: Table) -> bool {
-    matches!(table, Table::Auto | Table::Number(254 | 255))
 }

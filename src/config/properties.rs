@@ -31,21 +31,31 @@ fn interface() -> impl Strategy<Value = Interface> {
         prop::option::of(1280..=65_475_u16),
         table,
         any::<u32>(),
-        any::<[bool; 4]>(),
+        any::<[bool; 5]>(),
+        prop::collection::hash_set(any::<u64>(), 0..3),
+        prop::collection::hash_set("[a-z0-9_]{1,9}(\\.[a-z]{1,9}){0,2}", 0..3),
     )
         .prop_filter("no name with another meaning", |(name, ..)| {
             name != "all" && name != "default"
         })
-        .prop_map(|(name, addresses, key, listen_port, mtu, table, fwmark, on)| Interface {
-            name,
-            addresses,
-            private_key: PrivateKey::clamped(key),
-            listen_port,
-            mtu,
-            table,
-            fwmark,
-            offload: Offload { tun_gso: on[0], tun_gro: on[1], udp_gso: on[2], udp_gro: on[3] },
-        })
+        .prop_map(
+            |(name, addresses, key, listen_port, mtu, table, fwmark, on, dns, search)| Interface {
+                name,
+                addresses,
+                private_key: PrivateKey::clamped(key),
+                listen_port,
+                mtu,
+                table,
+                fwmark,
+                offload: Offload { tun_gso: on[0], tun_gro: on[1], udp_gso: on[2], udp_gro: on[3] },
+                kill_switch: on[4],
+                search: search.into_iter().filter(|_| !dns.is_empty()).collect(),
+                dns: dns
+                    .into_iter()
+                    .map(|low| IpAddr::from(Ipv6Addr::from(0xfd77 << 112 | u128::from(low))))
+                    .collect(),
+            },
+        )
 }
 
 fn endpoint() -> impl Strategy<Value = HostPort> {

@@ -11,14 +11,24 @@ pub(crate) fn render(config: &Config) -> String {
     let quoted = |text: String| format!("{text:?}");
     let nets = |nets: &[IpNet]| list(nets.iter().map(|net| quoted(net.to_string())).collect());
     let mut text = format!(
-        "[interface]\nname = {:?}\naddresses = {}\nprivate_key = {:?}\nlisten_port = {}\nfwmark = {}\noffload = {}\n",
+        "[interface]\nname = {:?}\naddresses = {}\nprivate_key = {:?}\nlisten_port = {}\nfwmark = {}\noffload = {}\nkill_switch = {}\n",
         interface.name,
         nets(&interface.addresses),
         interface.private_key.to_base64().as_str(),
         interface.listen_port,
         interface.fwmark,
         inline(interface.offload),
+        interface.kill_switch,
     );
+    if !interface.dns.is_empty() {
+        text += &format!(
+            "dns = {}\n",
+            list(interface.dns.iter().map(|ip| quoted(ip.to_string())).collect())
+        );
+    }
+    if !interface.search.is_empty() {
+        text += &format!("search = {:?}\n", interface.search);
+    }
     if let Some(mtu) = interface.mtu {
         text += &format!("mtu = {mtu}\n");
     }

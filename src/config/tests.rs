@@ -38,6 +38,9 @@ fn what_is_not_said_has_its_default() {
             table: Table::Auto,
             fwmark: 0,
             offload: Offload { tun_gso: true, tun_gro: true, udp_gso: true, udp_gro: true },
+            kill_switch: false,
+            dns: Vec::new(),
+            search: Vec::new(),
         }
     );
     assert_eq!(
@@ -86,13 +89,67 @@ fn each_offload_is_turned_off_alone_on_one_line_or_in_a_section() {
 #[test]
 fn the_default_route_needs_a_table_that_outer_packets_do_not_use() {
     let route = r#"allowed_ips = ["0.0.0.0/0"]"#;
-    for table in [r#""off""#, "51820"] {
+    for table in [r#""off""#, "51820", r#""auto""#] {
         assert!(parse(&format!("{ONE}\ntable = {table}"), route).is_ok(), "{table}");
     }
-    for table in [r#""auto""#, "254", "255"] {
+    for table in ["254", "255"] {
         let error = parse(&format!("{ONE}\ntable = {table}"), route).unwrap_err();
-        assert!(error.contains("cannot yet take the default route"), "{error}");
+        assert!(error.contains("would route the tunnel's own packets into the tunnel"), "{error}");
     }
+    for fwmark in [253, 254, 255] {
+        let error = parse(&format!("{ONE}\nfwmark = {fwmark}"), route).unwrap_err();
+        assert!(error.contains("that one is the system's"), "{error}");
+        assert!(parse(&format!("{ONE}\ntable = 7\nfwmark = {fwmark}"), route).is_ok());
+    }
+}
+
+#[test]
+fn outer_packets_carry_a_mark_where_the_default_route_or_the_kill_switch_needs_one() {
+    let mark =
+        |interface: &str, peer: &str| parse(&format!("{ONE}\n{interface}"), peer).unwrap().mark();
+    let default = r#"allowed_ips = ["0.0.0.0/0"]"#;
+    assert_eq!(mark("", ""), 0);
+    assert_eq!(mark("", default), 51820);
+    assert_eq!(mark("kill_switch = true", ""), 51820);
+    assert_eq!(mark("table = 'off'", default), 0);
+    assert_eq!(mark("table = 7", default), 0);
+    for interface in ["fwmark = 9", "fwmark = 9\nkill_switch = true"] {
+        assert_eq!(mark(interface, default), 9);
+    }
+}
+
+#[test]
+fn an_endpoint_on_the_default_route_is_not_inside_the_tunnel() {
+    let notes = |interface: &str| {
+        let peer = "endpoint = '192.0.2.1:1'\nallowed_ips = ['0.0.0.0/0']";
+        parse(&format!("{ONE}\n{interface}"), peer).unwrap().notes().join("|")
+    };
+    assert_eq!(notes(""), "");
+    assert!(notes("table = 7").contains("lies in 0.0.0.0/0"));
+}
+
+#[test]
+fn a_kill_switch_that_protects_one_family_or_hides_the_name_servers_gets_a_note() {
+    let notes = |peer: &str| {
+        let interface = "addresses = ['10.77.0.1/30', 'fd77::1/64']\nkill_switch = true";
+        parse(interface, &format!("endpoint = {peer}")).unwrap().notes().join("|")
+    };
+    assert_eq!(notes("'b.example:1'"), "");
+    assert_eq!(notes("'192.0.2.1:1'\nallowed_ips = ['0.0.0.0/0', '::/0']"), "");
+    let one = notes("'192.0.2.1:1'\nallowed_ips = ['0.0.0.0/0']");
+    assert!(one.contains("does not keep IPv6") && one.contains("::/0 is not in"), "{one}");
+    let other = notes("'192.0.2.1:1'\nallowed_ips = ['::/0']");
+    assert!(other.contains("does not keep IPv4"), "{other}");
+    let name = notes("'b.example:1'\nallowed_ips = ['0.0.0.0/0', '::/0']");
+    assert!(name.contains("give the endpoint b.example:1 as an address"), "{name}");
+}
+
+#[test]
+fn a_name_server_may_stand_alone_and_domains_are_kept_in_small_letters() {
+    let text = "dns = 'fd77::2'\nsearch = 'Example.NET'";
+    let interface = parse(&format!("{ONE}\n{text}"), "").unwrap().interface;
+    assert_eq!(interface.dns, ["fd77::2".parse::<IpAddr>().unwrap()]);
+    assert_eq!(interface.search, ["example.net"]);
 }
 
 #[test]

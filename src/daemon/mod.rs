@@ -10,14 +10,18 @@
 mod backoff;
 mod clock;
 mod control;
+mod dns;
 mod endpoints;
 mod hooks;
 mod inbound;
+mod kill_switch;
 mod lock;
 mod network;
+mod nftables;
 mod outbound;
 mod readable;
 mod report;
+mod reverse_path;
 mod service;
 mod state;
 mod threads;
@@ -42,8 +46,10 @@ use crate::tun::{Link, LinkSettings, Tun, TunCounters};
 use crate::wire::{Endpoint, Handshake, Offload};
 use clock::Alarm;
 use control::{Control, Ended};
+use dns::Dns;
 use endpoints::Endpoints;
 use hooks::Hooks;
+use kill_switch::KillSwitch;
 use lock::InterfaceLock;
 use network::Network;
 use report::Report;
@@ -95,18 +101,27 @@ pub fn run(file: &Path) -> anyhow::Result<()> {
 
 async fn run_on(config: Config) -> anyhow::Result<()> {
     let signals = Signals::listen().context("listening for signals")?;
+    let mark = config.mark();
+    let default_routes: Vec<IpNet> = config.default_routes().collect();
+    // Before all else, and dropped after it: nothing is to leave while the rest is set up or taken down.
+    let kill_switch = config.interface.kill_switch.then(|| KillSwitch::install(None, &config));
+    let _kill_switch = kill_switch.transpose()?;
     let Config { interface, peer, hooks } = config;
     let config::Offload { tun_gso, tun_gro, udp_gso, udp_gro } = interface.offload;
     let tun = Tun::open(&interface.name, Offload { gso: tun_gso, gro: tun_gro })?;
     let wanted = Offload { gso: udp_gso, gro: udp_gro };
-    let underlay = Arc::new(Underlay::bind(interface.listen_port, interface.fwmark, wanted)?);
+    let underlay = Arc::new(Underlay::bind(interface.listen_port, mark, wanted)?);
     let mut link = Link::open(&tun).await?;
     let mtu = interface.mtu.map_or(DEFAULT_MTU, u32::from);
-    let settings = settings(&interface, &peer.allowed_ips, mtu);
+    let settings = settings(&interface, &peer.allowed_ips, mtu, mark);
     if let Err(error) = link.configure(&settings).await {
         let _ = link.undo().await;
         return Err(error.into());
     }
+    if default_routes.iter().any(|network| network.addr().is_ipv4()) {
+        reverse_path::warn_if_strict(tun.name());
+    }
+    let dns = Dns::new(&interface, &tun, !default_routes.is_empty());
     let ours = interface.private_key.public_key();
     let state = State::load(&ours, &peer.public_key);
     clock::check(state.timestamp());
@@ -149,13 +164,15 @@ async fn run_on(config: Config) -> anyhow::Result<()> {
         endpoints: Endpoints::new(peer.endpoints),
         hooks: Hooks::new(hooks, &interface.name, &interface.addresses, &peer.public_key),
         alarm: Alarm::new().context("making the alarm")?,
-        network: Network::new(link, settings, interface.fwmark, follows_path),
+        network: Network::new(link, settings, mark, follows_path),
         state,
         screen: None,
     };
+    dns.tell().await;
     tell_started(&path);
     control.hooks.up();
     let ended = control.run(signals, failures, handshakes).await;
+    dns.undo().await;
     stop(&path, threads, control).await;
     match ended? {
         Ended::Signal(signal) => {
@@ -174,19 +191,21 @@ fn entropy() -> anyhow::Result<Secret> {
 }
 
 /// The networks whose way is through the device. Routes in a table of its own are for packets that the
-/// administrator's rules send there: outer packets may take another way.
+/// administrator's rules send there: outer packets may take another way. Past a default route of ours they do, by their mark.
 fn routed(interface: &Interface, routes: &[IpNet]) -> Vec<IpNet> {
     let routes = if interface.table == Table::Auto { routes } else { &[] };
+    let routes = routes.iter().filter(|network| network.prefix_len() != 0);
     interface.addresses.iter().chain(routes).copied().collect()
 }
 
-fn settings(interface: &Interface, allowed_ips: &[IpNet], mtu: u32) -> LinkSettings {
+fn settings(interface: &Interface, allowed_ips: &[IpNet], mtu: u32, mark: u32) -> LinkSettings {
     let (routes, table) = match interface.table {
         Table::Auto => (allowed_ips.to_vec(), None),
         Table::Off => (Vec::new(), None),
         Table::Number(table) => (allowed_ips.to_vec(), Some(table)),
     };
-    LinkSettings { addresses: interface.addresses.clone(), mtu: Some(mtu), routes, table }
+    let mark = (interface.table == Table::Auto).then_some(mark);
+    LinkSettings { addresses: interface.addresses.clone(), mtu: Some(mtu), routes, table, mark }
 }
 
 fn tell_started(path: &DataPath) {

@@ -11,11 +11,13 @@ use nix::errno::Errno;
 use rtnetlink::packet_route::address::{AddressHeaderFlags, AddressMessage};
 use rtnetlink::packet_route::link::LinkMessage;
 use rtnetlink::packet_route::route::{RouteAttribute, RouteMessage, RouteScope, RouteType};
-use rtnetlink::{LinkUnspec, RouteMessageBuilder};
+use rtnetlink::packet_route::rule::RuleMessage;
+use rtnetlink::{IpVersion, LinkUnspec, RouteMessageBuilder};
 
 use super::Tun;
 use super::error::LinkError;
 use super::netlink::{DeviceState, Netlink, io_error, is_one_of};
+use super::rules;
 use super::underlay::{ip_of, look_up};
 
 /// A device, as netlink sees it. It remembers what it changed.
@@ -27,6 +29,7 @@ pub(crate) struct Link {
     found: Option<DeviceState>,
     addresses: Vec<IpNet>,
     routes: Vec<(IpNet, u32)>,
+    rules: Vec<RuleMessage>,
 }
 
 /// What to give a device.
@@ -40,6 +43,9 @@ pub(crate) struct LinkSettings {
     pub(crate) routes: Vec<IpNet>,
     /// Number of the table for `routes`; `None` for the main table.
     pub(crate) table: Option<u32>,
+    /// The mark of outer packets, if a default route among `routes` is to be taken by rules: it goes into the table of this number
+    /// then.
+    pub(crate) mark: Option<u32>,
 }
 
 impl Link {
@@ -57,6 +63,7 @@ impl Link {
             found: None,
             addresses: Vec::new(),
             routes: Vec::new(),
+            rules: Vec::new(),
         };
         if !tun.created() {
             link.found = Some(link.state().await?);
@@ -66,7 +73,7 @@ impl Link {
 
     /// Sets the MTU, adds the addresses, sets the device up and adds the routes. What is there already stays, and
     /// stays when this is undone. A network of one of the addresses needs no route in the main table: the kernel
-    /// makes it. When this returns, the addresses answer.
+    /// makes it. When this returns, the addresses answer. To be called again when the device has lost some of it.
     ///
     /// # Errors
     /// [`LinkError`] names what failed; what went well before is still there, and can be [undone](Self::undo).
@@ -85,6 +92,10 @@ impl Link {
         let table = settings.table.unwrap_or(MAIN_TABLE);
         for route in &settings.routes {
             let network = route.trunc();
+            if let Some(mark) = settings.mark.filter(|_| network.prefix_len() == 0) {
+                self.add_default_route(network, mark).await?;
+                continue;
+            }
             let connected = settings.addresses.iter().any(|address| address.trunc() == network);
             if !(connected && table == MAIN_TABLE) {
                 self.add_route(network, table).await?;
@@ -118,16 +129,20 @@ impl Link {
         state.map_err(|error| self.failed("reading its state", error))
     }
 
-    /// Takes back what was added to a device that existed before, and sets it as it was found. A device of our own
-    /// is left alone: it vanishes when its descriptor is closed.
+    /// Takes back the rules, and what was added to a device that existed before, and sets that as it was found. A device of our
+    /// own is left alone: it vanishes when its descriptor is closed.
     ///
     /// # Errors
     /// The first thing that failed; the others have been tried all the same.
     pub(crate) async fn undo(&mut self) -> Result<(), LinkError> {
-        let Some(found) = self.found else {
-            return Ok(());
-        };
         let mut results = Vec::new();
+        for rule in std::mem::take(&mut self.rules).into_iter().rev() {
+            let result = rules::remove(&self.netlink, rule).await;
+            results.push(self.undone("removing a rule for the default route", result));
+        }
+        let Some(found) = self.found else {
+            return results.into_iter().collect();
+        };
         for (network, table) in std::mem::take(&mut self.routes).into_iter().rev() {
             let result = match self.route_message(network, table) {
                 Ok(message) => self.netlink.route().del(message).execute().await.map_err(io_error),
@@ -188,6 +203,22 @@ impl Link {
                 }
             }
             Err(error) => return Err(self.failed(action, error)),
+        }
+        Ok(())
+    }
+
+    /// The route first: the rules lead to it.
+    async fn add_default_route(&mut self, network: IpNet, mark: u32) -> Result<(), LinkError> {
+        self.add_route(network, mark).await?;
+        let version = if network.addr().is_ipv4() { IpVersion::V4 } else { IpVersion::V6 };
+        for rule in rules::rules(&version, mark) {
+            let added = rules::add(&self.netlink, &version, &rule).await;
+            added.map_err(|error| {
+                self.failed(format_args!("adding the rules for the route to {network}"), error)
+            })?;
+            if !self.rules.contains(&rule) {
+                self.rules.push(rule);
+            }
         }
         Ok(())
     }
@@ -268,6 +299,7 @@ impl fmt::Debug for Link {
             .field("found", &self.found)
             .field("addresses", &self.addresses)
             .field("routes", &self.routes)
+            .field("rules", &self.rules)
             .finish_non_exhaustive()
     }
 }

@@ -17,6 +17,7 @@ mod layout;
 mod link;
 mod netlink;
 mod open;
+mod rules;
 mod segment;
 mod underlay;
 mod virtio;

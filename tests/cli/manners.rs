@@ -66,6 +66,9 @@ interface
   routes         in table 7
   fwmark         none
   offload        tun_gso, udp_gso
+  kill switch    off
+  dns            as it is
+  search         none
 peer
   public key     {theirs}
   preshared key  yes

@@ -207,18 +207,82 @@ fn allowed_ips_are_networks_apart_of_a_family_that_we_have() {
             "\"fd77::/64\" is IPv6, but [interface] addresses has no IPv6 address",
             "networks of the families that addresses has",
         ),
-        (
-            r#"["0.0.0.0/0"]"#,
-            16,
-            "\"0.0.0.0/0\" would route the tunnel's own packets into the tunnel: \
-             this version cannot yet take the default route",
-            "[interface] table = \"off\" or the number of another table, with routing rules of your own",
-        ),
     ] {
         let text = with("peer", &format!("allowed_ips = {list}")).replace(r#", "fd77::1/64""#, "");
         assert_eq!(
             message(&host, &text),
             format!("6:{column}: [peer] allowed_ips: {problem}; accepted: {accepted}")
+        );
+    }
+}
+
+#[test]
+fn the_default_route_needs_a_table_that_outer_packets_do_not_use() {
+    let host = Host::new();
+    for (line, problem, accepted) in [
+        (
+            "table = 254",
+            "would route the tunnel's own packets into the tunnel",
+            r#"[interface] table = "auto", which takes care of that, "off", or the number of another table"#,
+        ),
+        (
+            "fwmark = 253",
+            "goes into the routing table whose number is the fwmark, and that one is the system's",
+            "another [interface] fwmark than 253, 254 and 255",
+        ),
+    ] {
+        let text = with("interface", line) + "allowed_ips = [\"0.0.0.0/0\"]\n";
+        assert_eq!(
+            message(&host, &text),
+            format!("7:16: [peer] allowed_ips: \"0.0.0.0/0\" {problem}; accepted: {accepted}")
+        );
+    }
+}
+
+#[test]
+fn the_kill_switch_is_on_or_off() {
+    refused(
+        "interface",
+        "true or false",
+        &[
+            ("kill_switch = \"on\"", 15, "\"on\" is not a boolean"),
+            ("kill_switch = 1", 15, "1 is not a boolean"),
+        ],
+    );
+}
+
+#[test]
+fn name_servers_are_addresses_and_search_domains_need_one() {
+    let servers = r#"addresses of name servers like "10.77.0.2" or "fd77::2""#;
+    refused(
+        "interface",
+        servers,
+        &[
+            (r#"dns = "ns.example.net""#, 7, r#""ns.example.net" is not an address"#),
+            (r#"dns = "10.77.0.2:53""#, 7, r#""10.77.0.2:53" is not an address"#),
+            (r#"dns = ["10.77.0.2", "::"]"#, 21, r#""::" is not one host's address"#),
+            ("dns = []", 7, "[] is empty"),
+            ("dns = 1", 7, "1 is not a list"),
+        ],
+    );
+    refused(
+        "interface",
+        "each once",
+        &[(r#"dns = ["fd77::2", "fd77:0::2"]"#, 19, r#""fd77:0::2" is given twice"#)],
+    );
+    refused(
+        "interface",
+        "search together with dns",
+        &[(r#"search = "example.net""#, 10, r#""example.net" has no name server to be asked"#)],
+    );
+    let host = Host::new();
+    for domain in ["example..net", "-a", "~.", "a b", ""] {
+        let line = format!("search = [\"example.net\", \"{domain}\"]\ndns = \"10.77.0.2\"");
+        assert_eq!(
+            message(&host, &with("interface", &line)),
+            format!(
+                "4:26: [interface] search: \"{domain}\" is not a domain; accepted: domains like \"example.net\""
+            )
         );
     }
 }

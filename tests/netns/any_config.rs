@@ -109,6 +109,9 @@ fn configuration(numbers: &mut Numbers) -> (String, String) {
         writeln!(file, "fwmark = {mark}").unwrap();
     }
     if numbers.yes() {
+        writeln!(file, "kill_switch = true").unwrap();
+    }
+    if numbers.yes() {
         let offload = numbers.pick(&["", "tun_gso = false", "tun_gro = false, udp_gro = false"]);
         writeln!(file, "offload = {{ {offload} }}").unwrap();
     }
@@ -127,7 +130,7 @@ fn configuration(numbers: &mut Numbers) -> (String, String) {
     if !endpoint.is_empty() {
         writeln!(file, "endpoint = {endpoint}").unwrap();
     }
-    let default_route = !matches!(table, "" | "\"auto\"") && numbers.yes();
+    let default_route = numbers.yes();
     if !has_networks || default_route || numbers.yes() {
         let networks = networks(numbers, &addresses, default_route);
         writeln!(file, "allowed_ips = {networks:?}").unwrap();

@@ -15,6 +15,8 @@ pub(crate) struct End {
     pub(crate) listen_port: Option<u16>,
     pub(crate) mtu: Option<u16>,
     pub(crate) offload: &'static str,
+    /// Further lines of `[interface]`.
+    pub(crate) more: &'static str,
     pub(crate) public_key: String,
     pub(crate) preshared_key: Option<String>,
     /// Several are separated by spaces.
@@ -49,6 +51,7 @@ pub(crate) fn ends(endpoint_of: impl Fn(Host) -> String) -> [End; 2] {
             listen_port: Some(PORT),
             mtu: None,
             offload: ALL_ON,
+            more: "",
             public_key: PrivateKey::clamped([theirs; 32]).public_key().to_string(),
             preshared_key: None,
             endpoint: Some(endpoint_of(other)),
@@ -103,7 +106,7 @@ impl End {
         if let Some(mtu) = self.mtu {
             interface += &format!("mtu = {mtu}\n");
         }
-        interface += &format!("offload = {{ {} }}\n", self.offload);
+        interface += &format!("offload = {{ {} }}\n{}\n", self.offload, self.more);
         let mut peer = format!("\n[peer]\npublic_key = {:?}\n", self.public_key);
         if let Some(key) = &self.preshared_key {
             peer += &format!("preshared_key = {key:?}\n");

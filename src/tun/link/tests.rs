@@ -20,6 +20,7 @@ fn settings(table: Option<u32>) -> LinkSettings {
         mtu: Some(1400),
         routes: nets(&["10.77.0.0/30", "192.168.7.0/24", "fd78::/48"]),
         table,
+        mark: None,
     }
 }
 
