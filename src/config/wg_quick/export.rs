@@ -32,6 +32,11 @@ pub(crate) fn export(config: &Config) -> Translation {
     if interface.fwmark != 0 {
         line(&mut text, "FwMark", format_args!("{:#x}", interface.fwmark));
     }
+    let servers = interface.dns.iter().map(ToString::to_string);
+    let dns: Vec<_> = servers.chain(interface.search.iter().cloned()).collect();
+    if !dns.is_empty() {
+        line(&mut text, "DNS", dns.join(", "));
+    }
     *text += "\n[Peer]\n";
     line(&mut text, "PublicKey", peer.public_key);
     if peer.preshared_key != PresharedKey::default() {
@@ -64,6 +69,9 @@ fn left_out(Config { interface, peer, hooks }: &Config) -> Vec<String> {
         left_out.push(format!("name: wg-quick takes it from its file; save this as {name}.conf"));
     } else {
         left_out.push(format!("name: wg-quick makes no device with the name {name:?}"));
+    }
+    if interface.kill_switch {
+        left_out.push("kill_switch: wg-quick has none".to_owned());
     }
     let Offload { tun_gso, tun_gro, udp_gso, udp_gro } = interface.offload;
     if ![tun_gso, tun_gro, udp_gso, udp_gro].into_iter().all(|on| on) {

@@ -1,6 +1,7 @@
 //! From wg-quick to tunneld. What the file means is kept, also where the defaults of the two differ.
 
 use std::fmt::Display;
+use std::net::IpAddr;
 use std::path::Path;
 
 use ipnet::IpNet;
@@ -62,6 +63,16 @@ impl<'f> Draft<'f> {
         if let Some(&(entry, _)) = addresses.first() {
             self.keep(entry, "addresses", list(addresses.iter().map(|(_, address)| *address)));
         }
+        // Addresses are servers, all else is domains to search: wg-quick(8).
+        let is_server = |item: &str| item.parse::<IpAddr>().is_ok();
+        for (key, servers) in [("dns", true), ("search", false)] {
+            let of_kind = file.list("DNS").filter(|(_, item)| is_server(item) == servers);
+            let (entries, items): (Vec<_>, Vec<_>) =
+                of_kind.map(|(entry, item)| (entry, quoted(item))).unzip();
+            if let Some(entry) = entries.first() {
+                self.keep(entry, key, toml::Value::from(items));
+            }
+        }
         for entry in &file.entries {
             match entry.key {
                 "PrivateKey" => self.keep(entry, "private_key", quoted(entry.value)),
@@ -72,7 +83,6 @@ impl<'f> Draft<'f> {
                     self.keep(entry, "table", quoted(entry.value));
                 }
                 "Table" => self.keep(entry, "table", entry.number()?),
-                "DNS" => self.leave_out(file, entry, "set it in the system's resolver"),
                 "SaveConfig" if entry.value == "true" => {
                     self.leave_out(file, entry, "tunneld never writes its configuration");
                 }

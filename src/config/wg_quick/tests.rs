@@ -34,7 +34,7 @@ fn every_key_of_wg_quick_is_read_whatever_its_case_and_around_comments() {
     let text = format!(
         "# a comment = 1\n  [interface] # here\nPRIVATEKEY={}\naddress = 10.77.0.1/30 , fd77::1/64#x\n\
          Address = 10.9.0.1\n\
-         listenport = 51820\nMtu = 1380\ntable = 7\nFwMark = 0xca6c\n\n[PEER]\npublickey = {}\npresharedkey = {}\n\
+         listenport = 51820\nMtu = 1380\nDNS = fd77::2, example.net\ndns=10.77.0.2\ntable = 7\nFwMark = 0xca6c\n\n[PEER]\npublickey = {}\npresharedkey = {}\n\
          allowedips = 10.77.0.0/30\nAllowedIPs = fd77::/64, 10.9.0.7/24,10.9.0.9\nEndpoint = b.example.net:7\n\
          persistentkeepalive = 21\n",
         PrivateKey::clamped([1; 32]).to_base64().as_str(),
@@ -58,6 +58,12 @@ fn every_key_of_wg_quick_is_read_whatever_its_case_and_around_comments() {
     assert_eq!(nets(&peer.allowed_ips), "10.77.0.0/30 fd77::/64 10.9.0.0/24");
     assert_eq!(peer.endpoints[0].to_string(), "b.example.net:7");
     assert_eq!(peer.persistent_keepalive.map(|every| every.as_secs()), Some(21));
+    let servers =
+        ["fd77::2", "10.77.0.2"].map(|server| server.parse::<std::net::IpAddr>().unwrap());
+    assert_eq!(
+        (&interface.dns[..], &interface.search[..]),
+        (&servers[..], &["example.net".to_owned()][..])
+    );
     assert_eq!(left_out, [""; 0]);
 }
 
@@ -161,6 +167,7 @@ fn what_an_export_leaves_out_is_listed() {
     let text = crate::config::render::render(&imported(&file("", ""), "wg0.conf").unwrap().0);
     let text = text
         .replace("tun_gso = true", "tun_gso = false")
+        .replace("kill_switch = false", "kill_switch = true")
         .replace("\"wg0\"", "\"a&b\"")
         .replace("[hooks]", "endpoint = [\"a:1\", \"b:2\", \"c:3\"]\n[hooks]\nup = [\"/bin/sh\"]");
     let exported = export(&Config::parse(&text, Path::new("t")).unwrap());
@@ -169,6 +176,7 @@ fn what_an_export_leaves_out_is_listed() {
         exported.left_out,
         [
             "name: wg-quick makes no device with the name \"a&b\"",
+            "kill_switch: wg-quick has none",
             "offload: the kernel decides",
             "endpoint: a peer has one there; without b:2, c:3",
             "hooks: wg-quick runs lines of a shell instead",
@@ -178,7 +186,8 @@ fn what_an_export_leaves_out_is_listed() {
 
 /// `config` without what wg-quick cannot say.
 fn sayable(mut config: Config) -> Config {
-    let Interface { name, offload, .. } = &mut config.interface;
+    let Interface { name, offload, kill_switch, .. } = &mut config.interface;
+    *kill_switch = false;
     *offload = Offload { tun_gso: true, tun_gro: true, udp_gso: true, udp_gro: true };
     if !is_device_name(name) {
         *name = "tun0".to_owned();
