@@ -26,17 +26,17 @@ fn run(command: &Command) -> anyhow::Result<()> {
         Command::Genkey => cli::keys::genkey(),
         Command::Pubkey => cli::keys::pubkey(),
         Command::Genpsk => cli::keys::genpsk(),
+        Command::Pair(options) => cli::pair::run(options),
+        Command::Import(options) => cli::translate::import(options),
+        Command::Export(options) => cli::translate::export(options),
         Command::Demo(options) => cli::demo::run(options),
     }
 }
 
 /// 2 for what only its author can mend: the command line (by clap), the environment, the configuration.
 fn exit_code(error: &anyhow::Error) -> ExitCode {
-    if error.is::<ConfigError>() || error.is::<logging::BadLevel>() {
-        ExitCode::from(2)
-    } else {
-        ExitCode::FAILURE
-    }
+    let mistake = error.is::<ConfigError>() || error.is::<logging::BadLevel>();
+    if mistake || error.is::<cli::Mistake>() { ExitCode::from(2) } else { ExitCode::FAILURE }
 }
 
 /// Whoever read our output has gone, as in `tunneld check | head`; that is no failure.

@@ -12,10 +12,14 @@ mod host;
 mod keys;
 #[path = "cli/manners.rs"]
 mod manners;
+#[path = "cli/pair.rs"]
+mod pair;
 #[path = "cli/secrets.rs"]
 mod secrets;
 #[path = "common/shown.rs"]
 mod shown;
+#[path = "cli/translate.rs"]
+mod translate;
 #[path = "cli/values.rs"]
 mod values;
 #[path = "cli/whole_file.rs"]

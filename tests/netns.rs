@@ -34,6 +34,7 @@ mod netns {
     mod forged;
     mod handover;
     mod healing;
+    mod hooks;
     mod hostile;
     mod inside;
     mod keys;
@@ -45,6 +46,7 @@ mod netns {
     mod no_device;
     mod offload;
     mod order;
+    mod pair;
     mod process;
     mod refusal;
     mod reload;

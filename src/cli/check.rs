@@ -3,7 +3,7 @@
 use std::fmt::{self, Display};
 use std::path::Path;
 
-use crate::config::{Config, Offload, Table};
+use crate::config::{Config, Hooks, Offload, Table};
 use crate::crypto::PresharedKey;
 
 /// Loads `path` and prints what it means; no secrets.
@@ -25,7 +25,7 @@ struct Summary<'a>(&'a Config);
 
 impl Display for Summary<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Config { interface, peer } = self.0;
+        let Config { interface, peer, hooks } = self.0;
         writeln!(f, "interface")?;
         line(f, "name", &interface.name)?;
         line(f, "addresses", list(&interface.addresses))?;
@@ -56,8 +56,31 @@ impl Display for Summary<'_> {
             f,
             "keepalive",
             or(keepalive.map(|every| format!("every {} s", every.as_secs())), "off"),
-        )
+        )?;
+        self::hooks(f, hooks)
     }
+}
+
+/// None are not worth a line.
+fn hooks(
+    f: &mut fmt::Formatter<'_>,
+    Hooks { up, down, peer_up, peer_down, endpoint_changed }: &Hooks,
+) -> fmt::Result {
+    let hooks = [
+        ("up", up),
+        ("down", down),
+        ("peer up", peer_up),
+        ("peer down", peer_down),
+        ("endpoint changed", endpoint_changed),
+    ];
+    let mut first = true;
+    for (name, words) in hooks.into_iter().filter(|(_, words)| !words.is_empty()) {
+        if std::mem::take(&mut first) {
+            writeln!(f, "hooks")?;
+        }
+        line(f, name, format_args!("{words:?}"))?;
+    }
+    Ok(())
 }
 
 fn line(f: &mut fmt::Formatter<'_>, name: &str, value: impl Display) -> fmt::Result {

@@ -15,7 +15,7 @@ use crate::crypto::{PresharedKey, PrivateKey};
 /// No randomness, or standard output.
 pub fn genkey() -> anyhow::Result<()> {
     let key = PrivateKey::clamped(*random()?);
-    print_secret(&key.to_base64())
+    print_secret(&line(&key.to_base64()))
 }
 
 /// Prints a new preshared key.
@@ -24,7 +24,7 @@ pub fn genkey() -> anyhow::Result<()> {
 /// No randomness, or standard output.
 pub fn genpsk() -> anyhow::Result<()> {
     let key = PresharedKey::from(*random()?);
-    print_secret(&key.to_base64())
+    print_secret(&line(&key.to_base64()))
 }
 
 /// Prints the public key of the private key on standard input.
@@ -47,13 +47,15 @@ pub fn pubkey() -> anyhow::Result<()> {
     Ok(super::print(&format!("{}\n", key.public_key()))?)
 }
 
-fn random() -> anyhow::Result<Zeroizing<[u8; KEY]>> {
+/// 32 random bytes of the system.
+pub(super) fn random() -> anyhow::Result<Zeroizing<[u8; KEY]>> {
     let mut bytes = Zeroizing::new([0; KEY]);
     getrandom::fill(bytes.as_mut_slice()).context("the system gives no random numbers")?;
     Ok(bytes)
 }
 
-fn print_secret(key: &str) -> anyhow::Result<()> {
+/// Prints what holds a secret, and warns if it goes to a file that others may read.
+pub(super) fn print_secret(text: &str) -> anyhow::Result<()> {
     if stdout_is_open_to_others() {
         // A warning that cannot be written is no reason not to print the key.
         let _ = writeln!(
@@ -61,8 +63,11 @@ fn print_secret(key: &str) -> anyhow::Result<()> {
             "tunneld: warning: a secret is written to a file that others can read; mend it: chmod 600 FILE"
         );
     }
-    let line = Zeroizing::new(format!("{key}\n"));
-    Ok(super::print(&line)?)
+    Ok(super::print(text)?)
+}
+
+fn line(key: &str) -> Zeroizing<String> {
+    Zeroizing::new(format!("{key}\n"))
 }
 
 fn stdout_is_open_to_others() -> bool {

@@ -10,6 +10,9 @@ pub mod demo;
 pub mod keys;
 pub mod logging;
 mod lossy;
+mod new_files;
+pub mod pair;
+pub mod translate;
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -28,10 +31,9 @@ Exit codes:
   1  a failure at run time
   2  a mistake in the command line, in TUNNELD_LOG or in the configuration
 
-First steps, on each of the two hosts:
-  (umask 077; tunneld genkey > /etc/tunneld/private.key)
-  tunneld pubkey < /etc/tunneld/private.key     # give this one to the other host
-  tunneld check                                 # is /etc/tunneld.toml right?
+First steps:
+  tunneld pair --a a.example.net --b -   # writes both configurations, and says where they go
+  tunneld check                          # is /etc/tunneld.toml right?
   systemctl start tunneld";
 
 /// Links two Linux hosts over the internet: a tunnel in user space that speaks WireGuard's protocol.
@@ -56,6 +58,12 @@ pub enum Command {
     Pubkey,
     /// Make a preshared key and print it
     Genpsk,
+    /// Write the configurations of two hosts that are to be linked
+    Pair(pair::Options),
+    /// Make a configuration of a wg-quick file
+    Import(translate::Import),
+    /// Make a wg-quick file of a configuration
+    Export(translate::Export),
     /// Try a tunnel between two network namespaces of this machine
     Demo(demo::Options),
 }
@@ -67,6 +75,11 @@ pub struct ConfigFile {
     #[arg(short, long, value_name = "FILE", default_value = DEFAULT_PATH)]
     pub config: PathBuf,
 }
+
+/// What was asked for makes no sense: a mistake of the command line that shows only when its options are seen together.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Mistake(String);
 
 /// Standard output takes no more.
 #[derive(Debug, thiserror::Error)]

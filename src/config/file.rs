@@ -11,6 +11,7 @@ use super::value::Value;
 pub(super) struct File<'i> {
     pub(super) interface: InterfaceTable<'i>,
     pub(super) peer: PeerTable<'i>,
+    pub(super) hooks: Option<HooksTable<'i>>,
 }
 
 /// A section: a struct with one field for each key, all optional here, and the list of their names.
@@ -27,18 +28,21 @@ macro_rules! section {
             pub(super) const SECTION: &'static str = $section;
             const KEYS: &'static [&'static str] = &[$(stringify!($key)),*];
 
-            fn take(root: &mut DeTable<'i>) -> Result<Self, Fault> {
-                let (at, mut table) = take_section(root, Self::SECTION)?;
+            fn take(root: &mut DeTable<'i>) -> Result<Option<Self>, Fault> {
+                let Some((at, mut table)) = take_section(root, Self::SECTION)? else {
+                    return Ok(None);
+                };
                 refuse_unknown(&table, Self::SECTION, Self::KEYS)?;
-                Ok(Self {
+                Ok(Some(Self {
                     at,
                     $($key: table
                         .remove(stringify!($key))
                         .map(|value| Value::new(Self::SECTION, stringify!($key), value)),)*
-                })
+                }))
             }
 
             /// The fault of a key that is not there.
+            #[allow(dead_code, reason = "a section may have no key that must be there")]
             pub(super) fn missing(&self, keys: &str, accepted: &str) -> Fault {
                 Fault {
                     at: Some(self.at),
@@ -66,13 +70,19 @@ section! {
     }
 }
 
+section! {
+    /// What runs when something happens.
+    HooksTable: "hooks" { up, down, peer_up, peer_down, endpoint_changed }
+}
+
 /// The section inside `[interface]`, which mostly stands on one line: `offload = { tun_gso = false }`.
 pub(super) const OFFLOAD: &str = "interface.offload";
 pub(super) const OFFLOAD_KEYS: [&str; 4] = ["tun_gso", "tun_gro", "udp_gso", "udp_gro"];
 
-const SECTIONS: [(&str, &[&str]); 3] = [
+const SECTIONS: [(&str, &[&str]); 4] = [
     (InterfaceTable::SECTION, InterfaceTable::KEYS),
     (PeerTable::SECTION, PeerTable::KEYS),
+    (HooksTable::SECTION, HooksTable::KEYS),
     (OFFLOAD, &OFFLOAD_KEYS),
 ];
 
@@ -80,12 +90,16 @@ impl<'i> File<'i> {
     pub(super) fn parse(text: &'i str) -> Result<Self, Fault> {
         let mut root = DeTable::parse(text).map_err(|error| syntax(text, &error))?.into_inner();
         refuse_unknown_sections(&root)?;
-        Ok(Self { interface: InterfaceTable::take(&mut root)?, peer: PeerTable::take(&mut root)? })
+        Ok(Self {
+            interface: InterfaceTable::take(&mut root)?.ok_or_else(|| no_section("interface"))?,
+            peer: PeerTable::take(&mut root)?.ok_or_else(|| no_section("peer"))?,
+            hooks: HooksTable::take(&mut root)?,
+        })
     }
 
     /// The first secret that stands in the file itself, if there is one.
     pub(super) fn inline_secret(&self) -> Option<&Value<'i>> {
-        let Self { interface, peer } = self;
+        let Self { interface, peer, .. } = self;
         interface.private_key.as_ref().or(peer.preshared_key.as_ref())
     }
 }
@@ -126,21 +140,25 @@ fn key_at(text: &str, offset: usize) -> Option<String> {
     keys.contains(&word).then(|| format!("[{section}] {word}"))
 }
 
+fn no_section(section: &str) -> Fault {
+    Fault {
+        at: None,
+        key: Some(format!("[{section}]")),
+        problem: "is missing".to_owned(),
+        accepted: "a file with the sections [interface] and [peer]".to_owned(),
+    }
+}
+
 fn take_section<'i>(
     root: &mut DeTable<'i>,
     section: &'static str,
-) -> Result<(usize, DeTable<'i>), Fault> {
+) -> Result<Option<(usize, DeTable<'i>)>, Fault> {
     let Some(found) = root.remove(section) else {
-        return Err(Fault {
-            at: None,
-            key: Some(format!("[{section}]")),
-            problem: "is missing".to_owned(),
-            accepted: "a file with the sections [interface] and [peer]".to_owned(),
-        });
+        return Ok(None);
     };
     let at = found.span().start;
     match found.into_inner() {
-        toml::de::DeValue::Table(table) => Ok((at, table)),
+        toml::de::DeValue::Table(table) => Ok(Some((at, table))),
         _ => Err(Fault {
             at: Some(at),
             key: Some(format!("[{section}]")),
@@ -151,7 +169,7 @@ fn take_section<'i>(
 }
 
 fn refuse_unknown_sections(root: &DeTable<'_>) -> Result<(), Fault> {
-    let known = [InterfaceTable::SECTION, PeerTable::SECTION];
+    let known = [InterfaceTable::SECTION, PeerTable::SECTION, HooksTable::SECTION];
     let Some(unknown) = first_unknown(root, &known) else {
         return Ok(());
     };
@@ -159,7 +177,7 @@ fn refuse_unknown_sections(root: &DeTable<'_>) -> Result<(), Fault> {
     let home = SECTIONS.into_iter().find(|(_, keys)| keys.contains(&&**word));
     let accepted = match home {
         Some((section, _)) => format!("{word} under [{section}]"),
-        None => "the sections [interface] and [peer]".to_owned(),
+        None => "the sections [interface], [peer] and [hooks]".to_owned(),
     };
     Err(Fault {
         at: Some(unknown.span().start),

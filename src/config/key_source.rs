@@ -78,7 +78,7 @@ fn from_file<K: FromStr<Err = KeyError>>(
 }
 
 /// `path` as one word of a shell command.
-pub(super) fn shell_word(path: &Path) -> Cow<'_, str> {
+pub(crate) fn shell_word(path: &Path) -> Cow<'_, str> {
     let text = path.to_string_lossy();
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-+:@%,=".contains(&byte);
     if text.bytes().all(plain) { text } else { format!("'{}'", text.replace('\'', r"'\''")).into() }

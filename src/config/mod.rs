@@ -7,10 +7,11 @@
 mod endpoint;
 mod error;
 mod file;
+mod hooks;
 mod interface;
 mod key_source;
 mod names;
-mod network;
+pub(crate) mod network;
 mod peer;
 #[cfg(test)]
 mod properties;
@@ -19,6 +20,7 @@ mod render;
 mod secret;
 mod suggest;
 mod value;
+pub(crate) mod wg_quick;
 
 use std::net::IpAddr;
 use std::path::Path;
@@ -35,6 +37,7 @@ use file::File;
 pub use endpoint::{EndpointError, HostPort};
 pub use error::ConfigError;
 pub(crate) use interface::least_mtu;
+pub(crate) use key_source::shell_word;
 
 /// Where the configuration is when nobody says otherwise.
 pub const DEFAULT_PATH: &str = "/etc/tunneld.toml";
@@ -52,6 +55,8 @@ pub struct Config {
     pub interface: Interface,
     /// The other end.
     pub peer: Peer,
+    /// What runs when something happens.
+    pub hooks: Hooks,
 }
 
 /// This end of the link.
@@ -121,6 +126,22 @@ pub struct Peer {
     pub persistent_keepalive: Option<Duration>,
 }
 
+/// Programs that run when something happens to the link: each a program that exists, by its absolute path, and its
+/// arguments; empty if there is none.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Hooks {
+    /// The link is set up: device, addresses, routes.
+    pub up: Vec<String>,
+    /// The link has ended; the device, its addresses and routes are still there.
+    pub down: Vec<String>,
+    /// The peer is linked: the first handshake since the start or a loss.
+    pub peer_up: Vec<String>,
+    /// The peer is lost.
+    pub peer_down: Vec<String>,
+    /// The linked peer is somewhere else than before.
+    pub endpoint_changed: Vec<String>,
+}
+
 impl Config {
     /// Reads the configuration in `path`, and the key files it names.
     ///
@@ -130,17 +151,11 @@ impl Config {
         let whole = |fault| ConfigError::new(path, "", fault);
         let contents = secret::read(path, LONGEST)
             .map_err(|error| whole(Fault::whole(error, "a configuration that tunneld can read")))?;
-        let text = str::from_utf8(&contents.bytes).map_err(|error| {
-            let valid = contents.bytes.get(..error.valid_up_to()).unwrap_or_default();
-            let valid = String::from_utf8_lossy(valid);
-            let mut fault = Fault::whole("is not text in UTF-8", "a text file");
-            fault.at = Some(valid.len());
-            ConfigError::new(path, &valid, fault)
-        })?;
+        let text = text_of(&contents.bytes, path)?;
         contents.refuse_foreign().map_err(|exposed| {
             let accepted = format_args!(
                 "a file of yours or root's that others may not write: chmod 644 {}",
-                key_source::shell_word(path)
+                shell_word(path)
             );
             ConfigError::new(path, "", Fault::whole(exposed, accepted))
         })?;
@@ -167,14 +182,14 @@ impl Config {
             refuse_exposed().map_err(|exposed| {
                 value.secret_fault(
                     format_args!("a secret stands in this file, and it {exposed}"),
-                    format_args!("a private file: chmod 600 {}", key_source::shell_word(path)),
+                    format_args!("a private file: chmod 600 {}", shell_word(path)),
                 )
             })?;
         }
         let dir = path.parent().unwrap_or(Path::new(""));
         let interface = Interface::resolve(file.interface, dir)?;
         let peer = Peer::resolve(file.peer, &interface, dir)?;
-        Ok(Self { interface, peer })
+        Ok(Self { interface, peer, hooks: Hooks::resolve(file.hooks)? })
     }
 
     /// The default routes that this end takes by itself, and so by their own table, whose number is the
@@ -197,7 +212,7 @@ impl Config {
     /// What is allowed, but likely not meant; one sentence each.
     #[must_use]
     pub fn notes(&self) -> Vec<String> {
-        let Self { interface, peer } = self;
+        let Self { interface, peer, .. } = self;
         let mut notes = Vec::new();
         if peer.endpoints.is_empty() && interface.listen_port == 0 {
             notes.push(
@@ -229,7 +244,7 @@ impl Config {
 
     /// What the kill switch is likely not meant to do.
     fn kill_switch_notes(&self) -> Vec<String> {
-        let Self { interface, peer } = self;
+        let Self { interface, peer, .. } = self;
         let default = |v4: bool| {
             let mut networks = peer.allowed_ips.iter();
             networks.any(|net| net.prefix_len() == 0 && net.addr().is_ipv4() == v4)
@@ -253,6 +268,17 @@ impl Config {
         }
         notes
     }
+}
+
+/// The text of a file that has these bytes.
+fn text_of<'b>(bytes: &'b [u8], path: &Path) -> Result<&'b str, ConfigError> {
+    str::from_utf8(bytes).map_err(|error| {
+        let valid = bytes.get(..error.valid_up_to()).unwrap_or_default();
+        let valid = String::from_utf8_lossy(valid);
+        let mut fault = Fault::whole("is not text in UTF-8", "a text file");
+        fault.at = Some(valid.len());
+        ConfigError::new(path, &valid, fault)
+    })
 }
 
 #[cfg(test)]

@@ -7,13 +7,13 @@ use ipnet::IpNet;
 use super::endpoint::decimal;
 
 /// Reads `address/prefix`; unlike `IpNet`'s own parser, no leading zeros that could mean octal.
-pub(super) fn parse(text: &str) -> Option<IpNet> {
+pub(crate) fn parse(text: &str) -> Option<IpNet> {
     let (address, prefix) = text.split_once('/')?;
     IpNet::new(address.parse().ok()?, decimal(prefix)?).ok()
 }
 
 /// Why a device cannot have this address, if so.
-pub(super) fn no_host_address(net: IpNet) -> Option<&'static str> {
+pub(crate) fn no_host_address(net: IpNet) -> Option<&'static str> {
     let address = net.addr();
     let many_hosts = net.max_prefix_len().saturating_sub(net.prefix_len()) > 1;
     match address {
@@ -48,7 +48,7 @@ pub(super) fn networks_of(addresses: &[IpNet]) -> Vec<IpNet> {
 }
 
 /// Whether both are IPv4 or both are IPv6.
-pub(super) fn same_family(a: IpNet, b: IpNet) -> bool {
+pub(crate) fn same_family(a: IpNet, b: IpNet) -> bool {
     a.max_prefix_len() == b.max_prefix_len()
 }
 

@@ -69,14 +69,35 @@ fn endpoint() -> impl Strategy<Value = HostPort> {
     (host, 1..=u16::MAX).prop_map(|(host, port)| HostPort { host, port })
 }
 
+fn hooks() -> impl Strategy<Value = Hooks> {
+    let hook = || {
+        let arguments = prop::collection::vec("[^\0]{0,10}", 0..3);
+        let command = arguments.prop_map(|mut words| {
+            words.insert(0, "/bin/sh".to_owned());
+            words
+        });
+        prop_oneof![Just(Vec::new()), command]
+    };
+    [hook().boxed(), hook().boxed(), hook().boxed(), hook().boxed(), hook().boxed()].prop_map(
+        |[up, down, peer_up, peer_down, endpoint_changed]| Hooks {
+            up,
+            down,
+            peer_up,
+            peer_down,
+            endpoint_changed,
+        },
+    )
+}
+
 prop_compose! {
-    fn config()(
+    pub(super) fn config()(
         interface in interface(),
         their_key in any::<[u8; 32]>(),
         preshared_key in any::<[u8; 32]>(),
         endpoints in prop::collection::hash_set(endpoint(), 0..4),
         more in prop::collection::vec(address(), 0..6),
         keepalive in any::<u16>(),
+        hooks in hooks(),
     ) -> Config {
         let mut allowed_ips: Vec<IpNet> = Vec::new();
         for net in interface.addresses.iter().chain(&more).map(IpNet::trunc) {
@@ -87,6 +108,7 @@ prop_compose! {
         }
         Config {
             interface,
+            hooks,
             peer: Peer {
                 public_key: PrivateKey::clamped(their_key).public_key(),
                 preshared_key: PresharedKey::from(preshared_key),

@@ -2,11 +2,11 @@
 
 use ipnet::IpNet;
 
-use crate::config::{Config, Offload, Table};
+use crate::config::{Config, Hooks, Offload, Table};
 
 /// The TOML of a configuration, keys inline.
 pub(crate) fn render(config: &Config) -> String {
-    let Config { interface, peer } = config;
+    let Config { interface, peer, hooks } = config;
     let list = |items: Vec<String>| format!("[{}]", items.join(", "));
     let quoted = |text: String| format!("{text:?}");
     let nets = |nets: &[IpNet]| list(nets.iter().map(|net| quoted(net.to_string())).collect());
@@ -50,6 +50,22 @@ pub(crate) fn render(config: &Config) -> String {
         [one] => text += &format!("endpoint = {one}\n"),
         _ => text += &format!("endpoint = {}\n", list(endpoints)),
     }
+    text + &section(hooks)
+}
+
+fn section(Hooks { up, down, peer_up, peer_down, endpoint_changed }: &Hooks) -> String {
+    let hooks = [
+        ("up", up),
+        ("down", down),
+        ("peer_up", peer_up),
+        ("peer_down", peer_down),
+        ("endpoint_changed", endpoint_changed),
+    ];
+    let mut text = "[hooks]\n".to_owned();
+    for (key, words) in hooks.into_iter().filter(|(_, words)| !words.is_empty()) {
+        let words: Vec<_> = words.iter().map(|word| escaped(word)).collect();
+        text += &format!("{key} = [\"{}\"]\n", words.join("\", \""));
+    }
     text
 }
 
@@ -57,4 +73,14 @@ fn inline(Offload { tun_gso, tun_gro, udp_gso, udp_gro }: Offload) -> String {
     format!(
         "{{ tun_gso = {tun_gso}, tun_gro = {tun_gro}, udp_gso = {udp_gso}, udp_gro = {udp_gro} }}"
     )
+}
+
+/// Any text inside quotes of TOML.
+fn escaped(text: &str) -> String {
+    let escaped = |letter: char| match letter {
+        '"' | '\\' => format!("\\{letter}"),
+        _ if letter.is_control() => format!("\\u{:04x}", u32::from(letter)),
+        _ => letter.to_string(),
+    };
+    text.chars().map(escaped).collect()
 }

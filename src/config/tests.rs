@@ -1,3 +1,5 @@
+use std::os::unix::fs::PermissionsExt;
+
 use super::*;
 
 const OUR_KEY: [u8; 32] = [1; 32];
@@ -24,7 +26,7 @@ const ONE: &str = r#"addresses = ["10.77.0.1/30"]"#;
 
 #[test]
 fn what_is_not_said_has_its_default() {
-    let Config { interface, peer } = parse(ONE, "").unwrap();
+    let Config { interface, peer, hooks } = parse(ONE, "").unwrap();
     assert_eq!(
         interface,
         Interface {
@@ -51,6 +53,7 @@ fn what_is_not_said_has_its_default() {
             persistent_keepalive: Some(Duration::from_secs(25)),
         }
     );
+    assert_eq!(hooks, Hooks::default());
 }
 
 #[test]
@@ -165,6 +168,48 @@ fn a_key_that_no_handshake_succeeds_with_is_refused() {
     );
     let error = Config::parse(&text, Path::new("t")).unwrap_err().to_string();
     assert!(error.contains("[peer] public_key: is a key that no host can have"), "{error}");
+}
+
+#[test]
+fn a_hook_is_a_program_and_its_arguments_as_they_stand() {
+    let with = |hooks: &str| parse(ONE, &format!("[hooks]\n{hooks}")).map(|config| config.hooks);
+    let hooks = with(r#"up = ["/bin/sh", "-c", "a; $(b)\nc"]"#).unwrap();
+    assert_eq!(
+        hooks,
+        Hooks { up: ["/bin/sh", "-c", "a; $(b)\nc"].map(String::from).into(), ..Hooks::default() }
+    );
+    assert_eq!(with(""), Ok(Hooks::default()));
+    let directory = tempfile::tempdir().unwrap();
+    let open = directory.path().join("open");
+    std::fs::write(&open, "").unwrap();
+    let chmod = |mode| {
+        std::fs::set_permissions(&open, PermissionsExt::from_mode(mode)).unwrap();
+    };
+    chmod(0o644);
+    let list = format!("peer_up = [{open:?}]");
+    let error = with(&list).unwrap_err();
+    assert!(
+        error.contains("[hooks] peer_up: ") && error.contains("is not a program; accepted: "),
+        "{error}"
+    );
+    chmod(0o757);
+    assert!(with(&list).unwrap_err().contains("is writable by others; accepted: "));
+    chmod(0o755);
+    assert!(with(&list).is_ok());
+    for (hooks, expected) in [
+        ("down = '/bin/sh'", r#"[hooks] down: "/bin/sh" is not a list; accepted: a program and"#),
+        ("down = []", "[hooks] down: [] is empty; "),
+        ("down = ['sh']", r#"[hooks] down: "sh" is not an absolute path; "#),
+        ("down = ['']", r#"[hooks] down: "" is not an absolute path; "#),
+        ("down = ['/bin/sh', 1]", "[hooks] down: 1 is not text in quotes; "),
+        (r#"down = ["/bin/sh", "a\u0000"]"#, "has a zero byte; "),
+        ("down = ['/nonexistent']", r#"[hooks] down: "/nonexistent" cannot be used: No such file"#),
+        ("down = ['/']", r#"[hooks] down: "/" is not a program; "#),
+        ("post_up = 1", r#"[hooks] "post_up": is not a key; "#),
+    ] {
+        let error = with(hooks).unwrap_err();
+        assert!(error.contains(expected), "{error}");
+    }
 }
 
 #[test]

@@ -11,6 +11,7 @@ use tokio::time::{Interval, MissedTickBehavior};
 use super::clock::{self, Alarm};
 use super::dns::Dns;
 use super::endpoints::Endpoints;
+use super::hooks::Hooks;
 use super::kill_switch::KillSwitch;
 use super::network::Network;
 use super::reload::Fixed;
@@ -37,6 +38,7 @@ pub(super) struct Control {
     pub(super) tunnel: Tunnel,
     pub(super) report: Report,
     pub(super) endpoints: Endpoints,
+    pub(super) hooks: Hooks,
     pub(super) alarm: Alarm,
     pub(super) network: Network,
     pub(super) kill_switch: Option<KillSwitch>,
@@ -89,6 +91,7 @@ impl Control {
                     self.tunnel.resolved(clock::now(), endpoint, &addresses);
                     self.network.look_again();
                 }
+                () = self.hooks.turn() => {}
                 _ = hints.tick(), if !self.report.link_is_up() => {
                     self.report.strangers(clock::boot(), self.tunnel.stats());
                 }
@@ -120,6 +123,7 @@ impl Control {
     fn settle(&mut self, now: Now) -> anyhow::Result<()> {
         while let Some(event) = self.tunnel.poll_event() {
             self.report.event(now.boot, &event, self.tunnel.endpoint(), self.tunnel.stats());
+            self.hooks.follow(&event, self.report.link_is_up());
             match event {
                 Event::HandshakeCompleted { endpoint, .. } => {
                     self.tunnel.mix(&*entropy()?);

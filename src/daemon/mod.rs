@@ -13,6 +13,7 @@ mod control;
 mod dns;
 mod endpoints;
 mod handover;
+mod hooks;
 mod inbound;
 mod kill_switch;
 mod lock;
@@ -51,6 +52,7 @@ use control::{Control, Ended};
 use dns::Dns;
 use endpoints::Endpoints;
 use handover::Kept;
+use hooks::Hooks;
 use kill_switch::KillSwitch;
 use lock::InterfaceLock;
 use network::Network;
@@ -110,6 +112,7 @@ async fn run_on(file: &Path, config: Config) -> anyhow::Result<()> {
     let underlay = underlay(&config, kept.underlay)?;
     let network = Network::new(&config, &tun).await?;
     let dns = Dns::new(&config, &tun);
+    let hooks = Hooks::new(&config);
     let fixed = Fixed { name: interface.name.clone(), offload: interface.offload };
     let peer = &config.peer;
     let ours = interface.private_key.public_key();
@@ -143,6 +146,7 @@ async fn run_on(file: &Path, config: Config) -> anyhow::Result<()> {
         tunnel,
         report: Report::new(ours),
         endpoints: Endpoints::new(endpoints),
+        hooks,
         alarm: Alarm::new().context("making the alarm")?,
         network,
         kill_switch,
@@ -153,6 +157,7 @@ async fn run_on(file: &Path, config: Config) -> anyhow::Result<()> {
     control.dns.tell().await;
     tell_started(&path);
     service::ready(&control.running());
+    control.hooks.up();
     let ended = control.run(signals, failures, handshakes).await;
     stop(&path, threads, &mut control, &ended).await;
     match ended? {
@@ -282,6 +287,7 @@ async fn stop(
     control.tunnel.erase();
     control.dns.undo().await;
     control.state.finish().await;
+    control.hooks.finish().await;
     if let Err(error) = control.network.undo().await {
         tracing::warn!(%error, "not everything could be taken back");
     }
@@ -348,7 +354,7 @@ mod tests {
             key(1).to_base64().as_str(),
             key(2).public_key()
         );
-        let Config { interface, peer } = Config::parse(&text, Path::new("t")).unwrap();
+        let Config { interface, peer, .. } = Config::parse(&text, Path::new("t")).unwrap();
         let inside = routed(&interface, &peer.allowed_ips);
         let shown: Vec<String> = inside.iter().map(ToString::to_string).collect();
         assert_eq!(shown, ["10.77.0.1/30", "fd77::1/64", "2001:db8::/32"]);

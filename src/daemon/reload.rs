@@ -81,6 +81,7 @@ impl Control {
 
     /// The rest, which cannot fail.
     async fn take_on(&mut self, config: Config, sockets: Option<Sockets>) {
+        self.hooks.take_on(&config);
         let dns = Dns::new(&config, &self.path.tun);
         if dns != self.dns {
             self.dns = dns.clone();

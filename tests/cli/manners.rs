@@ -13,8 +13,8 @@ fn help_and_version_go_to_standard_output() {
         assert!(!answer.stdout.is_empty());
     }
     let help = answer(tunneld().arg("--help")).stdout;
-    for word in ["run", "check", "genkey", "pubkey", "genpsk", "demo", "Exit codes", "TUNNELD_LOG"]
-    {
+    let commands = "run check genkey pubkey genpsk pair import export demo";
+    for word in commands.split(' ').chain(["Exit codes", "TUNNELD_LOG"]) {
         assert!(help.contains(word), "{word}\n{help}");
     }
 }
@@ -83,6 +83,16 @@ peer
     assert!(noted.ends_with(
         "note: without an endpoint and a listen_port, neither end knows where to call the other\n"
     ));
+}
+
+#[test]
+fn check_shows_hooks_as_they_will_be_run() {
+    let host = Host::new();
+    let hooks = "[hooks]\nup = ['/bin/sh', '-c', 'a; b']\nendpoint_changed = ['/bin/true']\n";
+    let answer = host.check(&(good() + hooks));
+    let expected = "hooks\n  up             [\"/bin/sh\", \"-c\", \"a; b\"]\n  endpoint changed [\"/bin/true\"]\n";
+    assert!(answer.stdout.contains(expected), "{answer:?}");
+    assert!(!host.check(&good()).stdout.contains("hooks"));
 }
 
 #[test]

@@ -23,6 +23,8 @@ pub(crate) struct End {
     pub(crate) endpoint: Option<String>,
     pub(crate) allowed_ips: Option<Vec<&'static str>>,
     pub(crate) persistent_keepalive: Option<u16>,
+    /// The lines of their section.
+    pub(crate) hooks: String,
 }
 
 /// Offloads as they are if nothing is said.
@@ -55,6 +57,7 @@ pub(crate) fn ends(endpoint_of: impl Fn(Host) -> String) -> [End; 2] {
             endpoint: Some(endpoint_of(other)),
             allowed_ips: None,
             persistent_keepalive: None,
+            hooks: String::new(),
         }
     })
 }
@@ -121,6 +124,6 @@ impl End {
         if let Some(seconds) = self.persistent_keepalive {
             peer += &format!("persistent_keepalive = {seconds}\n");
         }
-        interface + &peer
+        interface + &peer + "[hooks]\n" + &self.hooks
     }
 }
