@@ -28,13 +28,14 @@ impl Machine {
         }
         let groups = control_groups().join(&namespace);
         // The mount is in a namespace of its own: it ends with the last process there. systemd-nspawn wants a terminal,
-        // and a control group that no other service manager has.
+        // and a control group that no other service manager has. 133: the machine reboots, by a new supervisor.
         let boot = format!(
             "mkdir {groups} && echo $$ > {groups}/cgroup.procs && \
-             mount -t overlay -o lowerdir={image},upperdir={upper},workdir={work} overlay {root} && \
-             exec systemd-nspawn --boot --quiet --directory={root} --machine={namespace} \
+             mount -t overlay -o lowerdir={image},upperdir={upper},workdir={work} overlay {root} || exit; \
+             while systemd-nspawn --boot --quiet --directory={root} --machine={namespace} \
              --network-namespace-path=/run/netns/{namespace} --bind=/dev/net/tun --capability=all \
-             --register=no --keep-unit --link-journal=no --resolv-conf=off --timezone=off",
+             --register=no --keep-unit --link-journal=no --resolv-conf=off --timezone=off; \
+             [ $? = 133 ]; do :; done",
             groups = groups.display(),
             image = image().unwrap().display(),
             upper = upper.display(),
