@@ -130,7 +130,7 @@ fn the_journal_has_a_field_for_each_value_and_the_unit_has_a_good_score() {
     needs_machines!();
     let site = Site::linked();
     let log = site.a.must("journalctl -o cat TUNNELD_DEVICE=tun0 PRIORITY=6");
-    assert!(log.contains("started device=tun0 port=51820"), "{log}");
+    assert!(log.contains("started device=\"tun0\" port=51820"), "{log}");
     let unit = site.a.must("journalctl -o cat -u tunneld SYSLOG_IDENTIFIER=tunneld");
     assert!(unit.contains("handshake completed"), "{unit}");
 
