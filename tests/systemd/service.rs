@@ -96,18 +96,21 @@ fn the_package_installs_upgrades_removes_and_purges_what_is_its_own() {
 fn a_transfer_survives_a_restart_a_kill_and_an_upgrade_of_either_end() {
     needs_machines!();
     let site = Site::linked();
+    let upgrade = package(2);
     for machine in [&site.a, &site.b] {
-        site.in_a_transfer(|| drop(machine.must("systemctl restart tunneld")));
-        site.in_a_transfer(|| {
+        let restart = || drop(machine.must("systemctl restart tunneld"));
+        let kill = || {
             let process = shows(machine, "MainPID");
             machine.must(&format!("kill -KILL {process}"));
             let again = || !["0", &process].contains(&shows(machine, "MainPID").as_str());
             assert!(wait_until(BOUND, again), "systemd starts it again");
-        });
-        let before = shows(machine, "MainPID");
-        let upgrade = package(2);
-        site.in_a_transfer(|| install(machine, &upgrade));
-        assert_ne!(shows(machine, "MainPID"), before, "the upgrade runs");
+        };
+        let upgrade = || {
+            let before = shows(machine, "MainPID");
+            install(machine, &upgrade);
+            assert_ne!(shows(machine, "MainPID"), before, "the upgrade runs");
+        };
+        site.in_a_transfer(&[&restart, &kill, &upgrade]);
     }
 }
 
@@ -115,12 +118,13 @@ fn a_transfer_survives_a_restart_a_kill_and_an_upgrade_of_either_end() {
 fn a_transfer_survives_a_reboot_of_an_end() {
     needs_machines!();
     let site = Site::linked();
-    let leader = site.b.leader();
-    site.in_a_transfer(|| {
+    let reboot = || {
+        let leader = site.b.leader();
         site.b.must("systemctl --no-block reboot");
-        assert!(wait_until(BOUND, || ![None, leader].contains(&site.b.leader())), "it boots again");
+        assert!(wait_until(BOUND, || ![None, leader].contains(&site.b.leader())), "it reboots");
         site.b.wait_until_booted();
-    });
+    };
+    site.in_a_transfer(&[&reboot]);
     assert!(site.lab.pings(Host::A, INNER_B[0]));
     assert!(site.lab.pings(Host::B, INNER_A[0]));
 }

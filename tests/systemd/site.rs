@@ -9,8 +9,8 @@ use crate::netns::lab::{Host, INNER_A, INNER_B, Lab, direct_v4};
 use crate::netns::transfer::Transfer;
 use crate::shown::must_not_be_shown;
 
-/// Bytes of a transfer: some seconds.
-const LENGTH: u64 = 4 << 30;
+/// Bytes of a transfer: more than what is done in its midst takes.
+const LENGTH: u64 = 1 << 30;
 
 /// The machines, dropped before their network.
 pub(crate) struct Site {
@@ -49,12 +49,14 @@ impl Site {
         }
     }
 
-    /// Does `event` in the midst of a transfer from a to b, which must arrive as it was sent.
-    pub(crate) fn in_a_transfer(&self, event: impl FnOnce()) {
+    /// Does all of `events` in the midst of one transfer from a to b, which must arrive as it was sent.
+    pub(crate) fn in_a_transfer(&self, events: &[&dyn Fn()]) {
         let transfer = Transfer::begin(&self.lab, Host::A, Host::B, INNER_B[0], LENGTH);
-        transfer.goes_on(32 << 20);
-        assert!(transfer.left() > LENGTH / 2, "it is under way");
-        event();
+        for event in events {
+            transfer.goes_on(16 << 20);
+            event();
+        }
+        assert!(transfer.left() > 0, "it was under way all the time");
         transfer.finish();
         assert!(self.lab.pings(Host::B, INNER_A[1]));
     }
