@@ -13,7 +13,7 @@ use crate::netns::process::{BOUND, Process, wait_until};
 /// system are in the lab's directory. It ends with the lab's namespace.
 pub(crate) struct Machine {
     namespace: String,
-    groups: PathBuf,
+    groups: Vec<PathBuf>,
     supervisor: Option<Process>,
 }
 
@@ -26,17 +26,19 @@ impl Machine {
         for new in [&root, &upper, &work] {
             fs::create_dir(new).unwrap();
         }
-        let groups = control_groups().join(&namespace);
+        let groups = control_groups(&namespace);
+        let enter: String = groups
+            .iter()
+            .map(|group| format!("mkdir {0} && echo $$ > {0}/cgroup.procs && ", group.display()))
+            .collect();
         // The mount is in a namespace of its own: it ends with the last process there. systemd-nspawn wants a terminal,
         // and a control group that no other service manager has. 133: the machine reboots, by a new supervisor.
         let boot = format!(
-            "mkdir {groups} && echo $$ > {groups}/cgroup.procs && \
-             mount -t overlay -o lowerdir={image},upperdir={upper},workdir={work} overlay {root} || exit; \
+            "{enter} mount -t overlay -o lowerdir={image},upperdir={upper},workdir={work} overlay {root} || exit; \
              while systemd-nspawn --boot --quiet --directory={root} --machine={namespace} \
              --network-namespace-path=/run/netns/{namespace} --bind=/dev/net/tun --capability=all \
              --register=no --keep-unit --link-journal=no --resolv-conf=off --timezone=off; \
              [ $? = 133 ]; do :; done",
-            groups = groups.display(),
             image = image().unwrap().display(),
             upper = upper.display(),
             work = work.display(),
@@ -111,14 +113,16 @@ impl Drop for Machine {
         if let Some(mut supervisor) = self.supervisor.take() {
             wait_until(BOUND, || !supervisor.runs());
         }
-        remove_groups(&self.groups);
+        self.groups.iter().for_each(|group| remove_groups(group));
     }
 }
 
-/// Where a control group is made whose children are systemd's own.
-fn control_groups() -> PathBuf {
-    let first = Path::new("/sys/fs/cgroup/systemd");
-    if first.is_dir() { first.to_owned() } else { "/sys/fs/cgroup".into() }
+/// The control groups that belong to this name: one in each hierarchy that a systemd uses, of either version.
+fn control_groups(name: &str) -> Vec<PathBuf> {
+    let all =
+        ["", "systemd", "unified"].map(|hierarchy| Path::new("/sys/fs/cgroup").join(hierarchy));
+    let used = all.into_iter().filter(|hierarchy| hierarchy.join("cgroup.procs").exists());
+    used.map(|hierarchy| hierarchy.join(name)).collect()
 }
 
 /// Removes a control group without processes, innermost first.
