@@ -19,9 +19,9 @@ fn main() -> ExitCode {
 }
 
 fn run(command: &Command) -> anyhow::Result<()> {
-    logging::start()?;
+    logging::start(command.log_format())?;
     match command {
-        Command::Run(options) => tunneld::daemon::run(&options.config),
+        Command::Run(options) => tunneld::daemon::run(&options.file.config),
         Command::Check(options) => cli::check::run(&options.config),
         Command::Genkey => cli::keys::genkey(),
         Command::Pubkey => cli::keys::pubkey(),
@@ -30,6 +30,8 @@ fn run(command: &Command) -> anyhow::Result<()> {
         Command::Import(options) => cli::translate::import(options),
         Command::Export(options) => cli::translate::export(options),
         Command::Demo(options) => cli::demo::run(options),
+        Command::Completions { shell } => cli::completions::run(*shell),
+        Command::Manual => cli::manual::run(),
     }
 }
 

@@ -1,57 +1,82 @@
-//! The log: on standard error, in the form that suits what reads it there.
+//! The log, in the form that suits what reads it.
 //!
-//! The journal adds time and source itself and takes the level as a prefix, `<4>`. Everyone else gets the time, the
-//! level as a word, and colours if it is a terminal. Nobody ever waits for whoever reads it.
+//! The journal gets entries with fields of their own (`journal.rs`). Everyone else gets lines on standard error: text
+//! with the time, the level as a word, and colours if it is a terminal; or JSON. Nobody ever waits for whoever reads
+//! it.
 
 use std::env;
 use std::fmt;
 use std::io::{self, IsTerminal, Write as _};
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock, OnceLock};
 
+use anyhow::Context as _;
 use nix::sys::stat::fstat;
-use tracing::{Event, Level, Subscriber};
-use tracing_subscriber::fmt::format::{self, Format, FormatEvent, FormatFields};
+use tracing::Level;
+use tracing::subscriber::set_global_default;
+use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
-use tracing_subscriber::fmt::{FmtContext, format::Writer};
-use tracing_subscriber::registry::LookupSpan;
 
+use super::journal::{self, Entry, Journal};
 use super::lossy::Lossy;
 
 /// The environment variable that says how much is logged.
 const VARIABLE: &str = "TUNNELD_LOG";
+
+/// The form of the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum LogFormat {
+    /// Lines for people, on standard error
+    Text,
+    /// A JSON object on each line, on standard error
+    Json,
+    /// Entries of systemd's journal, with a field for each value
+    Journald,
+}
 
 /// `TUNNELD_LOG` holds something else than a level.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("TUNNELD_LOG: {0:?} is not a level; accepted: error, warn, info, debug, trace")]
 pub struct BadLevel(String);
 
-/// Starts the log of this process.
+/// Starts the log of this process. Without a format it goes to the journal if standard error does, and is text
+/// otherwise.
 ///
 /// # Errors
-/// [`BadLevel`], or the log is started already.
-pub fn start() -> anyhow::Result<()> {
+/// [`BadLevel`]; the journal was asked for and is not there; or the log is started already.
+pub fn start(format: Option<LogFormat>) -> anyhow::Result<()> {
     let level = level(env::var_os(VARIABLE).map(|text| text.to_string_lossy().into_owned()))?;
     let builder = tracing_subscriber::fmt()
         .with_max_level(level)
         .with_target(false)
-        .with_writer(|| &*STDERR)
+        .with_ansi(false)
         // It would report a log that cannot be written by a panic.
         .log_internal_errors(false);
-    let started = if goes_to_journal() {
-        let lines = Journal(
-            Format::default().with_ansi(false).with_level(false).with_target(false).without_time(),
-        );
-        tracing::subscriber::set_global_default(
-            builder.with_ansi(false).event_format(lines).finish(),
-        )
-    } else {
-        let colours = io::stderr().is_terminal()
-            && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-        tracing::subscriber::set_global_default(
-            builder.with_ansi(colours).with_timer(Seconds).finish(),
-        )
-    };
-    Ok(started?)
+    if let Some(journal) = journal(format)? {
+        let log = builder.with_writer(Arc::new(journal)).event_format(Entry);
+        return Ok(set_global_default(log.finish())?);
+    }
+    let builder = builder.with_writer(|| &*STDERR).with_timer(Seconds);
+    if format == Some(LogFormat::Json) {
+        set_global_default(builder.json().flatten_event(true).finish())?;
+        // It is set once, here.
+        let _ = ALL_IS_JSON.set(());
+        return Ok(());
+    }
+    let colours =
+        io::stderr().is_terminal() && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    Ok(set_global_default(builder.with_ansi(colours).finish())?)
+}
+
+fn journal(format: Option<LogFormat>) -> anyhow::Result<Option<Journal>> {
+    match format {
+        Some(LogFormat::Journald) => {
+            let context =
+                || format!("--log-format journald: nobody listens at {}", journal::SOCKET);
+            Journal::open().map(Some).with_context(context)
+        }
+        None if goes_to_journal() => Ok(Journal::open().ok()),
+        _ => Ok(None),
+    }
 }
 
 /// A level by its name; `info` if there is none.
@@ -68,15 +93,28 @@ fn level(name: Option<String>) -> Result<Level, BadLevel> {
 
 /// Tells of an error that ends the program.
 pub fn error(error: &anyhow::Error) {
+    if ALL_IS_JSON.get().is_some() {
+        tracing::error!("{error:#}");
+        return;
+    }
     let prefix = if goes_to_journal() { "<3>" } else { "" };
     // Nothing is left to try if not even the error can be written.
     let _ = (&*STDERR).write_all(format!("{prefix}tunneld: error: {error:#}\n").as_bytes());
 }
 
-static STDERR: LazyLock<Lossy<io::Stderr>> = LazyLock::new(|| {
-    let prefix = if goes_to_journal() { "<4>" } else { "" };
-    Lossy::new(io::stderr(), prefix)
-});
+/// Whoever reads standard error expects JSON on each line.
+static ALL_IS_JSON: OnceLock<()> = OnceLock::new();
+
+static STDERR: LazyLock<Lossy<io::Stderr>> = LazyLock::new(|| Lossy::new(io::stderr(), lost));
+
+/// Tells how many lines of the log nobody will see.
+fn lost(lines: u64) -> String {
+    let message = format!("{lines} lines of the log could not be written");
+    if ALL_IS_JSON.get().is_some() {
+        return format!("{{\"level\":\"WARN\",\"message\":\"{message}\"}}\n");
+    }
+    format!("tunneld: warning: {message}\n")
+}
 
 /// systemd.exec(5): `JOURNAL_STREAM` names the device and inode of the journal's socket; standard error may since
 /// have become something else.
@@ -101,96 +139,9 @@ impl FormatTime for Seconds {
     }
 }
 
-/// Each line with its level as syslog numbers it (sd-daemon(3)).
-struct Journal(Format<format::Full, ()>);
-
-impl<S, N> FormatEvent<S, N> for Journal
-where
-    S: Subscriber + for<'a> LookupSpan<'a>,
-    N: for<'a> FormatFields<'a> + 'static,
-{
-    fn format_event(
-        &self,
-        context: &FmtContext<'_, S, N>,
-        mut writer: Writer<'_>,
-        event: &Event<'_>,
-    ) -> fmt::Result {
-        let mut text = String::new();
-        self.0.format_event(context, Writer::new(&mut text), event)?;
-        let number = syslog_level(*event.metadata().level());
-        for line in text.lines() {
-            writeln!(writer, "<{number}>{line}")?;
-        }
-        Ok(())
-    }
-}
-
-fn syslog_level(level: Level) -> u8 {
-    match level {
-        Level::ERROR => 3,
-        Level::WARN => 4,
-        Level::INFO => 6,
-        Level::DEBUG | Level::TRACE => 7,
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use std::sync::{Arc, Mutex};
-
-    use tracing_subscriber::fmt::MakeWriter;
-
     use super::*;
-
-    #[derive(Clone, Default)]
-    struct Memory(Arc<Mutex<Vec<u8>>>);
-
-    impl io::Write for Memory {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().unwrap().extend_from_slice(bytes);
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-
-    impl<'a> MakeWriter<'a> for Memory {
-        type Writer = Self;
-
-        fn make_writer(&'a self) -> Self {
-            self.clone()
-        }
-    }
-
-    impl Memory {
-        fn text(&self) -> String {
-            String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
-        }
-    }
-
-    #[test]
-    fn the_journal_gets_a_level_on_each_line_and_no_time() {
-        let memory = Memory::default();
-        let lines = Journal(Format::default().with_level(false).with_target(false).without_time());
-        let log = tracing_subscriber::fmt()
-            .with_max_level(Level::TRACE)
-            .with_writer(memory.clone())
-            .with_ansi(false)
-            .event_format(lines)
-            .finish();
-        tracing::subscriber::with_default(log, || {
-            tracing::info!(port = 51820, name = "tun0", "ready");
-            tracing::warn!("two\nlines");
-            tracing::error!("no");
-            tracing::trace!("detail");
-        });
-        assert_eq!(
-            memory.text(),
-            "<6>ready port=51820 name=\"tun0\"\n<4>two\n<4>lines\n<3>no\n<7>detail\n"
-        );
-    }
 
     #[test]
     fn the_time_has_seconds_and_no_fractions() {

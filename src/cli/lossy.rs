@@ -15,8 +15,8 @@ const PIECE: usize = 4096;
 /// same time, and one of them waits.
 pub(super) struct Lossy<T> {
     target: Mutex<Target<T>>,
-    /// What a line about lost ones begins with.
-    prefix: &'static str,
+    /// The line that tells how many were lost.
+    told: fn(u64) -> String,
 }
 
 struct Target<T> {
@@ -25,8 +25,8 @@ struct Target<T> {
 }
 
 impl<T: Write + AsFd> Lossy<T> {
-    pub(super) const fn new(writer: T, prefix: &'static str) -> Self {
-        Self { target: Mutex::new(Target { writer, lost: 0 }), prefix }
+    pub(super) const fn new(writer: T, told: fn(u64) -> String) -> Self {
+        Self { target: Mutex::new(Target { writer, lost: 0 }), told }
     }
 }
 
@@ -36,11 +36,7 @@ impl<T: Write + AsFd> Write for &Lossy<T> {
         let mut target = self.target.lock().unwrap_or_else(PoisonError::into_inner);
         let mut lines = Cow::from(line);
         if target.lost > 0 {
-            let told = format!(
-                "{}tunneld: warning: {} lines of the log could not be written\n",
-                self.prefix, target.lost
-            );
-            lines = [told.as_bytes(), line].concat().into();
+            lines = [(self.told)(target.lost).as_bytes(), line].concat().into();
         }
         target.lost = if target.takes(&lines) { 0 } else { target.lost.saturating_add(1) };
         Ok(line.len())
@@ -74,7 +70,7 @@ mod tests {
     fn lines_that_are_not_taken_are_lost_and_told_before_the_next_that_is() {
         let (mut reader, writer) = io::pipe().unwrap();
         fcntl(&writer, FcntlArg::F_SETPIPE_SZ(PIECE as i32)).unwrap();
-        let log = Lossy::new(writer, "<4>");
+        let log = Lossy::new(writer, |lost| format!("{lost} lost\n"));
         let long = [b'x'; 2 * PIECE];
         for line in [b"first\n".as_slice(), &long, b"second\n", b"third\n"] {
             (&log).write_all(line).unwrap();
@@ -86,9 +82,6 @@ mod tests {
         drop(log);
         seen.clear();
         reader.read_to_end(&mut seen).unwrap();
-        assert_eq!(
-            String::from_utf8(seen).unwrap(),
-            "<4>tunneld: warning: 3 lines of the log could not be written\nfourth\n"
-        );
+        assert_eq!(String::from_utf8(seen).unwrap(), "3 lost\nfourth\n");
     }
 }

@@ -1,15 +1,18 @@
 //! The command line: what can be asked of tunneld, and the answers that go to standard output.
 
 pub mod check;
+pub mod completions;
 #[allow(
     clippy::arithmetic_side_effects,
     clippy::indexing_slicing,
     reason = "it handles no packets but its own"
 )]
 pub mod demo;
+mod journal;
 pub mod keys;
 pub mod logging;
 mod lossy;
+pub mod manual;
 mod new_files;
 pub mod pair;
 pub mod translate;
@@ -20,21 +23,32 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::DEFAULT_PATH;
+use logging::LogFormat;
 
+/// Paragraphs of a title and indented lines, as [`manual`] expects them; so is the example of each command.
 const AFTER_HELP: &str = "\
 Environment:
   TUNNELD_LOG  how much is logged: error, warn, info (the default), debug or trace
   NO_COLOR     if set and not empty, no colours in the log
 
-Exit codes:
-  0  success
-  1  a failure at run time
-  2  a mistake in the command line, in TUNNELD_LOG or in the configuration
+Files:
+  /etc/tunneld.toml  the configuration: tunneld.toml(5)
+  /etc/tunneld/      where keys are kept by custom; only root may read them
+  /var/lib/tunneld/  what the service remembers over a restart
 
-First steps:
-  tunneld pair --a a.example.net --b -   # writes both configurations, and says where they go
-  tunneld check                          # is /etc/tunneld.toml right?
-  systemctl start tunneld";
+Exit status:
+  0  success
+  1  a failure at run time; the service manager tries again
+  2  a mistake in the command line, in TUNNELD_LOG or in the configuration; mend it first
+
+Examples:
+  tunneld pair --a a.example.net --b -          # writes both configurations, and says where they go
+  tunneld check                                 # is /etc/tunneld.toml right?
+  systemctl enable --now tunneld                # start now, and whenever the host does
+  journalctl -u tunneld                         # what happened?
+
+See also:
+  tunneld.toml(5), systemctl(1), journalctl(1), wg(8)";
 
 /// Links two Linux hosts over the internet: a tunnel in user space that speaks WireGuard's protocol.
 #[derive(Debug, Parser)]
@@ -49,23 +63,65 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run the tunnel until told to end
-    Run(ConfigFile),
+    #[command(after_help = "Example:\n  tunneld run -c ./tunneld.toml")]
+    Run(RunOptions),
     /// Say whether a configuration is right, and what it means
+    #[command(after_help = "Example:\n  tunneld check && systemctl restart tunneld")]
     Check(ConfigFile),
     /// Make a private key and print it
+    #[command(after_help = "Example:\n  (umask 077; tunneld genkey > /etc/tunneld/private.key)")]
     Genkey,
     /// Read a private key from standard input and print its public key
+    #[command(after_help = "Example:\n  tunneld pubkey < /etc/tunneld/private.key")]
     Pubkey,
     /// Make a preshared key and print it
+    #[command(after_help = "Example:\n  (umask 077; tunneld genpsk > /etc/tunneld/psk)")]
     Genpsk,
     /// Write the configurations of two hosts that are to be linked
+    #[command(after_help = "Example:\n  tunneld pair --a a.example.net --b -")]
     Pair(pair::Options),
     /// Make a configuration of a wg-quick file
+    #[command(after_help = "Example:\n  tunneld import /etc/wireguard/wg0.conf -o ./tunneld.toml")]
     Import(translate::Import),
     /// Make a wg-quick file of a configuration
+    #[command(after_help = "Example:\n  (umask 077; tunneld export --wg > wg0.conf)")]
     Export(translate::Export),
     /// Try a tunnel between two network namespaces of this machine
+    #[command(after_help = "Example:\n  tunneld demo --seconds 10")]
     Demo(demo::Options),
+    /// Print what a shell needs to complete the arguments of tunneld
+    #[command(
+        after_help = "Example:\n  tunneld completions bash > ~/.local/share/bash-completion/completions/tunneld"
+    )]
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page
+    #[command(after_help = "Example:\n  tunneld manual | man -l -")]
+    Manual,
+}
+
+impl Command {
+    /// The form of the log that was asked for.
+    #[must_use]
+    pub fn log_format(&self) -> Option<LogFormat> {
+        match self {
+            Self::Run(options) => options.log_format,
+            _ => None,
+        }
+    }
+}
+
+/// What `run` may be told.
+#[derive(Debug, Args)]
+pub struct RunOptions {
+    /// Which configuration.
+    #[command(flatten)]
+    pub file: ConfigFile,
+    /// The form of the log; if not given, journald where standard error is the journal, else text
+    #[arg(long, value_name = "FORMAT")]
+    pub log_format: Option<LogFormat>,
 }
 
 /// The option that `run` and `check` share.
@@ -114,9 +170,20 @@ mod tests {
     }
 
     #[test]
+    fn the_help_of_every_command_has_an_example_of_it() {
+        for command in Cli::command().get_subcommands() {
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            let (title, lines) = help.split_once('\n').unwrap_or_default();
+            assert!(matches!(title, "Example:" | "Examples:"), "{}", command.get_name());
+            assert!(lines.contains(&format!("tunneld {}", command.get_name())), "{help}");
+        }
+    }
+
+    #[test]
     fn the_configuration_is_in_etc_unless_said_otherwise() {
         let file = |arguments: &[&str]| match Cli::try_parse_from(arguments).unwrap().command {
-            Command::Run(options) | Command::Check(options) => options.config,
+            Command::Run(options) => options.file.config,
+            Command::Check(file) => file.config,
             other => panic!("{other:?}"),
         };
         assert_eq!(file(&["tunneld", "run"]), PathBuf::from("/etc/tunneld.toml"));

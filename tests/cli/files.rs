@@ -49,7 +49,7 @@ fn the_unit_is_one_that_systemd_understands() {
         return;
     }
     let text = file("systemd/tunneld.service");
-    let installed = "/usr/local/bin/tunneld";
+    let installed = "/usr/bin/tunneld";
     assert_eq!(text.matches(installed).count(), 1);
     let host = Host::new();
     let path = host.write("tunneld.service", &text.replace(installed, PROGRAM), 0o644);

@@ -13,8 +13,8 @@ fn help_and_version_go_to_standard_output() {
         assert!(!answer.stdout.is_empty());
     }
     let help = answer(tunneld().arg("--help")).stdout;
-    let commands = "run check genkey pubkey genpsk pair import export demo";
-    for word in commands.split(' ').chain(["Exit codes", "TUNNELD_LOG"]) {
+    let commands = "run check genkey pubkey genpsk pair import export demo completions manual";
+    for word in commands.split(' ').chain(["Exit status", "TUNNELD_LOG"]) {
         assert!(help.contains(word), "{word}\n{help}");
     }
 }
@@ -42,6 +42,34 @@ fn a_level_that_is_none_is_a_mistake_of_the_user() {
         answer.stderr,
         "tunneld: error: TUNNELD_LOG: \"loud\" is not a level; accepted: error, warn, info, debug, trace\n"
     );
+}
+
+#[test]
+fn a_log_in_json_is_json_even_where_it_ends() {
+    let run = ["run", "--log-format", "json", "-c", "/nonexistent.toml"];
+    let answer = answer(tunneld().args(run));
+    assert_eq!((answer.code, answer.stdout.as_str()), (Some(2), ""));
+    let event: serde_json::Value = serde_json::from_str(&answer.stderr).unwrap();
+    assert_eq!(event["level"], "ERROR");
+    let message = event["message"].as_str().unwrap();
+    assert!(message.starts_with("/nonexistent.toml: cannot be read"), "{message}");
+}
+
+#[test]
+fn a_log_in_another_format_is_a_mistake_of_the_user() {
+    let answer = answer(tunneld().args(["run", "--log-format", "loud"]));
+    assert_eq!((answer.code, answer.stdout.as_str()), (Some(2), ""));
+    assert!(answer.stderr.contains("[possible values: text, json, journald]"), "{answer:?}");
+}
+
+#[test]
+fn the_completions_of_each_shell_know_every_command() {
+    for shell in ["bash", "zsh", "fish"] {
+        let script = answer(tunneld().args(["completions", shell])).stdout;
+        for word in ["run", "check", "genkey", "pubkey", "genpsk", "demo", "log-format"] {
+            assert!(script.contains(word), "{shell}: {word}");
+        }
+    }
 }
 
 #[test]

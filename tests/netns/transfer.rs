@@ -46,6 +46,11 @@ impl Transfer {
         assert!(came, "the transfer goes on");
     }
 
+    /// How many bytes are still to come.
+    pub(crate) fn left(&self) -> u64 {
+        self.length - self.received.load(Ordering::Relaxed)
+    }
+
     /// Waits for the end; all must have arrived as it was sent.
     pub(crate) fn finish(self) {
         let sent = self.sender.join().expect("all was sent");
@@ -99,5 +104,6 @@ fn a_transfer_over_the_bare_underlay_is_byte_exact() {
     let address = super::lab::underlay(Host::B)[1];
     let transfer = Transfer::begin(&lab, Host::A, Host::B, address, 3_000_001);
     transfer.goes_on(1_000_000);
+    assert!(transfer.left() <= 2_000_001);
     transfer.finish();
 }
