@@ -1,16 +1,22 @@
 //! The command line: what can be asked of tunneld, and the answers that go to standard output.
 
 pub mod check;
+pub mod client;
 #[allow(
     clippy::arithmetic_side_effects,
     clippy::indexing_slicing,
     reason = "it handles no packets but its own"
 )]
 pub mod demo;
+pub mod events;
 pub mod keys;
 pub mod logging;
 mod lossy;
+pub mod status;
+#[allow(clippy::arithmetic_side_effects, reason = "it reckons with fractions only")]
+pub mod top;
 
+use std::fmt::{self, Display};
 use std::io::{self, Write};
 use std::path::PathBuf;
 
@@ -50,6 +56,12 @@ pub enum Command {
     Run(ConfigFile),
     /// Say whether a configuration is right, and what it means
     Check(ConfigFile),
+    /// Say how the link of a running tunneld is
+    Status(status::Options),
+    /// Watch a running tunneld in the terminal
+    Top(client::Target),
+    /// Tell what happens to the link of a running tunneld, as it happens
+    Events(events::Options),
     /// Make a private key and print it
     Genkey,
     /// Read a private key from standard input and print its public key
@@ -87,6 +99,20 @@ fn print(text: &str) -> Result<(), OutputError> {
     stdout.write_all(text.as_bytes())?;
     stdout.flush()?;
     Ok(())
+}
+
+/// A line of a summary.
+fn line(f: &mut fmt::Formatter<'_>, name: &str, value: impl Display) -> fmt::Result {
+    writeln!(f, "  {name:<14} {value}")
+}
+
+fn list(items: &[impl Display]) -> String {
+    let items: Vec<String> = items.iter().map(ToString::to_string).collect();
+    items.join(", ")
+}
+
+fn or(value: Option<impl Display>, otherwise: &str) -> String {
+    value.map_or_else(|| otherwise.to_owned(), |value| value.to_string())
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use super::value::Value;
 pub(super) struct File<'i> {
     pub(super) interface: InterfaceTable<'i>,
     pub(super) peer: PeerTable<'i>,
+    pub(super) metrics: Option<MetricsTable<'i>>,
 }
 
 /// A section: a struct with one field for each key, all optional here, and the list of their names.
@@ -65,13 +66,19 @@ section! {
     }
 }
 
+section! {
+    /// Where metrics are served.
+    MetricsTable: "metrics" { listen }
+}
+
 /// The section inside `[interface]`, which mostly stands on one line: `offload = { tun_gso = false }`.
 pub(super) const OFFLOAD: &str = "interface.offload";
 pub(super) const OFFLOAD_KEYS: [&str; 4] = ["tun_gso", "tun_gro", "udp_gso", "udp_gro"];
 
-const SECTIONS: [(&str, &[&str]); 3] = [
+const SECTIONS: [(&str, &[&str]); 4] = [
     (InterfaceTable::SECTION, InterfaceTable::KEYS),
     (PeerTable::SECTION, PeerTable::KEYS),
+    (MetricsTable::SECTION, MetricsTable::KEYS),
     (OFFLOAD, &OFFLOAD_KEYS),
 ];
 
@@ -79,12 +86,17 @@ impl<'i> File<'i> {
     pub(super) fn parse(text: &'i str) -> Result<Self, Fault> {
         let mut root = DeTable::parse(text).map_err(|error| syntax(text, &error))?.into_inner();
         refuse_unknown_sections(&root)?;
-        Ok(Self { interface: InterfaceTable::take(&mut root)?, peer: PeerTable::take(&mut root)? })
+        let has_metrics = root.contains_key(MetricsTable::SECTION);
+        Ok(Self {
+            interface: InterfaceTable::take(&mut root)?,
+            peer: PeerTable::take(&mut root)?,
+            metrics: has_metrics.then(|| MetricsTable::take(&mut root)).transpose()?,
+        })
     }
 
     /// The first secret that stands in the file itself, if there is one.
     pub(super) fn inline_secret(&self) -> Option<&Value<'i>> {
-        let Self { interface, peer } = self;
+        let Self { interface, peer, .. } = self;
         interface.private_key.as_ref().or(peer.preshared_key.as_ref())
     }
 }
@@ -150,7 +162,7 @@ fn take_section<'i>(
 }
 
 fn refuse_unknown_sections(root: &DeTable<'_>) -> Result<(), Fault> {
-    let known = [InterfaceTable::SECTION, PeerTable::SECTION];
+    let known = [InterfaceTable::SECTION, PeerTable::SECTION, MetricsTable::SECTION];
     let Some(unknown) = first_unknown(root, &known) else {
         return Ok(());
     };
@@ -158,7 +170,7 @@ fn refuse_unknown_sections(root: &DeTable<'_>) -> Result<(), Fault> {
     let home = SECTIONS.into_iter().find(|(_, keys)| keys.contains(&&**word));
     let accepted = match home {
         Some((section, _)) => format!("{word} under [{section}]"),
-        None => "the sections [interface] and [peer]".to_owned(),
+        None => "the sections [interface], [peer] and [metrics]".to_owned(),
     };
     Err(Fault {
         at: Some(unknown.span().start),

@@ -1,7 +1,7 @@
 //! The configuration: read once, and from then on it cannot be wrong.
 //!
 //! Text becomes [`Config`] in two steps. `file` takes the TOML as typed, each value with its line and column, and
-//! refuses keys it does not know. `interface` and `peer` then give each value its meaning or say, in a
+//! refuses keys it does not know. `interface`, `peer` and `metrics` then give each value its meaning or say, in a
 //! [`ConfigError`], what is wrong with it and what would be accepted. Nothing behind this door checks again.
 
 mod endpoint;
@@ -9,6 +9,7 @@ mod error;
 mod file;
 mod interface;
 mod key_source;
+mod metrics;
 mod network;
 mod peer;
 #[cfg(test)]
@@ -19,6 +20,7 @@ mod secret;
 mod suggest;
 mod value;
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::str;
 use std::time::Duration;
@@ -47,6 +49,8 @@ pub struct Config {
     pub interface: Interface,
     /// The other end.
     pub peer: Peer,
+    /// Where metrics are served, if they are.
+    pub metrics: Option<Metrics>,
 }
 
 /// This end of the link.
@@ -110,6 +114,13 @@ pub struct Peer {
     pub persistent_keepalive: Option<Duration>,
 }
 
+/// Where metrics are served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Metrics {
+    /// The address and port, TCP.
+    pub listen: SocketAddr,
+}
+
 impl Config {
     /// Reads the configuration in `path`, and the key files it names.
     ///
@@ -163,13 +174,14 @@ impl Config {
         let dir = path.parent().unwrap_or(Path::new(""));
         let interface = Interface::resolve(file.interface, dir)?;
         let peer = Peer::resolve(file.peer, &interface, dir)?;
-        Ok(Self { interface, peer })
+        let metrics = file.metrics.map(Metrics::resolve).transpose()?;
+        Ok(Self { interface, peer, metrics })
     }
 
     /// What is allowed, but likely not meant; one sentence each.
     #[must_use]
     pub fn notes(&self) -> Vec<String> {
-        let Self { interface, peer } = self;
+        let Self { interface, peer, .. } = self;
         let mut notes = Vec::new();
         if peer.endpoints.is_empty() && interface.listen_port == 0 {
             notes.push(

@@ -24,7 +24,7 @@ const ONE: &str = r#"addresses = ["10.77.0.1/30"]"#;
 
 #[test]
 fn what_is_not_said_has_its_default() {
-    let Config { interface, peer } = parse(ONE, "").unwrap();
+    let Config { interface, peer, metrics } = parse(ONE, "").unwrap();
     assert_eq!(
         interface,
         Interface {
@@ -48,6 +48,7 @@ fn what_is_not_said_has_its_default() {
             persistent_keepalive: Some(Duration::from_secs(25)),
         }
     );
+    assert_eq!(metrics, None);
 }
 
 #[test]

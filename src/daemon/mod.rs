@@ -10,16 +10,27 @@
 mod backoff;
 mod clock;
 mod control;
+mod doors;
 mod endpoints;
+mod http;
 mod inbound;
+mod lines;
+mod local;
 mod lock;
+mod metrics;
 mod network;
+pub(crate) mod observer;
 mod outbound;
+mod query;
 mod readable;
 mod report;
+pub(crate) mod runtime;
 mod service;
+mod socket;
 mod state;
+pub(crate) mod status;
 mod threads;
+mod uapi;
 mod watch;
 
 use std::path::Path;
@@ -41,9 +52,12 @@ use crate::tun::{Link, LinkSettings, Tun, TunCounters};
 use crate::wire::{Endpoint, Handshake, Offload};
 use clock::Alarm;
 use control::{Control, Ended};
+use doors::Doors;
 use endpoints::Endpoints;
 use lock::InterfaceLock;
 use network::Network;
+use observer::{About, Observer};
+use query::Asker;
 use report::Report;
 use service::Signals;
 use state::State;
@@ -93,7 +107,8 @@ pub fn run(file: &Path) -> anyhow::Result<()> {
 
 async fn run_on(config: Config) -> anyhow::Result<()> {
     let signals = Signals::listen().context("listening for signals")?;
-    let Config { interface, peer } = config;
+    let Config { interface, peer, metrics } = config;
+    let about = About::new(&interface, &peer);
     let config::Offload { tun_gso, tun_gro, udp_gso, udp_gro } = interface.offload;
     let tun = Tun::open(&interface.name, Offload { gso: tun_gso, gro: tun_gro })?;
     let wanted = Offload { gso: udp_gso, gro: udp_gro };
@@ -125,6 +140,9 @@ async fn run_on(config: Config) -> anyhow::Result<()> {
     // The tunnel has the keys: they are to be in memory once.
     drop(parameters);
 
+    let observer = Observer::new(clock::boot(), about, peer.persistent_keepalive.is_some());
+    let (asker, queries) = Asker::new(observer.notices());
+    let _doors = Doors::open(&interface.name, metrics.map(|metrics| metrics.listen), &asker);
     let path = Arc::new(DataPath {
         tun,
         underlay,
@@ -144,6 +162,8 @@ async fn run_on(config: Config) -> anyhow::Result<()> {
         path: Arc::clone(&path),
         tunnel,
         report: Report::new(ours),
+        observer,
+        queries,
         endpoints: Endpoints::new(peer.endpoints),
         alarm: Alarm::new().context("making the alarm")?,
         network: Network::new(link, settings, interface.fwmark, follows_path),

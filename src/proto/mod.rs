@@ -42,7 +42,7 @@ pub use constants::HANDSHAKE_QUEUE;
 pub use discard::{Discard, Stats};
 pub use inbound::{Inbound, Received};
 pub use outbound::Outbound;
-pub use replay::ReplayWindow;
+pub use replay::{Arrivals, ReplayWindow};
 pub use session::Role;
 pub use time::{Instant, Now};
 pub use timers::Timer;

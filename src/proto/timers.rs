@@ -133,6 +133,17 @@ impl Timers {
         self.persistent.is_some()
     }
 
+    /// The persistent interval.
+    pub(crate) fn persistent_keepalive(&self) -> Option<Duration> {
+        self.persistent
+    }
+
+    /// Sets the persistent interval, which begins now.
+    pub(crate) fn set_persistent_keepalive(&mut self, now: Instant, interval: Option<Duration>) {
+        self.persistent = interval;
+        self.persistent_from = Some(now);
+    }
+
     /// Whether an initiation of ours waits for its response.
     pub(crate) fn handshake_under_way(&self) -> bool {
         self.retransmit.is_some()
