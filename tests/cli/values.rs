@@ -241,7 +241,7 @@ fn metrics_are_served_where_an_address_and_a_port_say() {
     }
     assert_eq!(
         message(&host, &with_metrics("")),
-        format!("6:2: [metrics] listen: is missing; accepted: {accepted}")
+        format!("6:1: [metrics] listen: is missing; accepted: {accepted}")
     );
     let answer = host.check(&with_metrics("listen = \"[::1]:9586\""));
     assert!(answer.stdout.contains("metrics\n  listen         [::1]:9586\n"), "{answer:?}");

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::config::{End, ends};
 use super::counters::filter;
-use super::lab::{Host, INNER_A, INNER_B, Lab, STARTED, direct_v4, expect_success, stop};
+use super::lab::{Host, INNER_A, INNER_B, Lab, STARTED, direct_v4, stop};
 use super::needs::needs;
 use super::process::{BOUND, Process, wait_until};
 use super::socket::{connect, socket};

@@ -105,6 +105,6 @@ fn each_session_has_a_window_of_its_own() {
     assert_eq!(link.inject(&held[999]), None);
     link.restart_a();
     link.a_sends(&packet(1, 2, b"counter zero again"));
-    link.run(crate::link::secs(1));
+    link.run(secs(1));
     assert_eq!(link.b.delivered.last().unwrap(), &packet(1, 2, b"counter zero again"));
 }
