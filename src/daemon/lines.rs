@@ -10,6 +10,8 @@ use tokio::time::timeout;
 
 /// The longest line that is read.
 pub(super) const LONGEST: usize = 4096;
+/// The same with its end.
+const LIMIT: u64 = LONGEST as u64 + 1;
 /// How long a line may take to come.
 pub(super) const READ_TIME: Duration = Duration::from_secs(5);
 /// How long an answer may take to be read.
@@ -29,8 +31,7 @@ pub(super) enum Line {
 /// Reads a line.
 pub(super) async fn read(from: &mut (impl AsyncBufRead + Unpin)) -> Line {
     let mut bytes = Vec::new();
-    // One more than a line and its end may have: whoever sends that sends too much.
-    let mut limited = from.take(LONGEST as u64 + 1);
+    let mut limited = from.take(LIMIT);
     match timeout(READ_TIME, limited.read_until(b'\n', &mut bytes)).await {
         Ok(Ok(_)) if bytes.last() == Some(&b'\n') => {
             bytes.pop();

@@ -146,7 +146,8 @@ impl Observer {
                     State::Down => State::Down,
                     _ => State::Connecting,
                 };
-                let reason = format!("no answer to {sent} handshake initiations: {hint}");
+                let plural = if *sent == 1 { "" } else { "s" };
+                let reason = format!("no answer to {sent} handshake initiation{plural}: {hint}");
                 ("handshake_unanswered", state, Some(reason))
             }
             Event::NextEndpoint(number) => {
@@ -273,7 +274,7 @@ mod tests {
         let unanswered = |sent| Event::HandshakeUnanswered { sent };
         let silent = Event::PeerSilent { silent_for: Duration::from_secs(15) };
         for (event, state, reason) in [
-            (unanswered(1), State::Connecting, "no answer to 1 handshake initiations: why?"),
+            (unanswered(1), State::Connecting, "no answer to 1 handshake initiation: why?"),
             (Event::NextEndpoint(1), State::Connecting, "no answer so far; calling 192.0.2.2:1"),
             (completed, State::Up, "the peer answered our call"),
             (unanswered(1), State::Up, "the peer answered our call"),
@@ -285,7 +286,7 @@ mod tests {
                 State::Down,
                 "no answer to any of 20 handshake initiations: why?",
             ),
-            (unanswered(1), State::Down, "no answer to 1 handshake initiations: why?"),
+            (unanswered(1), State::Down, "no answer to 1 handshake initiation: why?"),
             (completed, State::Up, "the peer answered our call"),
             (Event::KeysErased, State::Idle, NEXT_PACKET),
         ] {

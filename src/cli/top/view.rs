@@ -59,7 +59,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, history: &History, trouble: Option<&st
         frame,
         left,
         history,
-        "handshakes and discards",
+        "events",
         "/s",
         [
             ("handshakes", Color::Yellow, |sample| sample.handshakes as f64),
@@ -191,7 +191,7 @@ mod tests {
             "peer [2001:db8::2]:51820",
             "throughput sent 1.0 Mb/s received 0 b/s",
             "packets sent 0 /s received 2.0 k/s",
-            "handshakes and discards",
+            "events handshakes 0 /s discards 0 /s",
             "lost inbound",
             "mac1",
             "q: quit",
