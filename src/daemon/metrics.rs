@@ -47,27 +47,35 @@ fn link(page: &mut Page, status: &Status) {
 fn traffic(page: &mut Page, Status { sent, received, arrivals, discards, .. }: &Status) {
     page.counters([
         ("tunneld_sent_packets_total", "Inner packets sealed for the peer.", sent.packets),
-        ("tunneld_sent_bytes_total", "Bytes of them.", sent.bytes),
+        ("tunneld_sent_bytes_total", "Bytes of the inner packets sealed for the peer.", sent.bytes),
         (
             "tunneld_received_packets_total",
             "Inner packets accepted from the peer.",
             received.packets,
         ),
-        ("tunneld_received_bytes_total", "Bytes of them.", received.bytes),
+        (
+            "tunneld_received_bytes_total",
+            "Bytes of the inner packets accepted from the peer.",
+            received.bytes,
+        ),
         (
             "tunneld_expected_datagrams_total",
             "Datagrams the peer has sent, by the counters of those that arrived.",
             arrivals.expected,
         ),
-        ("tunneld_accepted_datagrams_total", "Those that arrived, once each.", arrivals.accepted),
+        (
+            "tunneld_accepted_datagrams_total",
+            "Datagrams of the peer that arrived, once each.",
+            arrivals.accepted,
+        ),
         (
             "tunneld_duplicate_datagrams_total",
-            "Those that came again, or too late to tell.",
+            "Datagrams of the peer that came again, or too late to tell.",
             arrivals.duplicates,
         ),
         (
             "tunneld_reordered_datagrams_total",
-            "Those that a newer one overtook.",
+            "Datagrams of the peer that a newer one overtook.",
             arrivals.reordered,
         ),
     ]);
@@ -82,13 +90,17 @@ fn underlay(page: &mut Page, Status { underlay, .. }: &Status) {
     let (sent, received) = (&underlay.sent, &underlay.received);
     page.counters([
         ("tunneld_underlay_sent_datagrams_total", "Datagrams the kernel took.", sent.segments),
-        ("tunneld_underlay_send_calls_total", "Calls that sent them.", sent.calls),
+        ("tunneld_underlay_send_calls_total", "System calls that sent datagrams.", sent.calls),
         (
             "tunneld_underlay_received_datagrams_total",
             "Datagrams the kernel gave.",
             received.segments,
         ),
-        ("tunneld_underlay_receive_calls_total", "Calls that received them.", received.calls),
+        (
+            "tunneld_underlay_receive_calls_total",
+            "System calls that received datagrams.",
+            received.calls,
+        ),
         (
             "tunneld_underlay_gso_refused_total",
             "Sends with UDP GSO that the kernel refused.",
@@ -111,13 +123,21 @@ fn device(page: &mut Page, Status { device, .. }: &Status) {
     let (read, written) = (&device.read, &device.written);
     page.counters([
         ("tunneld_device_read_packets_total", "Packets read from the device.", read.segments),
-        ("tunneld_device_read_calls_total", "Calls that read them.", read.calls),
+        (
+            "tunneld_device_read_calls_total",
+            "System calls that read packets from the device.",
+            read.calls,
+        ),
         (
             "tunneld_device_written_packets_total",
             "Packets written to the device.",
             written.segments,
         ),
-        ("tunneld_device_write_calls_total", "Calls that wrote them.", written.calls),
+        (
+            "tunneld_device_write_calls_total",
+            "System calls that wrote packets to the device.",
+            written.calls,
+        ),
     ]);
     page.by_reason(
         "tunneld_device_discards_total",
@@ -193,8 +213,13 @@ mod tests {
     use super::*;
     use crate::daemon::status::example;
 
-    /// Name, labels and value of each sample, and the name and kind of each metric, as a strict reader finds them.
-    fn read(text: &str) -> (Vec<(&str, &str, f64)>, Vec<(&str, &str)>) {
+    /// Name, labels, value.
+    type Sample<'t> = (&'t str, &'t str, f64);
+    /// Name and kind.
+    type Metric<'t> = (&'t str, &'t str);
+
+    /// Each sample and each metric, as a strict reader finds them.
+    fn read(text: &str) -> (Vec<Sample<'_>>, Vec<Metric<'_>>) {
         let (mut samples, mut metrics) = (Vec::new(), Vec::<(&str, &str)>::new());
         let mut helped = "";
         for line in text.strip_suffix('\n').unwrap().split('\n') {

@@ -13,17 +13,33 @@ fn help_and_version_go_to_standard_output() {
         assert!(!answer.stdout.is_empty());
     }
     let help = answer(tunneld().arg("--help")).stdout;
-    for word in ["run", "check", "genkey", "pubkey", "genpsk", "demo", "Exit codes", "TUNNELD_LOG"]
-    {
+    for word in [
+        "run",
+        "check",
+        "status",
+        "top",
+        "events",
+        "genkey",
+        "pubkey",
+        "genpsk",
+        "demo",
+        "Exit codes",
+        "TUNNELD_LOG",
+    ] {
         assert!(help.contains(word), "{word}\n{help}");
     }
 }
 
 #[test]
 fn a_mistake_in_the_command_line_is_exit_code_2() {
-    for arguments in
-        [&[][..], &["fly"], &["run", "--fast"], &["check", "-c"], &["demo", "--seconds", "x"]]
-    {
+    for arguments in [
+        &[][..],
+        &["fly"],
+        &["run", "--fast"],
+        &["check", "-c"],
+        &["status", "-i", "a", "-c", "b"],
+        &["demo", "--seconds", "x"],
+    ] {
         let answer = answer(tunneld().args(arguments));
         assert_eq!((answer.code, answer.stdout.as_str()), (Some(2), ""), "{arguments:?}");
         assert!(

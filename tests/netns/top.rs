@@ -19,6 +19,9 @@ use super::process::{BOUND, wait_until};
 /// What a terminal is told to show the screen before again.
 const LEAVE: &str = "\u{1b}[?1049l";
 
+/// What a user does to end it.
+type Quit = fn(&mut Terminal, &Child);
+
 /// A terminal, from outside.
 struct Terminal {
     outside: File,
@@ -63,12 +66,12 @@ fn top_shows_the_link_and_leaves_the_terminal_as_it_was_however_it_ends() {
     needs!("ping");
     let lab = Lab::direct();
     let [a, _b] = lab.link(&ends(direct_v4));
-    let quit: [(&str, fn(&mut Terminal, &Child), i32); 3] = [
+    let ways: [(&str, Quit, i32); 3] = [
         ("q", |terminal, _| terminal.outside.write_all(b"q").unwrap(), 0),
         ("control and c", |terminal, _| terminal.outside.write_all(b"\x03").unwrap(), 0),
         ("SIGTERM", |_, top| kill(Pid::from_raw(top.id() as i32), Signal::SIGTERM).unwrap(), 143),
     ];
-    for (how, quit, code) in quit {
+    for (how, quit, code) in ways {
         let mut terminal = Terminal::new();
         let mut top = terminal.top(&lab);
         // Single words: what lies between them is blank before, and not written.
