@@ -19,7 +19,7 @@ const WIREGUARD: Mode = Mode::from_bits_truncate(0o600);
 pub(super) struct Doors(#[expect(dead_code, reason = "held for its drop")] Vec<SocketFile>);
 
 impl Doors {
-    /// Opens those of `interface`. To be called on the runtime, which serves them, and before there are other threads.
+    /// Opens those of `interface`. To be called on the runtime, which serves them.
     pub(super) fn open(interface: &str, metrics: Option<SocketAddr>, asker: &Asker) -> Self {
         let mut files = Vec::new();
         let name = format!("{interface}.sock");

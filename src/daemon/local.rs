@@ -2,12 +2,12 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use nix::sys::stat::{Mode, umask};
+use nix::sys::stat::{Mode, fchmod};
 use nix::unistd::geteuid;
 use socket2::{Domain, SockAddr, Socket, Type};
 use tokio::net::{UnixListener, UnixStream};
@@ -15,6 +15,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Connections that one socket serves at once; more are closed as they come.
 const CONNECTIONS: usize = 16;
+/// Connections that may wait to be taken.
+const BACKLOG: i32 = 128;
 /// How long accepting pauses after an error, of which most are a lack of descriptors.
 const PAUSE: Duration = Duration::from_millis(200);
 
@@ -39,16 +41,19 @@ pub(super) struct Client {
 }
 
 /// Makes a socket at `path` that those may use whom `mode` lets. One that a crash left there is replaced; one that somebody
-/// serves is not. To be called on the runtime, and before there are other threads.
+/// serves is not. To be called on the runtime.
 pub(super) fn bind(path: &Path, mode: Mode) -> io::Result<(UnixListener, SocketFile)> {
     let directory = path.parent().unwrap_or(Path::new("."));
     fs::DirBuilder::new().recursive(true).mode(0o755).create(directory)?;
     clear(path)?;
-    // From its first moment on it is as open as it is to be.
-    let before = umask(mode.complement() & Mode::from_bits_truncate(0o777));
-    let bound = UnixListener::bind(path);
-    umask(before);
-    Ok((bound?, SocketFile(path.to_owned())))
+    let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None)?;
+    // A socket is bound with the mode it has, as far as the umask lets; it is never more open than it is to be.
+    fchmod(&socket, mode)?;
+    socket.bind(&SockAddr::unix(path)?)?;
+    let file = SocketFile(path.to_owned());
+    fs::set_permissions(path, fs::Permissions::from_mode(mode.bits()))?;
+    socket.listen(BACKLOG)?;
+    Ok((UnixListener::from_std(socket.into())?, file))
 }
 
 /// Removes a socket that nobody serves.
@@ -92,8 +97,6 @@ fn may_change(uid: u32, own: u32) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt as _;
-
     use tempfile::tempdir;
 
     use super::*;
