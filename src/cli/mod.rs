@@ -13,7 +13,6 @@ pub mod keys;
 pub mod logging;
 mod lossy;
 pub mod status;
-#[allow(clippy::arithmetic_side_effects, reason = "it reckons with fractions only")]
 pub mod top;
 
 use std::fmt::{self, Display};

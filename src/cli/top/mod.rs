@@ -47,7 +47,7 @@ fn restore_when_told_to_end() -> io::Result<()> {
         if let Ok(signal) = signals.wait() {
             ratatui::restore();
             // As a shell tells who was ended by a signal.
-            process::exit(128 + signal as i32);
+            process::exit((signal as i32).saturating_add(128));
         }
     };
     thread::Builder::new().spawn(wait).map(drop)
