@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
+use tunneld::cli::client::ClientError;
 use tunneld::cli::{self, Cli, Command, logging};
 use tunneld::config::ConfigError;
 
@@ -23,6 +24,10 @@ fn run(command: &Command) -> anyhow::Result<()> {
     match command {
         Command::Run(options) => tunneld::daemon::run(&options.file.config),
         Command::Check(options) => cli::check::run(&options.config),
+        Command::Reload(target) => cli::reload::run(target),
+        Command::Status(options) => cli::status::run(options),
+        Command::Top(target) => cli::top::run(target),
+        Command::Events(options) => cli::events::run(options),
         Command::Genkey => cli::keys::genkey(),
         Command::Pubkey => cli::keys::pubkey(),
         Command::Genpsk => cli::keys::genpsk(),
@@ -37,8 +42,13 @@ fn run(command: &Command) -> anyhow::Result<()> {
 
 /// 2 for what only its author can mend: the command line (by clap), the environment, the configuration.
 fn exit_code(error: &anyhow::Error) -> ExitCode {
+    let usage = error.downcast_ref::<ClientError>().is_some_and(ClientError::is_usage);
     let mistake = error.is::<ConfigError>() || error.is::<logging::BadLevel>();
-    if mistake || error.is::<cli::Mistake>() { ExitCode::from(2) } else { ExitCode::FAILURE }
+    if usage || mistake || error.is::<cli::Mistake>() {
+        ExitCode::from(2)
+    } else {
+        ExitCode::FAILURE
+    }
 }
 
 /// Whoever read our output has gone, as in `tunneld check | head`; that is no failure.

@@ -55,6 +55,9 @@ mod netns {
     mod secrets;
     mod sending;
     mod shortage;
+    mod socket;
+    mod status;
+    mod top;
     mod traffic;
     mod transfer;
     mod unreachable;

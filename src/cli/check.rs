@@ -3,6 +3,7 @@
 use std::fmt::{self, Display};
 use std::path::Path;
 
+use super::{line, list, or};
 use crate::config::{Config, Hooks, Offload, Table};
 use crate::crypto::PresharedKey;
 
@@ -25,7 +26,7 @@ struct Summary<'a>(&'a Config);
 
 impl Display for Summary<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Config { interface, peer, hooks } = self.0;
+        let Config { interface, peer, hooks, metrics } = self.0;
         writeln!(f, "interface")?;
         line(f, "name", &interface.name)?;
         line(f, "addresses", list(&interface.addresses))?;
@@ -57,6 +58,10 @@ impl Display for Summary<'_> {
             "keepalive",
             or(keepalive.map(|every| format!("every {} s", every.as_secs())), "off"),
         )?;
+        if let Some(metrics) = metrics {
+            writeln!(f, "metrics")?;
+            line(f, "listen", metrics.listen)?;
+        }
         self::hooks(f, hooks)
     }
 }
@@ -81,19 +86,6 @@ fn hooks(
         line(f, name, format_args!("{words:?}"))?;
     }
     Ok(())
-}
-
-fn line(f: &mut fmt::Formatter<'_>, name: &str, value: impl Display) -> fmt::Result {
-    writeln!(f, "  {name:<14} {value}")
-}
-
-fn list(items: &[impl Display]) -> String {
-    let items: Vec<String> = items.iter().map(ToString::to_string).collect();
-    items.join(", ")
-}
-
-fn or(value: Option<impl Display>, otherwise: &str) -> String {
-    value.map_or_else(|| otherwise.to_owned(), |value| value.to_string())
 }
 
 fn routes(config: &Config) -> String {

@@ -1,6 +1,7 @@
 //! The command line: what can be asked of tunneld, and the answers that go to standard output.
 
 pub mod check;
+pub mod client;
 pub mod completions;
 #[allow(
     clippy::arithmetic_side_effects,
@@ -8,6 +9,7 @@ pub mod completions;
     reason = "it handles no packets but its own"
 )]
 pub mod demo;
+pub mod events;
 mod journal;
 pub mod keys;
 pub mod logging;
@@ -15,8 +17,12 @@ mod lossy;
 pub mod manual;
 mod new_files;
 pub mod pair;
+pub mod reload;
+pub mod status;
+pub mod top;
 pub mod translate;
 
+use std::fmt::{self, Display};
 use std::io::{self, Write};
 use std::path::PathBuf;
 
@@ -68,6 +74,18 @@ pub enum Command {
     /// Say whether a configuration is right, and what it means
     #[command(after_help = "Example:\n  tunneld check && systemctl restart tunneld")]
     Check(ConfigFile),
+    /// Make a running tunneld take on what its file says now; what is wrong changes nothing
+    #[command(after_help = "Example:\n  tunneld reload -c /etc/tunneld.toml")]
+    Reload(client::Target),
+    /// Say how the link of a running tunneld is
+    #[command(after_help = "Example:\n  tunneld status --json")]
+    Status(status::Options),
+    /// Watch a running tunneld in the terminal
+    #[command(after_help = "Example:\n  tunneld top -i tun0")]
+    Top(client::Target),
+    /// Tell what happens to the link of a running tunneld, as it happens
+    #[command(after_help = "Example:\n  tunneld events --json")]
+    Events(events::Options),
     /// Make a private key and print it
     #[command(after_help = "Example:\n  (umask 077; tunneld genkey > /etc/tunneld/private.key)")]
     Genkey,
@@ -156,6 +174,20 @@ fn print(text: &str) -> Result<(), OutputError> {
     stdout.write_all(text.as_bytes())?;
     stdout.flush()?;
     Ok(())
+}
+
+/// A line of a summary.
+fn line(f: &mut fmt::Formatter<'_>, name: &str, value: impl Display) -> fmt::Result {
+    writeln!(f, "  {name:<14} {value}")
+}
+
+fn list(items: &[impl Display]) -> String {
+    let items: Vec<String> = items.iter().map(ToString::to_string).collect();
+    items.join(", ")
+}
+
+fn or(value: Option<impl Display>, otherwise: &str) -> String {
+    value.map_or_else(|| otherwise.to_owned(), |value| value.to_string())
 }
 
 #[cfg(test)]

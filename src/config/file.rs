@@ -12,6 +12,7 @@ pub(super) struct File<'i> {
     pub(super) interface: InterfaceTable<'i>,
     pub(super) peer: PeerTable<'i>,
     pub(super) hooks: Option<HooksTable<'i>>,
+    pub(super) metrics: Option<MetricsTable<'i>>,
 }
 
 /// A section: a struct with one field for each key, all optional here, and the list of their names.
@@ -75,14 +76,20 @@ section! {
     HooksTable: "hooks" { up, down, peer_up, peer_down, endpoint_changed }
 }
 
+section! {
+    /// Where metrics are served.
+    MetricsTable: "metrics" { listen }
+}
+
 /// The section inside `[interface]`, which mostly stands on one line: `offload = { tun_gso = false }`.
 pub(super) const OFFLOAD: &str = "interface.offload";
 pub(super) const OFFLOAD_KEYS: [&str; 4] = ["tun_gso", "tun_gro", "udp_gso", "udp_gro"];
 
-const SECTIONS: [(&str, &[&str]); 4] = [
+const SECTIONS: [(&str, &[&str]); 5] = [
     (InterfaceTable::SECTION, InterfaceTable::KEYS),
     (PeerTable::SECTION, PeerTable::KEYS),
     (HooksTable::SECTION, HooksTable::KEYS),
+    (MetricsTable::SECTION, MetricsTable::KEYS),
     (OFFLOAD, &OFFLOAD_KEYS),
 ];
 
@@ -94,6 +101,7 @@ impl<'i> File<'i> {
             interface: InterfaceTable::take(&mut root)?.ok_or_else(|| no_section("interface"))?,
             peer: PeerTable::take(&mut root)?.ok_or_else(|| no_section("peer"))?,
             hooks: HooksTable::take(&mut root)?,
+            metrics: MetricsTable::take(&mut root)?,
         })
     }
 
@@ -169,7 +177,8 @@ fn take_section<'i>(
 }
 
 fn refuse_unknown_sections(root: &DeTable<'_>) -> Result<(), Fault> {
-    let known = [InterfaceTable::SECTION, PeerTable::SECTION, HooksTable::SECTION];
+    let known =
+        [InterfaceTable::SECTION, PeerTable::SECTION, HooksTable::SECTION, MetricsTable::SECTION];
     let Some(unknown) = first_unknown(root, &known) else {
         return Ok(());
     };
@@ -177,7 +186,7 @@ fn refuse_unknown_sections(root: &DeTable<'_>) -> Result<(), Fault> {
     let home = SECTIONS.into_iter().find(|(_, keys)| keys.contains(&&**word));
     let accepted = match home {
         Some((section, _)) => format!("{word} under [{section}]"),
-        None => "the sections [interface], [peer] and [hooks]".to_owned(),
+        None => "the sections [interface], [peer], [hooks] and [metrics]".to_owned(),
     };
     Err(Fault {
         at: Some(unknown.span().start),

@@ -1,7 +1,7 @@
 //! The configuration: read once, and from then on it cannot be wrong.
 //!
 //! Text becomes [`Config`] in two steps. `file` takes the TOML as typed, each value with its line and column, and
-//! refuses keys it does not know. `interface` and `peer` then give each value its meaning or say, in a
+//! refuses keys it does not know. `interface`, `peer` and `metrics` then give each value its meaning or say, in a
 //! [`ConfigError`], what is wrong with it and what would be accepted. Nothing behind this door checks again.
 
 mod endpoint;
@@ -10,6 +10,7 @@ mod file;
 mod hooks;
 mod interface;
 mod key_source;
+mod metrics;
 mod names;
 pub(crate) mod network;
 mod peer;
@@ -22,7 +23,7 @@ mod suggest;
 mod value;
 pub(crate) mod wg_quick;
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::str;
 use std::time::Duration;
@@ -57,6 +58,8 @@ pub struct Config {
     pub peer: Peer,
     /// What runs when something happens.
     pub hooks: Hooks,
+    /// Where metrics are served, if they are.
+    pub metrics: Option<Metrics>,
 }
 
 /// This end of the link.
@@ -142,6 +145,13 @@ pub struct Hooks {
     pub endpoint_changed: Vec<String>,
 }
 
+/// Where metrics are served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Metrics {
+    /// The address and port, TCP.
+    pub listen: SocketAddr,
+}
+
 impl Config {
     /// Reads the configuration in `path`, and the key files it names.
     ///
@@ -189,7 +199,9 @@ impl Config {
         let dir = path.parent().unwrap_or(Path::new(""));
         let interface = Interface::resolve(file.interface, dir)?;
         let peer = Peer::resolve(file.peer, &interface, dir)?;
-        Ok(Self { interface, peer, hooks: Hooks::resolve(file.hooks)? })
+        let hooks = Hooks::resolve(file.hooks)?;
+        let metrics = file.metrics.map(Metrics::resolve).transpose()?;
+        Ok(Self { interface, peer, hooks, metrics })
     }
 
     /// The default routes that this end takes by itself, and so by their own table, whose number is the

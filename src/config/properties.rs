@@ -98,6 +98,7 @@ prop_compose! {
         more in prop::collection::vec(address(), 0..6),
         keepalive in any::<u16>(),
         hooks in hooks(),
+        metrics in prop::option::of((any::<[u8; 16]>(), 1..=u16::MAX)),
     ) -> Config {
         let mut allowed_ips: Vec<IpNet> = Vec::new();
         for net in interface.addresses.iter().chain(&more).map(IpNet::trunc) {
@@ -116,6 +117,9 @@ prop_compose! {
                 allowed_ips,
                 persistent_keepalive: (keepalive != 0).then(|| Duration::from_secs(keepalive.into())),
             },
+            metrics: metrics
+                .map(|(ip, port)| Metrics { listen: (ip, port).into() })
+                .filter(|metrics| !metrics.listen.ip().is_multicast()),
         }
     }
 }

@@ -2,11 +2,11 @@
 
 use ipnet::IpNet;
 
-use crate::config::{Config, Hooks, Offload, Table};
+use crate::config::{Config, Hooks, Metrics, Offload, Table};
 
 /// The TOML of a configuration, keys inline.
 pub(crate) fn render(config: &Config) -> String {
-    let Config { interface, peer, hooks } = config;
+    let Config { interface, peer, hooks, metrics } = config;
     let list = |items: Vec<String>| format!("[{}]", items.join(", "));
     let quoted = |text: String| format!("{text:?}");
     let nets = |nets: &[IpNet]| list(nets.iter().map(|net| quoted(net.to_string())).collect());
@@ -49,6 +49,9 @@ pub(crate) fn render(config: &Config) -> String {
         [] => {}
         [one] => text += &format!("endpoint = {one}\n"),
         _ => text += &format!("endpoint = {}\n", list(endpoints)),
+    }
+    if let Some(Metrics { listen }) = metrics {
+        text += &format!("[metrics]\nlisten = \"{listen}\"\n");
     }
     text + &section(hooks)
 }

@@ -14,6 +14,8 @@ use super::endpoints::Endpoints;
 use super::hooks::Hooks;
 use super::kill_switch::KillSwitch;
 use super::network::Network;
+use super::observer::Observer;
+use super::query::{Change, Query};
 use super::reload::Fixed;
 use super::report::Report;
 use super::service::{Signals, Told};
@@ -37,6 +39,9 @@ pub(super) struct Control {
     pub(super) path: Arc<DataPath>,
     pub(super) tunnel: Tunnel,
     pub(super) report: Report,
+    pub(super) observer: Observer,
+    /// What others ask.
+    pub(super) queries: mpsc::Receiver<Query>,
     pub(super) endpoints: Endpoints,
     pub(super) hooks: Hooks,
     pub(super) alarm: Alarm,
@@ -75,7 +80,7 @@ impl Control {
                 biased;
                 told = signals.next() => match told {
                     Told::Stop(signal) => return Ok(Ended::Signal(signal)),
-                    Told::Reload => self.reload().await,
+                    Told::Reload => drop(self.reload().await),
                 },
                 Some(failure) = failures.recv() => return Ok(Ended::Failure(failure)),
                 rang = self.alarm.ring() => {
@@ -95,6 +100,7 @@ impl Control {
                 _ = hints.tick(), if !self.report.link_is_up() => {
                     self.report.strangers(clock::boot(), self.tunnel.stats());
                 }
+                Some(query) = self.queries.recv() => self.answer(query).await,
                 1.. = handshakes.recv_many(&mut batch, BATCH) => {
                     self.receive(&mut batch, handshakes.len());
                 }
@@ -113,6 +119,34 @@ impl Control {
         }
     }
 
+    /// Answers what others ask; who has gone meanwhile gets no answer.
+    async fn answer(&mut self, query: Query) {
+        match query {
+            Query::Reload(answer) => {
+                let _ = answer.send(self.reload().await);
+            }
+            Query::Status(answer) => {
+                let _ = answer.send(self.observer.status(&self.path, &self.tunnel));
+            }
+            Query::Change(change, answer) => {
+                let _ = answer.send(self.change(change));
+            }
+        }
+    }
+
+    /// Makes a change; if one part of it cannot be, none is made.
+    fn change(&mut self, Change { endpoint, persistent_keepalive }: Change) -> bool {
+        let now = clock::now();
+        if endpoint.is_some_and(|remote| !self.tunnel.move_peer(now, remote)) {
+            return false;
+        }
+        if let Some(interval) = persistent_keepalive {
+            self.tunnel.set_persistent_keepalive(now, interval);
+        }
+        self.network.look_again();
+        true
+    }
+
     /// Counts what the kernel discarded.
     pub(super) fn count_not_received(&self) {
         let discarded = self.path.underlay.take_discarded();
@@ -122,7 +156,10 @@ impl Control {
     /// Takes out of the tunnel what there is to send, to tell and to wake, and sets the alarm.
     fn settle(&mut self, now: Now) -> anyhow::Result<()> {
         while let Some(event) = self.tunnel.poll_event() {
-            self.report.event(now.boot, &event, self.tunnel.endpoint(), self.tunnel.stats());
+            let (endpoint, stats) = (self.tunnel.endpoint(), self.tunnel.stats());
+            self.report.event(now.boot, &event, endpoint, stats);
+            let remote = endpoint.map(|endpoint| endpoint.remote);
+            self.observer.event(now, &event, self.report.reason(stats), remote);
             self.hooks.follow(&event, self.report.link_is_up());
             match event {
                 Event::HandshakeCompleted { endpoint, .. } => {

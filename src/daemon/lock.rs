@@ -1,6 +1,5 @@
 //! One daemon for each interface: a lock that the kernel lets go when its holder ends, however it ends.
 
-use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
@@ -8,8 +7,7 @@ use std::path::{Path, PathBuf};
 
 use nix::fcntl::{Flock, FlockArg};
 
-/// Where the locks are, unless systemd names a place.
-const DIRECTORY: &str = "/run/tunneld";
+use super::runtime;
 
 /// Why the lock was not to be had.
 #[derive(Debug, thiserror::Error)]
@@ -30,14 +28,13 @@ pub(crate) struct InterfaceLock(#[expect(dead_code, reason = "held for its drop"
 impl InterfaceLock {
     /// Locks `interface` in the network namespace of this process.
     pub(crate) fn take(interface: &str) -> Result<Self, LockError> {
-        let directory = std::env::var_os("RUNTIME_DIRECTORY").unwrap_or(OsString::from(DIRECTORY));
+        let directory = runtime::directory();
         let failed = |path: &Path| {
             let path = path.to_owned();
             move |source| LockError::Io { path, source }
         };
-        let directory = Path::new(&directory);
         let mut builder = fs::DirBuilder::new();
-        builder.recursive(true).mode(0o755).create(directory).map_err(failed(directory))?;
+        builder.recursive(true).mode(0o755).create(&directory).map_err(failed(&directory))?;
         let path = directory.join(file_name(interface));
         let file = OpenOptions::new()
             .write(true)

@@ -11,22 +11,33 @@ mod backoff;
 mod clock;
 mod control;
 mod dns;
+mod doors;
 mod endpoints;
 mod handover;
 mod hooks;
+mod http;
 mod inbound;
 mod kill_switch;
+mod lines;
+mod local;
 mod lock;
+mod metrics;
 mod network;
 mod nftables;
+pub(crate) mod observer;
 mod outbound;
+mod query;
 mod readable;
 mod reload;
 mod report;
 mod reverse_path;
+pub(crate) mod runtime;
 mod service;
+mod socket;
 mod state;
+pub(crate) mod status;
 mod threads;
+mod uapi;
 mod watch;
 
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -50,12 +61,15 @@ use crate::wire::{Endpoint, Handshake, Offload};
 use clock::Alarm;
 use control::{Control, Ended};
 use dns::Dns;
+use doors::Doors;
 use endpoints::Endpoints;
 use handover::Kept;
 use hooks::Hooks;
 use kill_switch::KillSwitch;
 use lock::InterfaceLock;
 use network::Network;
+use observer::{About, Observer};
+use query::Asker;
 use reload::Fixed;
 use report::Report;
 use service::Signals;
@@ -113,8 +127,12 @@ async fn run_on(file: &Path, config: Config) -> anyhow::Result<()> {
     let network = Network::new(&config, &tun).await?;
     let dns = Dns::new(&config, &tun);
     let hooks = Hooks::new(&config);
-    let fixed = Fixed { name: interface.name.clone(), offload: interface.offload };
+    let fixed = Fixed::new(&config);
     let peer = &config.peer;
+    let about = About::new(&config);
+    let metrics = config.metrics;
+    let keeps_alive = peer.persistent_keepalive.is_some();
+    let name = interface.name.clone();
     let ours = interface.private_key.public_key();
     let state = State::load(&ours, &peer.public_key);
     clock::check(state.timestamp());
@@ -126,6 +144,9 @@ async fn run_on(file: &Path, config: Config) -> anyhow::Result<()> {
     // The tunnel has the keys: they are to be in memory once.
     drop(parameters);
 
+    let observer = Observer::new(clock::boot(), about, keeps_alive);
+    let (asker, queries) = Asker::new(observer.notices());
+    let _doors = Doors::open(&name, metrics.map(|metrics| metrics.listen), &asker);
     let path = Arc::new(DataPath {
         tun,
         underlay: Arc::new(underlay),
@@ -145,6 +166,8 @@ async fn run_on(file: &Path, config: Config) -> anyhow::Result<()> {
         path: Arc::clone(&path),
         tunnel,
         report: Report::new(ours),
+        observer,
+        queries,
         endpoints: Endpoints::new(endpoints),
         hooks,
         alarm: Alarm::new().context("making the alarm")?,

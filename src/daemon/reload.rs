@@ -10,37 +10,50 @@ use super::control::Control;
 use super::dns::Dns;
 use super::endpoints::Endpoints;
 use super::kill_switch::KillSwitch;
+use super::observer::About;
 use super::report::Report;
 use super::{clock, handover, parameters, service};
-use crate::config::{Config, Interface, Offload};
+use crate::config::{Config, Metrics, Offload};
 use crate::net::Sockets;
 
 /// What only a restart can change.
 pub(super) struct Fixed {
     pub(super) name: String,
     pub(super) offload: Offload,
+    pub(super) metrics: Option<Metrics>,
+}
+
+impl Fixed {
+    pub(super) fn new(config: &Config) -> Self {
+        let Config { interface, metrics, .. } = config;
+        Self { name: interface.name.clone(), offload: interface.offload, metrics: *metrics }
+    }
 }
 
 /// The file asks for what only a restart can do.
 #[derive(Debug, thiserror::Error)]
-#[error("[interface] {0} needs a restart: systemctl restart tunneld")]
+#[error("{0} needs a restart: systemctl restart tunneld")]
 struct NeedsRestart(&'static str);
 
 impl Control {
-    /// Takes on what the file says now. If it is wrong, or the system refuses, all stays as it is, and the reason is told.
-    pub(super) async fn reload(&mut self) {
+    /// Takes on what the file says now.
+    ///
+    /// # Errors
+    /// The file is wrong, or the system refuses: all stays as it is. The reason is logged too.
+    pub(super) async fn reload(&mut self) -> Result<(), String> {
         service::reloading();
-        let told = match self.take_on_file().await {
+        let taken_on = self.take_on_file().await.map_err(|error| format!("{error:#}"));
+        match &taken_on {
             Ok(()) => {
                 tracing::info!(file = %self.file.display(), "reloaded");
-                self.running()
+                service::ready(&self.running());
             }
-            Err(error) => {
-                tracing::error!("not reloaded, and running on as before: {error:#}");
-                format!("{}; the last reload failed: see the log", self.running())
+            Err(reason) => {
+                tracing::error!("not reloaded, and running on as before: {reason}");
+                service::ready(&format!("{}; the last reload failed: see the log", self.running()));
             }
-        };
-        service::ready(&told);
+        }
+        taken_on
     }
 
     async fn take_on_file(&mut self) -> anyhow::Result<()> {
@@ -48,7 +61,7 @@ impl Control {
         // A disk may be slow, and handshakes do not wait for it.
         let config =
             spawn_blocking(move || Config::load(&file)).await.context("reading the file")??;
-        self.fixed.refuse_others(&config.interface)?;
+        self.fixed.refuse_others(&config)?;
         let mark = self.path.underlay.set_fwmark(config.mark())?;
         match self.change_network(&config).await {
             Ok((kill_switch, sockets)) => {
@@ -90,6 +103,8 @@ impl Control {
         }
         let ours = config.interface.private_key.public_key();
         let other_pair = self.state.switch(&ours, &config.peer.public_key).await;
+        let calls = config.peer.persistent_keepalive.is_some();
+        self.observer.take_on(clock::boot(), About::new(&config), other_pair, calls);
         if other_pair {
             self.report = Report::new(ours);
         }
@@ -116,11 +131,17 @@ impl Control {
 }
 
 impl Fixed {
-    fn refuse_others(&self, interface: &Interface) -> Result<(), NeedsRestart> {
-        match interface {
-            _ if interface.name != self.name => Err(NeedsRestart("name")),
-            _ if interface.offload != self.offload => Err(NeedsRestart("offload")),
-            _ => Ok(()),
+    fn refuse_others(&self, config: &Config) -> Result<(), NeedsRestart> {
+        let other = Self::new(config);
+        if other.name != self.name {
+            return Err(NeedsRestart("[interface] name"));
         }
+        if other.offload != self.offload {
+            return Err(NeedsRestart("[interface] offload"));
+        }
+        if other.metrics != self.metrics {
+            return Err(NeedsRestart("[metrics] listen"));
+        }
+        Ok(())
     }
 }

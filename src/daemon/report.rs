@@ -210,7 +210,8 @@ impl Report {
         }
     }
 
-    fn reason(&self, stats: &Stats) -> &'static str {
+    /// The likely reason if the peer does not answer.
+    pub(super) fn reason(&self, stats: &Stats) -> &'static str {
         self.hint(stats).unwrap_or(
             "is tunneld running there, is its UDP port open and its address right, and is [peer] public_key its key?",
         )

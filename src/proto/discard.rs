@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::replay::Arrivals;
+
 macro_rules! discards {
     ($($(#[doc = $doc:literal])+ $reason:ident = $name:literal,)+) => {
         /// Why a packet or message went no further. A discard is counted, and logged at most at TRACE.
@@ -93,6 +95,9 @@ pub struct Stats {
     discards: [AtomicU64; Discard::ALL.len()],
     sent: Traffic,
     received: Traffic,
+    expected: AtomicU64,
+    accepted: AtomicU64,
+    reordered: AtomicU64,
 }
 
 /// Inner packets one way.
@@ -108,6 +113,9 @@ impl Default for Stats {
             discards: std::array::from_fn(|_| AtomicU64::new(0)),
             sent: Traffic::default(),
             received: Traffic::default(),
+            expected: AtomicU64::new(0),
+            accepted: AtomicU64::new(0),
+            reordered: AtomicU64::new(0),
         }
     }
 }
@@ -128,6 +136,22 @@ impl Stats {
 
     pub(crate) fn add_received(&self, packets: u64, bytes: u64) {
         self.received.add(packets, bytes);
+    }
+
+    pub(crate) fn add_arrivals(&self, arrivals: &Arrivals) {
+        self.expected.fetch_add(arrivals.expected, Ordering::Relaxed);
+        self.accepted.fetch_add(arrivals.accepted, Ordering::Relaxed);
+        self.reordered.fetch_add(arrivals.reordered, Ordering::Relaxed);
+    }
+
+    /// What the counters of all transport data say of the way inbound.
+    #[must_use]
+    pub fn arrivals(&self) -> Arrivals {
+        Arrivals {
+            expected: self.expected.load(Ordering::Relaxed),
+            accepted: self.accepted.load(Ordering::Relaxed),
+            reordered: self.reordered.load(Ordering::Relaxed),
+        }
     }
 
     /// How often `reason` was met.

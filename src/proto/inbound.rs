@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::discard::Discard;
 use super::flood::Tally;
+use super::replay::Arrivals;
 use super::session::{OpeningHalf, receiver_index};
 use super::shared::{NetworksCache, Shared};
 use super::time::Instant;
@@ -27,6 +28,7 @@ struct Batch {
     data: bool,
     packets: u64,
     bytes: u64,
+    arrivals: Arrivals,
 }
 
 /// What a datagram was.
@@ -85,8 +87,11 @@ impl Inbound {
 
     /// Tells the other threads what the datagrams since the last time had: to be called at the end of a batch.
     pub fn finish(&mut self, now: Instant) {
-        let Batch { authentic, data, packets, bytes } = std::mem::take(&mut self.batch);
+        let Batch { authentic, data, packets, bytes, arrivals } = std::mem::take(&mut self.batch);
         self.wake_control |= self.tally.finish(now, &self.shared.strangers);
+        if arrivals.accepted > 0 {
+            self.shared.stats.add_arrivals(&arrivals);
+        }
         if authentic {
             self.shared.facts.received(now);
             let sealing = self.shared.sealing.load();
@@ -130,7 +135,7 @@ impl Inbound {
             .iter_mut()
             .find(|half| Some(half.local_index()) == index)
             .ok_or(Discard::UnknownReceiver)?;
-        let text = half.open(now, data)?;
+        let text = half.open(now, data, &mut self.batch.arrivals)?;
         if self.shared.endpoint.load().as_deref() != Some(&from) {
             if self.shared.may_be_inside(&from) {
                 self.wake_control = true;

@@ -44,7 +44,7 @@ pub use discard::{Discard, Stats};
 pub use handover::Handover;
 pub use inbound::{Inbound, Received};
 pub use outbound::Outbound;
-pub use replay::ReplayWindow;
+pub use replay::{Arrivals, ReplayWindow};
 pub use session::Role;
 pub use time::{Instant, Now};
 pub use timers::Timer;

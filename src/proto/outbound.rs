@@ -201,6 +201,7 @@ impl Outbound {
 mod tests {
     use super::*;
     use crate::proto::noise::SessionKeys;
+    use crate::proto::replay::Arrivals;
     use crate::proto::session::{OpeningHalf, Role, halves};
     use crate::proto::shared::Networks;
 
@@ -259,7 +260,7 @@ mod tests {
         let (sealing, mut opening) = session();
         shared.sealing.store(Some(sealing));
         outbound.send(NOW, &packet(20).as_slice(), &mut sink).unwrap();
-        let text = opening.open(NOW, &mut sink.0[0]).unwrap();
+        let text = opening.open(NOW, &mut sink.0[0], &mut Arrivals::default()).unwrap();
         assert_eq!(text, [packet(20), vec![0; 12]].concat());
     }
 }

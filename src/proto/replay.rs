@@ -13,6 +13,33 @@ const WORDS: u64 = BITS / WORD;
 /// How far behind the greatest counter one may be, as in the kernel: one word of the ring is being filled.
 pub(crate) const WINDOW: u64 = BITS - WORD;
 
+/// What the counters of authentic transport data tell of the way it came. A number over all sessions is the sum of theirs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Arrivals {
+    /// Counters that the peer has used: all up to the greatest that arrived.
+    pub expected: u64,
+    /// Those of them that arrived.
+    pub accepted: u64,
+    /// Those that arrived after a greater one.
+    pub reordered: u64,
+}
+
+impl Arrivals {
+    /// What has not arrived: lost, or still on its way.
+    #[must_use]
+    pub fn lost(&self) -> u64 {
+        self.expected.saturating_sub(self.accepted)
+    }
+
+    /// Counts one that arrived when the greatest counter was just below `before`, and now is just below `after`.
+    fn count(&mut self, before: u64, after: u64) {
+        let ahead = after.saturating_sub(before);
+        self.expected = self.expected.saturating_add(ahead);
+        self.accepted = self.accepted.saturating_add(1);
+        self.reordered = self.reordered.saturating_add(u64::from(ahead == 0));
+    }
+}
+
 /// Accepts each counter once. Only counters of authentic packets may be shown to it.
 #[derive(Clone, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
@@ -36,6 +63,16 @@ impl ReplayWindow {
         let word = self.word(counter / WORD);
         let new = *word & bit == 0;
         *word |= bit;
+        new
+    }
+
+    /// The same, counted in `arrivals` if it is new.
+    pub(crate) fn accept_counted(&mut self, counter: u64, arrivals: &mut Arrivals) -> bool {
+        let before = self.end;
+        let new = self.accept(counter);
+        if new {
+            arrivals.count(before, self.end);
+        }
         new
     }
 
@@ -119,6 +156,29 @@ mod tests {
             let twice = order.iter().map(|&counter| (counter, false));
             check(once.chain(twice));
         }
+    }
+
+    #[test]
+    fn what_is_lost_late_or_doubled_is_told_by_the_counters() {
+        let mut arrivals = Arrivals::default();
+        // Two sessions, as after a rekey: of the first 1 and 4 are lost, 2 is late, 3 comes twice; of the second 0 is lost.
+        for counters in [&[0, 3, 2, 3, 5][..], &[1, 2]] {
+            let mut window = ReplayWindow::default();
+            for &counter in counters {
+                window.accept_counted(counter, &mut arrivals);
+            }
+        }
+        assert_eq!(arrivals, Arrivals { expected: 9, accepted: 6, reordered: 1 });
+        assert_eq!(arrivals.lost(), 3);
+    }
+
+    #[test]
+    fn what_was_late_is_not_lost() {
+        let (mut window, mut arrivals) = (ReplayWindow::default(), Arrivals::default());
+        window.accept_counted(1, &mut arrivals);
+        assert_eq!(arrivals.lost(), 1);
+        window.accept_counted(0, &mut arrivals);
+        assert_eq!((arrivals.lost(), arrivals.reordered), (0, 1));
     }
 
     proptest! {

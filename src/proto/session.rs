@@ -12,7 +12,7 @@ use super::constants::{
 };
 use super::discard::Discard;
 use super::noise::SessionKeys;
-use super::replay::ReplayWindow;
+use super::replay::{Arrivals, ReplayWindow};
 use super::time::Instant;
 use crate::crypto::aead::TransportKey;
 use crate::wire::transport::HEADER;
@@ -168,11 +168,12 @@ impl OpeningHalf {
         self.confirmed
     }
 
-    /// Opens transport data in place; the padded packet. Each datagram is opened once.
+    /// Opens transport data in place; the padded packet, counted in `arrivals`. Each datagram is opened once.
     pub(crate) fn open<'d>(
         &mut self,
         now: Instant,
         datagram: &'d mut [u8],
+        arrivals: &mut Arrivals,
     ) -> Result<&'d mut [u8], Discard> {
         let (header, sealed) =
             datagram.split_at_mut_checked(HEADER).ok_or(Discard::MessageLength)?;
@@ -182,7 +183,7 @@ impl OpeningHalf {
             return Err(Discard::SessionEnded);
         }
         let text = self.key.open(counter, sealed).ok_or(Discard::DataNotAuthentic)?;
-        if !self.window.accept(counter) {
+        if !self.window.accept_counted(counter, arrivals) {
             return Err(Discard::Replayed);
         }
         Ok(text)
@@ -305,7 +306,8 @@ mod tests {
         for (counter, accepted) in [(last, true), (last + 1, false), (last + 9, false)] {
             let mut datagram = [0; 48];
             sealing.seal_run(counter, &mut datagram, 48);
-            assert_eq!(opening.open(BORN, &mut datagram).is_ok(), accepted, "counter {counter}");
+            let opened = opening.open(BORN, &mut datagram, &mut Arrivals::default());
+            assert_eq!(opened.is_ok(), accepted, "counter {counter}");
         }
     }
 

@@ -129,12 +129,19 @@ impl Timers {
     }
 
     /// Whether the link is never to stay quiet.
-    pub(crate) fn set_persistent_keepalive(&mut self, interval: Option<Duration>) {
-        self.persistent = interval;
-    }
-
     pub(crate) fn keeps_alive(&self) -> bool {
         self.persistent.is_some()
+    }
+
+    /// The persistent interval.
+    pub(crate) fn persistent_keepalive(&self) -> Option<Duration> {
+        self.persistent
+    }
+
+    /// Sets the persistent interval, which begins now.
+    pub(crate) fn set_persistent_keepalive(&mut self, now: Instant, interval: Option<Duration>) {
+        self.persistent = interval;
+        self.persistent_from = Some(now);
     }
 
     /// Whether an initiation of ours waits for its response.

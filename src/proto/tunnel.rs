@@ -91,6 +91,24 @@ impl Tunnel {
         self.shared.mtu.store(mtu, Ordering::Relaxed);
     }
 
+    /// The device's MTU as it was told last.
+    #[must_use]
+    pub fn mtu(&self) -> usize {
+        self.shared.mtu.load(Ordering::Relaxed)
+    }
+
+    /// When anything authentic of the peer was received last.
+    #[must_use]
+    pub fn last_received(&self) -> Option<Instant> {
+        self.shared.facts.last_received()
+    }
+
+    /// How quiet the link may be at the most; `None`: as long as it likes.
+    #[must_use]
+    pub fn persistent_keepalive(&self) -> Option<Duration> {
+        self.timers.persistent_keepalive()
+    }
+
     /// The newest timestamp of our initiations, as a time since 1970: to be kept for the next run, as the peer refuses what is not
     /// newer.
     #[must_use]

@@ -13,7 +13,7 @@ fn help_and_version_go_to_standard_output() {
         assert!(!answer.stdout.is_empty());
     }
     let help = answer(tunneld().arg("--help")).stdout;
-    let commands = "run check genkey pubkey genpsk pair import export demo completions manual";
+    let commands = "run check reload status top events genkey pubkey genpsk pair import export demo completions manual";
     for word in commands.split(' ').chain(["Exit status", "TUNNELD_LOG"]) {
         assert!(help.contains(word), "{word}\n{help}");
     }
@@ -21,9 +21,14 @@ fn help_and_version_go_to_standard_output() {
 
 #[test]
 fn a_mistake_in_the_command_line_is_exit_code_2() {
-    for arguments in
-        [&[][..], &["fly"], &["run", "--fast"], &["check", "-c"], &["demo", "--seconds", "x"]]
-    {
+    for arguments in [
+        &[][..],
+        &["fly"],
+        &["run", "--fast"],
+        &["check", "-c"],
+        &["status", "-i", "a", "-c", "b"],
+        &["demo", "--seconds", "x"],
+    ] {
         let answer = answer(tunneld().args(arguments));
         assert_eq!((answer.code, answer.stdout.as_str()), (Some(2), ""), "{arguments:?}");
         assert!(

@@ -286,3 +286,27 @@ fn name_servers_are_addresses_and_search_domains_need_one() {
         );
     }
 }
+
+#[test]
+fn metrics_are_served_where_an_address_and_a_port_say() {
+    let host = Host::new();
+    let with_metrics = |lines: &str| good() + "[metrics]\n" + lines;
+    let accepted = r#"an address and a port, like "127.0.0.1:9586" or "[::1]:9586""#;
+    for (line, problem) in [
+        ("listen = 9586", "9586 is not text in quotes"),
+        ("listen = \"localhost:9586\"", "\"localhost:9586\" is not an address to listen at"),
+        ("listen = \"127.0.0.1:0\"", "\"127.0.0.1:0\" is not an address to listen at"),
+        ("listen = \"224.0.0.1:9586\"", "\"224.0.0.1:9586\" is not an address to listen at"),
+    ] {
+        assert_eq!(
+            message(&host, &with_metrics(line)),
+            format!("7:10: [metrics] listen: {problem}; accepted: {accepted}")
+        );
+    }
+    assert_eq!(
+        message(&host, &with_metrics("")),
+        format!("6:1: [metrics] listen: is missing; accepted: {accepted}")
+    );
+    let answer = host.check(&with_metrics("listen = \"[::1]:9586\""));
+    assert!(answer.stdout.contains("metrics\n  listen         [::1]:9586\n"), "{answer:?}");
+}

@@ -59,7 +59,7 @@ impl State {
             None => networks,
         };
         // An underlay of 1500 bytes over IPv4.
-        State { addresses, routes, mtu: end.mtu.unwrap_or(1440), port: end.listen_port.unwrap() }
+        Self { addresses, routes, mtu: end.mtu.unwrap_or(1440), port: end.listen_port.unwrap() }
     }
 
     /// As it is, for the one of these ports that is bound.
@@ -87,7 +87,7 @@ impl State {
         let sockets = lab.run(Host::A, "cat /proc/net/udp").stdout;
         let sockets = String::from_utf8(sockets).unwrap();
         let bound = |port: &&u16| sockets.contains(&format!("00000000:{port:04X} "));
-        State {
+        Self {
             addresses: words_after(addresses, "inet"),
             routes: words_after(routes, ""),
             mtu: mtu.parse().unwrap(),

@@ -2,8 +2,8 @@
 
 use tunneld::proto::Discard;
 
-use crate::link::{Datagram, Link, packet};
-use crate::paper::WINDOW;
+use crate::link::{Datagram, Link, packet, secs};
+use crate::paper::{REKEY_AFTER_TIME, WINDOW};
 
 /// An established link and `count` datagrams of data from host a, held back.
 fn held_back(count: u64) -> (Link, Vec<Datagram>) {
@@ -56,6 +56,25 @@ fn a_jump_ahead_is_fine_and_what_it_skipped_may_follow() {
 }
 
 #[test]
+fn loss_and_reordering_are_told_by_the_counters_also_over_a_rekey() {
+    let (mut link, held) = held_back(10);
+    for index in [0, 1, 2, 4, 5, 5, 6, 7, 9, 8] {
+        let _ = link.inject(&held[index]);
+    }
+    let before = link.b.tunnel.stats().arrivals();
+    assert_eq!((before.lost(), before.reordered), (1, 1));
+    link.run(REKEY_AFTER_TIME + secs(1));
+    for _ in 0..3 {
+        link.a_sends(&packet(1, 2, b"in another session"));
+        link.run(secs(1));
+    }
+    let after = link.b.tunnel.stats().arrivals();
+    assert_eq!((after.lost(), after.reordered), (1, 1));
+    assert!(after.accepted >= before.accepted + 3);
+    assert_eq!(link.b.completed(), 2);
+}
+
+#[test]
 fn a_forgery_with_a_high_counter_does_not_move_the_window() {
     let (mut link, held) = held_back(2);
     let mut forged = held[0].clone();
@@ -86,6 +105,6 @@ fn each_session_has_a_window_of_its_own() {
     assert_eq!(link.inject(&held[999]), None);
     link.restart_a();
     link.a_sends(&packet(1, 2, b"counter zero again"));
-    link.run(crate::link::secs(1));
+    link.run(secs(1));
     assert_eq!(link.b.delivered.last().unwrap(), &packet(1, 2, b"counter zero again"));
 }

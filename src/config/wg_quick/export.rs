@@ -62,7 +62,7 @@ fn list(items: &[impl Display]) -> String {
     items.join(", ")
 }
 
-fn left_out(Config { interface, peer, hooks }: &Config) -> Vec<String> {
+fn left_out(Config { interface, peer, hooks, metrics }: &Config) -> Vec<String> {
     let mut left_out = Vec::new();
     let name = &interface.name;
     if is_device_name(name) {
@@ -82,6 +82,9 @@ fn left_out(Config { interface, peer, hooks }: &Config) -> Vec<String> {
     }
     if *hooks != Hooks::default() {
         left_out.push("hooks: wg-quick runs lines of a shell instead".to_owned());
+    }
+    if metrics.is_some() {
+        left_out.push("metrics: wg-quick has none".to_owned());
     }
     left_out
 }

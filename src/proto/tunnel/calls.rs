@@ -1,6 +1,7 @@
 //! How a tunnel calls the peer: when an initiation is made, to whom it goes, and what follows if nobody answers.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use super::Tunnel;
 use crate::crypto::secret::on_clean_stack;
@@ -31,6 +32,28 @@ impl Tunnel {
             self.shared.outbound_orders.give(Orders::KEEPALIVE);
         } else if wanted && !self.timers.handshake_under_way() {
             self.initiate(now);
+        }
+    }
+
+    /// Somebody says where the peer is: it is called there. Whether that can be, as the way there must not lead through
+    /// the tunnel itself.
+    pub fn move_peer(&mut self, now: Now, remote: SocketAddr) -> bool {
+        let endpoint = Endpoint::new(remote);
+        if self.shared.may_be_inside(&endpoint) {
+            return false;
+        }
+        self.shared.set_endpoint(endpoint);
+        self.search.moved(Some(endpoint));
+        self.tell_endpoint();
+        self.network_changed(now);
+        true
+    }
+
+    /// From now on the link is to stay quiet for no longer than this; `None`: as long as it likes.
+    pub fn set_persistent_keepalive(&mut self, now: Now, interval: Option<Duration>) {
+        self.timers.set_persistent_keepalive(now.boot, interval);
+        if interval.is_some() {
+            self.keep_alive(now);
         }
     }
 

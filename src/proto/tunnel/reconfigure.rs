@@ -17,10 +17,8 @@ impl Tunnel {
         let (ours, theirs) = (*self.handshakes.public_key(), *self.handshakes.peer());
         on_clean_stack(|| self.handshakes.reconfigure(parameters));
         self.shared.set_networks(Networks::new(parameters));
-        let was_quiet = !self.timers.keeps_alive();
-        self.timers.set_persistent_keepalive(parameters.persistent_keepalive);
-        if was_quiet {
-            self.start(now);
+        if parameters.persistent_keepalive != self.persistent_keepalive() {
+            self.set_persistent_keepalive(now, parameters.persistent_keepalive);
         }
         if *self.handshakes.peer() != theirs {
             self.shared.endpoint.store(None);

@@ -1,0 +1,72 @@
+//! What others ask of control: a question, and the place for its answer.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::sync::{broadcast, mpsc, oneshot};
+
+use super::observer::Notice;
+use super::status::Status;
+
+/// Questions that may wait for control. Each connection asks one at a time, so more than all of them never wait.
+const WAITING: usize = 64;
+
+/// A question.
+pub(super) enum Query {
+    /// How is everything?
+    Status(oneshot::Sender<Status>),
+    /// Read the file anew; why that failed, if it did.
+    Reload(oneshot::Sender<Result<(), String>>),
+    /// Make this so, and say whether it could be.
+    Change(Change, oneshot::Sender<bool>),
+}
+
+/// What others may change. What is `None` stays as it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Change {
+    /// Where the peer is.
+    pub(super) endpoint: Option<SocketAddr>,
+    /// How quiet the link may be; `Some(None)`: as quiet as it likes.
+    pub(super) persistent_keepalive: Option<Option<Duration>>,
+}
+
+/// Asks control, from its own runtime.
+#[derive(Clone)]
+pub(super) struct Asker {
+    queries: mpsc::Sender<Query>,
+    notices: broadcast::Sender<Notice>,
+}
+
+impl Asker {
+    /// One who asks, and the questions as control gets them.
+    pub(super) fn new(notices: broadcast::Sender<Notice>) -> (Self, mpsc::Receiver<Query>) {
+        let (queries, asked) = mpsc::channel(WAITING);
+        (Self { queries, notices }, asked)
+    }
+
+    /// How everything is; `None` if the daemon is ending.
+    pub(super) async fn status(&self) -> Option<Status> {
+        self.ask(Query::Status).await
+    }
+
+    /// Has the file read anew; why that failed, if it did. `None` if the daemon is ending.
+    pub(super) async fn reload(&self) -> Option<Result<(), String>> {
+        self.ask(Query::Reload).await
+    }
+
+    /// Makes a change; whether it could be made.
+    pub(super) async fn change(&self, change: Change) -> bool {
+        self.ask(|answer| Query::Change(change, answer)).await.unwrap_or(false)
+    }
+
+    /// What happens from now on.
+    pub(super) fn listen(&self) -> broadcast::Receiver<Notice> {
+        self.notices.subscribe()
+    }
+
+    async fn ask<T>(&self, query: impl FnOnce(oneshot::Sender<T>) -> Query) -> Option<T> {
+        let (answer, answered) = oneshot::channel();
+        self.queries.send(query(answer)).await.ok()?;
+        answered.await.ok()
+    }
+}

@@ -1,0 +1,157 @@
+//! The control socket: each line is a request in JSON, each answer is one line of JSON.
+//!
+//! `{"command":"status"}` is answered by a [`Status`](super::status::Status). `{"command":"events"}` is answered by one line
+//! for each event from then on, of which the first says how the link is; the connection is then for nothing else. What is no
+//! request is answered by `{"error":"..."}`.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncRead, AsyncReadExt as _, BufReader};
+use tokio::net::unix::OwnedWriteHalf;
+use tokio::sync::broadcast::error::RecvError;
+
+use super::lines::{self, Line};
+use super::local::Client;
+use super::observer::Notice;
+use super::query::Asker;
+
+/// How long a listener may take to read, before its place is for others.
+const LISTENER_TIME: Duration = Duration::from_secs(60);
+
+/// A request.
+#[derive(Debug, Deserialize)]
+#[serde(tag = "command", rename_all = "snake_case", deny_unknown_fields)]
+enum Request {
+    Status,
+    Events,
+    Reload,
+}
+
+impl Request {
+    /// Whether it changes anything, which not everybody may who can connect.
+    fn changes(&self) -> bool {
+        match self {
+            Self::Status | Self::Events => false,
+            Self::Reload => true,
+        }
+    }
+}
+
+/// A line of the event stream that is no event: so many were missed, as they were not read in time.
+#[derive(Serialize)]
+struct Missed {
+    missed: u64,
+}
+
+/// What was asked for is done.
+#[derive(Serialize)]
+struct Done {
+    done: &'static str,
+}
+
+#[derive(Serialize)]
+struct Refusal<'t> {
+    error: &'t str,
+}
+
+/// Answers one client until it goes away, or takes too long.
+pub(super) async fn serve(client: Client, asker: Asker) {
+    let Client { stream, may_change, _place } = client;
+    let (reader, mut writer) = stream.into_split();
+    let mut reader = BufReader::new(reader);
+    loop {
+        let line = match lines::read(&mut reader).await {
+            Line::Text(line) => line,
+            Line::TooLong => {
+                let _ =
+                    lines::write(&mut writer, &refusal("a request has at most 4096 bytes")).await;
+                return;
+            }
+            Line::End => return,
+        };
+        let answer = match serde_json::from_str::<Request>(&line) {
+            Err(error) => refusal(&error.to_string()),
+            Ok(request) if request.changes() && !may_change => {
+                refusal("only root and the user that tunneld runs as may change anything")
+            }
+            Ok(Request::Events) => return stream_events(&asker, &mut reader, &mut writer).await,
+            Ok(Request::Status) => match asker.status().await {
+                Some(status) => json(&status),
+                None => return,
+            },
+            Ok(Request::Reload) => match asker.reload().await {
+                Some(Ok(())) => json(&Done { done: "reload" }),
+                Some(Err(reason)) => refusal(&reason),
+                None => return,
+            },
+        };
+        if lines::write(&mut writer, &answer).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Tells one listener all that happens, until it goes away.
+async fn stream_events(
+    asker: &Asker,
+    reader: &mut (impl AsyncRead + Unpin),
+    writer: &mut OwnedWriteHalf,
+) {
+    // Before the state is asked for: nothing may happen between the two.
+    let mut notices = asker.listen();
+    let Some(status) = asker.status().await else { return };
+    let first = Notice {
+        unix_seconds: super::clock::now().unix.as_secs_f64(),
+        event: "now".to_owned(),
+        state: status.link.state,
+        reason: status.link.reason,
+        endpoint: status.peer.endpoint,
+    };
+    let mut line = json(&first);
+    let mut byte = [0];
+    loop {
+        if lines::write_within(LISTENER_TIME, writer, &line).await.is_err() {
+            return;
+        }
+        line = tokio::select! {
+            notice = notices.recv() => match notice {
+                Ok(notice) => json(&notice),
+                Err(RecvError::Lagged(missed)) => json(&Missed { missed }),
+                Err(RecvError::Closed) => return,
+            },
+            // It has gone, or has something to say though it is to listen.
+            _ = reader.read(&mut byte) => return,
+        };
+    }
+}
+
+fn refusal(error: &str) -> String {
+    json(&Refusal { error })
+}
+
+/// One line.
+fn json(value: &impl Serialize) -> String {
+    // What is sent has only text for keys, and so cannot fail.
+    let mut line = serde_json::to_string(value).unwrap_or_default();
+    line.push('\n');
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_request_is_refused_with_what_would_be_accepted() {
+        let error = |line: &str| serde_json::from_str::<Request>(line).unwrap_err().to_string();
+        assert!(error(r#"{"command":"fly"}"#).contains("expected `status` or `events`"));
+        assert!(error("{}").contains("command"));
+        assert!(!error("status").is_empty());
+    }
+
+    #[test]
+    fn answers_are_one_line_each() {
+        assert_eq!(refusal("a\nb\"c"), "{\"error\":\"a\\nb\\\"c\"}\n");
+    }
+}
