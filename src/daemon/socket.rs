@@ -145,7 +145,9 @@ mod tests {
     #[test]
     fn what_is_no_request_is_refused_with_what_would_be_accepted() {
         let error = |line: &str| serde_json::from_str::<Request>(line).unwrap_err().to_string();
-        assert!(error(r#"{"command":"fly"}"#).contains("expected `status` or `events`"));
+        assert!(
+            error(r#"{"command":"fly"}"#).contains("expected one of `status`, `events`, `reload`")
+        );
         assert!(error("{}").contains("command"));
         assert!(!error("status").is_empty());
     }

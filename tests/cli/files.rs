@@ -50,7 +50,12 @@ fn the_unit_is_one_that_systemd_understands() {
     }
     let text = file("systemd/tunneld.service");
     let installed = "/usr/bin/tunneld";
-    assert_eq!(text.matches(installed).count(), 1);
+    let others = file("systemd/tunneld@.service");
+    let of_one = others
+        .replace("(tunneld, %i)", "(tunneld)")
+        .replace("/etc/tunneld/%i.toml", "/etc/tunneld.toml");
+    assert_eq!(of_one, text, "the unit for several links differs in its file alone");
+    assert_eq!(text.matches(installed).count(), 2);
     let host = Host::new();
     let path = host.write("tunneld.service", &text.replace(installed, PROGRAM), 0o644);
     let output = Command::new("systemd-analyze").arg("verify").arg(&path).output().unwrap();

@@ -1,11 +1,15 @@
 //! Two machines with the package, linked.
 
+use std::fs;
 use std::path::Path;
+use std::process::Command;
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 
 use super::machine::Machine;
 use super::package::package;
-use crate::netns::config::ends;
-use crate::netns::lab::{Host, INNER_A, INNER_B, Lab, direct_v4};
+use crate::netns::lab::{Host, INNER_A, INNER_B, Lab, underlay};
 use crate::netns::transfer::Transfer;
 use crate::shown::must_not_be_shown;
 
@@ -41,11 +45,30 @@ impl Site {
         site
     }
 
-    /// Writes the configurations of both.
+    /// Writes the configurations of both, as `tunneld pair` makes them.
     pub(crate) fn configure(&self) {
-        for (machine, end) in [&self.a, &self.b].into_iter().zip(ends(direct_v4)) {
-            end.secrets().for_each(must_not_be_shown);
-            machine.write("/etc/tunneld.toml", end.to_toml().as_bytes());
+        let [a, b] = [Host::A, Host::B].map(|host| underlay(host)[0]);
+        let made = tempfile::tempdir().unwrap();
+        let mut pair = Command::new(env!("CARGO_BIN_EXE_tunneld"));
+        pair.args([
+            "pair",
+            "--a",
+            a,
+            "--b",
+            b,
+            "--net",
+            "10.77.0.0/30",
+            "--net",
+            "fd77::/64",
+            "-o",
+        ]);
+        let output = pair.arg(made.path()).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        for (machine, name) in [(&self.a, "host-a.toml"), (&self.b, "host-b.toml")] {
+            let text = fs::read_to_string(made.path().join(name)).unwrap();
+            keys(&text).for_each(must_not_be_shown);
+            machine.write("/root/new.toml", text.as_bytes());
+            machine.must("install -o root -g tunneld -m 640 /root/new.toml /etc/tunneld.toml");
         }
     }
 
@@ -62,8 +85,18 @@ impl Site {
     }
 }
 
+/// The secrets that stand in a configuration.
+fn keys(text: &str) -> impl Iterator<Item = [u8; 32]> {
+    text.lines().filter_map(|line| {
+        let (name, value) = line.split_once(" = ")?;
+        let secret = ["private_key", "preshared_key"].contains(&name);
+        let bytes = BASE64_STANDARD.decode(value.trim_matches('"')).ok()?;
+        secret.then(|| bytes.try_into().ok()).flatten()
+    })
+}
+
 /// Installs a package, or upgrades to it.
 pub(crate) fn install(machine: &Machine, package: &Path) {
-    machine.write("/root/tunneld.deb", &std::fs::read(package).unwrap());
+    machine.write("/root/tunneld.deb", &fs::read(package).unwrap());
     machine.must("dpkg -i /root/tunneld.deb");
 }
