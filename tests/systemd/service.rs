@@ -43,7 +43,8 @@ fn the_package_installs_upgrades_removes_and_purges_what_is_its_own() {
     needs_machines!();
     let site = Site::boot();
     let machine = &site.a;
-    install(machine, &package(1));
+    // The other one too, as it gets a configuration that its user reads.
+    [machine, &site.b].map(|machine| install(machine, &package(1)));
     // There is no configuration yet: nothing runs, and who starts it is told what is missing.
     assert_eq!(shows(machine, "ActiveState"), "inactive");
     assert_eq!(machine.run("systemctl is-enabled tunneld").stdout, b"disabled\n");
@@ -141,19 +142,21 @@ fn a_transfer_survives_a_reload_a_restart_a_kill_and_an_upgrade_of_either_end() 
 fn a_restart_stops_traffic_for_less_than_a_second() {
     needs_machines!();
     let site = Site::linked();
-    // Of three times once, as this machine may stand still while other tests run beside.
-    let lost = || {
-        let words = format!("-i 0.02 -c 250 -q {}", INNER_B[0]);
-        let ping = Process::start("ping", site.lab.command(Host::A, &format!("ping -n {words}")));
+    // What a ping that was sent meanwhile waits for its answer, in milliseconds; none of them is lost.
+    let longest = || {
+        let words = format!("ping -n -i 0.02 -c 250 -q {}", INNER_B[0]);
+        let ping = Process::start("ping", site.lab.command(Host::A, &words));
         site.b.must("systemctl restart tunneld");
         let summary = ping.wait_for("packets transmitted");
-        let mut numbers = summary.split_whitespace().filter_map(|word| word.parse::<u32>().ok());
-        let (sent, answered) = (numbers.next().unwrap(), numbers.next().unwrap());
-        (sent - answered) * 20
+        let times = ping.wait_for("rtt min/avg/max");
+        let longest = times.split('/').nth(5).and_then(|time| time.parse::<f32>().ok());
+        summary.contains(" 0% packet loss").then(|| longest.unwrap())
     };
-    let stopped: Vec<_> = std::iter::repeat_with(lost).take(3).collect();
+    // Of three times once, as this machine may stand still while other tests run beside.
+    let stopped: Vec<_> = std::iter::repeat_with(longest).take(3).collect();
     let _ = writeln!(std::io::stderr(), "a restart stops traffic for {stopped:?} ms");
-    assert!(stopped.iter().any(|milliseconds| *milliseconds < 1000), "{stopped:?}");
+    let less = |longest: &Option<f32>| longest.is_some_and(|milliseconds| milliseconds < 1000.0);
+    assert!(stopped.iter().any(less), "{stopped:?}");
 }
 
 #[test]
