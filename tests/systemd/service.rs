@@ -44,7 +44,9 @@ fn the_package_installs_upgrades_removes_and_purges_what_is_its_own() {
     let site = Site::boot();
     let machine = &site.a;
     // The other one too, as it gets a configuration that its user reads.
-    [machine, &site.b].map(|machine| install(machine, &package(1)));
+    for machine in [machine, &site.b] {
+        install(machine, &package(1));
+    }
     // There is no configuration yet: nothing runs, and who starts it is told what is missing.
     assert_eq!(shows(machine, "ActiveState"), "inactive");
     assert_eq!(machine.run("systemctl is-enabled tunneld").stdout, b"disabled\n");
