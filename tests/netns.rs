@@ -62,4 +62,5 @@ mod netns {
     mod transfer;
     mod unreachable;
     mod vitals;
+    mod watchdog;
 }

@@ -18,7 +18,7 @@ use super::observer::Observer;
 use super::query::{Change, Query};
 use super::reload::Fixed;
 use super::report::Report;
-use super::service::{Signals, Told};
+use super::service::{self, Signals, Told};
 use super::state::State;
 use super::{DataPath, HandshakeMessage, entropy};
 use crate::proto::{Discard, Event, Now, Request, Tunnel};
@@ -72,6 +72,9 @@ impl Control {
         self.tunnel.start(clock::now());
         let mut batch = Vec::with_capacity(BATCH);
         let mut hints = interval(HINTS_INTERVAL);
+        let watchdog = service::watchdog_interval();
+        // Three times in each interval: a thread may be late once.
+        let mut watch = interval(watchdog.map_or(HINTS_INTERVAL, |every| every / 3));
         loop {
             self.settle(clock::now())?;
             self.state.keep(self.tunnel.last_timestamp()).await;
@@ -99,6 +102,11 @@ impl Control {
                 () = self.hooks.turn() => {}
                 _ = hints.tick(), if !self.report.link_is_up() => {
                     self.report.strangers(clock::boot(), self.tunnel.stats());
+                }
+                _ = watch.tick(), if watchdog.is_some() => {
+                    if self.path.threads.turn() {
+                        service::alive();
+                    }
                 }
                 Some(query) = self.queries.recv() => self.answer(query).await,
                 1.. = handshakes.recv_many(&mut batch, BATCH) => {

@@ -1,6 +1,7 @@
 //! The service manager: readiness and status to it, signals from it.
 
 use std::io;
+use std::time::Duration;
 
 use nix::sys::signal::{SIGHUP, SIGINT, SIGTERM, SigSet};
 use sd_notify::NotifyState;
@@ -46,6 +47,16 @@ impl Signals {
 /// Tells the service manager, if there is one, that the daemon is ready.
 pub(super) fn ready(status: &str) {
     notify(&[NotifyState::Ready, NotifyState::Status(status)]);
+}
+
+/// How often the service manager wants to hear that the daemon is alive, if it does.
+pub(super) fn watchdog_interval() -> Option<Duration> {
+    sd_notify::watchdog_enabled()
+}
+
+/// Tells the service manager that the daemon is alive.
+pub(super) fn alive() {
+    notify(&[NotifyState::Watchdog]);
 }
 
 /// Tells the service manager that the file is being read anew; [`ready`] tells the end of that.

@@ -34,6 +34,14 @@ impl Threads {
         })
     }
 
+    /// Whether each data thread has turned since the last call, which asks both to turn again.
+    pub(crate) fn turn(&self) -> bool {
+        let threads = [&self.outbound, &self.inbound];
+        let turned = threads.map(|wake| wake.turned.swap(false, Ordering::Relaxed));
+        threads.into_iter().for_each(Wake::wake);
+        turned == [true; 2]
+    }
+
     /// Tells the data threads to end.
     pub(crate) fn stop(&self) {
         self.stopping.store(true, Ordering::SeqCst);
@@ -47,28 +55,34 @@ impl Threads {
 }
 
 /// Wakes a thread out of [`wait`].
-pub(crate) struct Wake(EventFd);
+pub(crate) struct Wake {
+    event: EventFd,
+    /// The thread has seen a wake, or has just been started.
+    turned: AtomicBool,
+}
 
 impl Wake {
     fn new() -> io::Result<Self> {
         let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
-        Ok(Self(EventFd::from_value_and_flags(0, flags)?))
+        let event = EventFd::from_value_and_flags(0, flags)?;
+        Ok(Self { event, turned: AtomicBool::new(true) })
     }
 
     pub(crate) fn wake(&self) {
         // It can only fail for a counter that is full: then the thread is being woken already.
-        let _ = self.0.write(1);
+        let _ = self.event.write(1);
     }
 
     /// Forgets past wakes; whether there were any.
     pub(crate) fn take(&self) -> bool {
-        self.0.read().is_ok()
+        self.turned.store(true, Ordering::Relaxed);
+        self.event.read().is_ok()
     }
 }
 
 impl AsFd for Wake {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+        self.event.as_fd()
     }
 }
 
@@ -156,6 +170,18 @@ mod tests {
         // SAFETY: as in `preempt_nobody`.
         let result = unsafe { libc::sched_setscheduler(0, libc::SCHED_IDLE, &raw const parameter) };
         assert_eq!(result, 0);
+    }
+
+    #[test]
+    fn a_thread_that_sees_no_wake_does_not_turn() {
+        let threads = Threads::new().unwrap();
+        assert!(threads.turn(), "both have just been started");
+        assert!(!threads.turn());
+        threads.inbound.take();
+        assert!(!threads.turn(), "one of them is not enough");
+        threads.inbound.take();
+        threads.outbound.take();
+        assert!(threads.turn());
     }
 
     #[test]
