@@ -32,6 +32,9 @@ pub struct Target {
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
+    /// None of those that run here runs by it.
+    #[error("no tunneld that runs here runs by {0}")]
+    NotRunBy(PathBuf),
     /// The command line does not say which.
     #[error("several tunneld run here: {0}; choose one of them with -i NAME")]
     Several(String),
@@ -66,7 +69,7 @@ impl ClientError {
 
 fn advice(error: &io::Error) -> &'static str {
     match error.kind() {
-        io::ErrorKind::PermissionDenied => "; root may ask, and the socket's group",
+        io::ErrorKind::PermissionDenied => "; root may ask, and who may read the keys",
         io::ErrorKind::NotFound => "; is it running?",
         _ => "",
     }
@@ -79,6 +82,14 @@ pub(super) struct Client {
 }
 
 impl Client {
+    /// Connects to each daemon that runs here.
+    pub(super) fn connect_all() -> Vec<Self> {
+        let interfaces = names(&runtime::directory());
+        let target = |name| Target { interface: Some(name), config: None };
+        // Where nobody answers, one was killed.
+        interfaces.into_iter().filter_map(|name| Self::connect(&target(name)).ok()).collect()
+    }
+
     /// Connects to the daemon that `target` means.
     pub(super) fn connect(target: &Target) -> anyhow::Result<Self> {
         let path = socket(target)?;
@@ -100,15 +111,14 @@ impl Client {
         parse(&self.line()?)
     }
 
-    /// Has it read its file anew.
-    pub(super) fn reload(&mut self) -> Result<(), ClientError> {
+    /// Has it read its file anew, if that is `file`; whether it has.
+    pub(super) fn reload(&mut self, file: Option<&Path>) -> Result<bool, ClientError> {
         #[derive(Deserialize)]
         struct Done {
-            #[serde(rename = "done")]
-            _done: String,
+            done: String,
         }
-        self.ask("reload")?;
-        parse(&self.line()?).map(|Done { .. }| ())
+        self.send(&serde_json::json!({ "command": "reload", "file": file }).to_string())?;
+        parse(&self.line()?).map(|Done { done }| done == "reload")
     }
 
     /// Asks for all that happens: each line is an event, with no limit of time between two.
@@ -132,8 +142,11 @@ impl Client {
     }
 
     fn ask(&mut self, command: &str) -> Result<(), ClientError> {
-        let request = format!("{{\"command\":\"{command}\"}}\n");
-        let sent = self.stream.get_ref().write_all(request.as_bytes());
+        self.send(&format!("{{\"command\":\"{command}\"}}"))
+    }
+
+    fn send(&mut self, request: &str) -> Result<(), ClientError> {
+        let sent = self.stream.get_ref().write_all(format!("{request}\n").as_bytes());
         sent.map_err(|cause| self.unreachable(cause))
     }
 
@@ -168,13 +181,19 @@ fn socket(target: &Target) -> anyhow::Result<PathBuf> {
     Ok(directory.join(format!("{name}{SUFFIX}")))
 }
 
-/// The name of the only daemon that has a socket in `directory`.
-fn only(directory: &Path) -> Result<String, ClientError> {
+/// The names of those that have a socket in `directory`, in order.
+fn names(directory: &Path) -> Vec<String> {
     let entries = fs::read_dir(directory).into_iter().flatten().flatten();
     let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
     let mut names: Vec<_> =
         names.filter_map(|name| name.strip_suffix(SUFFIX).map(str::to_owned)).collect();
     names.sort();
+    names
+}
+
+/// The name of the only daemon that has a socket in `directory`.
+fn only(directory: &Path) -> Result<String, ClientError> {
+    let names = names(directory);
     match names.as_slice() {
         [] => Err(ClientError::Nobody(directory.to_owned())),
         [one] => Ok(one.clone()),

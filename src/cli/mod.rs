@@ -39,7 +39,7 @@ Environment:
 
 Files:
   /etc/tunneld.toml  the configuration: tunneld.toml(5)
-  /etc/tunneld/      where keys are kept by custom; only root may read them
+  /etc/tunneld/      where keys are kept by custom; for root and the service: root:tunneld, mode 640
   /var/lib/tunneld/  what the service remembers over a restart
 
 Exit status:
@@ -72,7 +72,7 @@ pub enum Command {
     #[command(after_help = "Example:\n  tunneld run -c ./tunneld.toml")]
     Run(RunOptions),
     /// Say whether a configuration is right, and what it means
-    #[command(after_help = "Example:\n  tunneld check && systemctl restart tunneld")]
+    #[command(after_help = "Example:\n  tunneld check && systemctl reload tunneld")]
     Check(ConfigFile),
     /// Make a running tunneld take on what its file says now; what is wrong changes nothing
     #[command(after_help = "Example:\n  tunneld reload -c /etc/tunneld.toml")]

@@ -1,11 +1,22 @@
 //! `tunneld reload`: a running daemon takes on what its file says now.
 
-use super::client::{Client, Target};
+use super::client::{Client, ClientError, Target};
 
-/// Asks the daemon, and waits until it has.
+/// Asks the daemon, and waits until it has. One that is meant by its file is found without reading that: it may name
+/// another interface by now, or be wrong.
 ///
 /// # Errors
 /// There is none; or it refuses, and runs on as before: the file is wrong, or the system does not let it.
 pub fn run(target: &Target) -> anyhow::Result<()> {
-    Ok(Client::connect(target)?.reload()?)
+    let Some(file) = &target.config else {
+        Client::connect(target)?.reload(None)?;
+        return Ok(());
+    };
+    let absolute = std::path::absolute(file)?;
+    for mut client in Client::connect_all() {
+        if client.reload(Some(&absolute))? {
+            return Ok(());
+        }
+    }
+    Err(ClientError::NotRunBy(file.clone()).into())
 }

@@ -1,11 +1,13 @@
 //! The control loop: one input to the tunnel, then every output of it, then sleep until the next.
 
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use tokio::time::{Interval, MissedTickBehavior};
 
 use super::clock::{self, Alarm};
@@ -15,7 +17,7 @@ use super::hooks::Hooks;
 use super::kill_switch::KillSwitch;
 use super::network::Network;
 use super::observer::Observer;
-use super::query::{Change, Query};
+use super::query::{Change, Query, Refused};
 use super::reload::Fixed;
 use super::report::Report;
 use super::service::{self, Signals, Told};
@@ -48,6 +50,8 @@ pub(super) struct Control {
     pub(super) network: Network,
     pub(super) kill_switch: Option<KillSwitch>,
     pub(super) dns: Dns,
+    /// Speaks with systemd-resolved.
+    pub(super) telling: Option<JoinHandle<()>>,
     pub(super) state: State,
     /// What the kernel lets pass.
     pub(super) screen: Option<Screen>,
@@ -116,6 +120,13 @@ impl Control {
         }
     }
 
+    /// Does this beside everything else, and no longer what was being told.
+    pub(super) fn tell_name_servers(&mut self, tell: impl Future<Output = ()> + Send + 'static) {
+        if let Some(before) = self.telling.replace(tokio::spawn(tell)) {
+            before.abort();
+        }
+    }
+
     /// Takes in handshake messages, with `queued` more of them waiting.
     fn receive(&mut self, batch: &mut Vec<HandshakeMessage>, queued: usize) {
         let now = clock::now();
@@ -130,8 +141,14 @@ impl Control {
     /// Answers what others ask; who has gone meanwhile gets no answer.
     async fn answer(&mut self, query: Query) {
         match query {
-            Query::Reload(answer) => {
-                let _ = answer.send(self.reload().await);
+            Query::Reload(file, answer) => {
+                let ours = file.is_none_or(|file| is_same(&file, &self.file));
+                let taken_on = if ours {
+                    self.reload().await.map_err(Refused::Because)
+                } else {
+                    Err(Refused::OtherFile)
+                };
+                let _ = answer.send(taken_on);
             }
             Query::Status(answer) => {
                 let _ = answer.send(self.observer.status(&self.path, &self.tunnel));
@@ -223,6 +240,12 @@ impl Control {
             Err(error) => tracing::warn!(%error, "no other UDP port to send from"),
         }
     }
+}
+
+/// Whether two paths lead to one file.
+fn is_same(one: &Path, other: &Path) -> bool {
+    one == other
+        || fs::canonicalize(one).ok().is_some_and(|one| fs::canonicalize(other).ok() == Some(one))
 }
 
 /// Ticks at once, and then at most once in `period`.

@@ -20,6 +20,8 @@ pub(super) struct Dns {
     commands: Vec<Vec<String>>,
     /// The device's index.
     index: u32,
+    /// An earlier process had the device.
+    kept: bool,
     /// The device will outlive us, and what was told of it.
     stays: bool,
 }
@@ -31,18 +33,27 @@ impl Dns {
     pub(super) fn new(config: &Config, tun: &Tun) -> Self {
         let interface = &config.interface;
         let default_route = config.default_routes().next().is_some();
-        if interface.dns.is_empty() {
-            return Self { commands: Vec::new(), index: tun.index(), stays: false };
-        }
-        Self {
-            commands: commands(interface, tun.index(), default_route).into(),
+        let nothing = Self {
+            commands: Vec::new(),
             index: tun.index(),
+            kept: tun.origin() == Origin::Inherited,
             stays: tun.origin() == Origin::Found,
+        };
+        if interface.dns.is_empty() {
+            return nothing;
         }
+        Self { commands: commands(interface, tun.index(), default_route).into(), ..nothing }
     }
 
-    /// Tells it.
-    pub(super) async fn tell(&self) {
+    /// Tells it when the daemon starts; of a device that was kept, an earlier process may have told something else.
+    pub(super) async fn begin(&self) {
+        if self.kept && self.commands.is_empty() {
+            return self.revert(PATIENCE_AT_THE_END).await;
+        }
+        self.tell().await;
+    }
+
+    async fn tell(&self) {
         for words in &self.commands {
             if let Err(error) = resolvectl(words, PATIENCE).await {
                 let command = words.join(" ");
@@ -54,13 +65,16 @@ impl Dns {
 
     /// Tells it instead of what was told before.
     pub(super) async fn tell_anew(&self) {
-        self.revert(PATIENCE).await;
+        if self.commands.is_empty() {
+            return self.revert(PATIENCE).await;
+        }
         self.tell().await;
     }
 
-    /// Takes back what was told, unless systemd-resolved forgets by itself, as it does with a device of our own.
+    /// Takes back what was told, unless systemd-resolved forgets by itself: a device of our own vanishes, or is kept for
+    /// the next process, which tells anew.
     pub(super) async fn undo(&self) {
-        if self.stays {
+        if self.stays && !self.commands.is_empty() {
             self.revert(PATIENCE_AT_THE_END).await;
         }
     }

@@ -20,7 +20,8 @@ use crate::proto::Handover;
 /// Under which names the descriptors are kept.
 const DEVICE: &str = "device";
 const UNDERLAY: &str = "underlay";
-const KILL_SWITCH: &str = "kill-switch";
+/// Followed by the name of the interface: rules for another one would keep this one's packets back.
+const KILL_SWITCH: &str = "kill-switch-";
 const SESSIONS: &str = "sessions";
 
 /// More than any version of a handover has.
@@ -31,7 +32,8 @@ const LONGEST: u64 = 64 * 1024;
 pub(super) struct Kept {
     pub(super) device: Option<OwnedFd>,
     pub(super) underlay: Vec<OwnedFd>,
-    pub(super) kill_switch: Option<OwnedFd>,
+    /// With the name of the interface that it is for.
+    pub(super) kill_switch: Option<(String, OwnedFd)>,
     pub(super) sessions: Option<Handover>,
 }
 
@@ -50,10 +52,13 @@ impl Kept {
             #[expect(unsafe_code, reason = "descriptors come as numbers")]
             // SAFETY: the service manager opened it for this process alone, and nobody else has looked at it: see above.
             let descriptor = unsafe { OwnedFd::from_raw_fd(number) };
+            if let Some(interface) = name.strip_prefix(KILL_SWITCH) {
+                kept.kill_switch = Some((interface.to_owned(), descriptor));
+                continue;
+            }
             match name.as_str() {
                 DEVICE => kept.device = Some(descriptor),
                 UNDERLAY => kept.underlay.push(descriptor),
-                KILL_SWITCH => kept.kill_switch = Some(descriptor),
                 SESSIONS => kept.sessions = sessions(descriptor.into()),
                 _ => tracing::debug!(name, "a descriptor that is not ours"),
             }
@@ -73,11 +78,13 @@ pub(super) fn keep_underlay(sockets: &Sockets) {
     keep(UNDERLAY, &sockets.fds().collect::<Vec<_>>());
 }
 
-/// Has the rules of the kill switch kept, whatever happens to this process; or, if it is off, no longer.
-pub(super) fn keep_kill_switch(kill_switch: Option<&KillSwitch>) {
+/// Has the rules of the kill switch for this interface kept, whatever happens to this process; or, if it is off, no
+/// longer.
+pub(super) fn keep_kill_switch(interface: &str, kill_switch: Option<&KillSwitch>) {
+    let name = format!("{KILL_SWITCH}{interface}");
     match kill_switch {
-        Some(kill_switch) => keep(KILL_SWITCH, &[kill_switch.as_fd()]),
-        None => forget(KILL_SWITCH),
+        Some(kill_switch) => keep(&name, &[kill_switch.as_fd()]),
+        None => forget(&name),
     }
 }
 

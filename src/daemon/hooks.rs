@@ -54,6 +54,13 @@ impl Hooks {
         Self { programs, environment, waiting, running: None, moves, linked: None }
     }
 
+    /// The peer is another one from now on.
+    pub(super) fn lose_peer(&mut self) {
+        if let Some(last) = self.linked.take() {
+            self.add(PEER_DOWN, Some(last));
+        }
+    }
+
     /// The hooks that `config` wants, for whatever happens from now on.
     pub(super) fn take_on(&mut self, config: &Config) {
         self.programs = config.hooks.clone();
@@ -69,7 +76,7 @@ impl Hooks {
     pub(super) fn follow(&mut self, event: &Event, link_is_up: bool) {
         let seen = match event {
             Event::HandshakeCompleted { endpoint, .. }
-            | Event::TakenOver { endpoint }
+            | Event::TakenOver { endpoint, .. }
             | Event::EndpointMoved(endpoint) => Some(endpoint.remote),
             _ => None,
         };
@@ -107,9 +114,7 @@ impl Hooks {
             tracing::warn!(hooks = self.waiting.len(), "hooks left out: the link has ended");
             self.waiting.clear();
         }
-        if let Some(last) = self.linked.take() {
-            self.add(PEER_DOWN, Some(last));
-        }
+        self.lose_peer();
         self.add(DOWN, None);
         loop {
             if let Some(running) = self.running.take() {

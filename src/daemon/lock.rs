@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use nix::fcntl::{Flock, FlockArg};
+use nix::fcntl::{Flock, FlockArg, OFlag};
 
 use super::runtime;
 
@@ -41,6 +41,7 @@ impl InterfaceLock {
             .create(true)
             .truncate(false)
             .mode(0o600)
+            .custom_flags(OFlag::O_NOFOLLOW.bits())
             .open(&path)
             .map_err(failed(&path))?;
         match Flock::lock(file, FlockArg::LockExclusiveNonblock) {

@@ -100,7 +100,9 @@ pub fn run(file: &Path) -> anyhow::Result<()> {
     // Keys must not reach the disk in a core file. The unit's LimitCORE does not keep them from a program that the kernel
     // pipes core files to.
     prctl::set_dumpable(false).context("forbidding core files")?;
-    let config = Config::load(file)?;
+    // First of all: the sessions are to be erased, whatever comes next.
+    let kept = Kept::take();
+    let config = load(file, &kept)?;
     let _lock = InterfaceLock::take(&config.interface.name)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -109,19 +111,17 @@ pub fn run(file: &Path) -> anyhow::Result<()> {
         .build()
         .context("starting the control thread's runtime")?;
     runtime.spawn_blocking(|| ());
-    let result = runtime.block_on(run_on(file, config));
+    let result = runtime.block_on(run_on(file, config, kept));
     // A name lookup may hang in the system's resolver: nobody waits for it.
     runtime.shutdown_background();
     result
 }
 
-async fn run_on(file: &Path, config: Config) -> anyhow::Result<()> {
+async fn run_on(file: &Path, config: Config, kept: Kept) -> anyhow::Result<()> {
     let signals = Signals::listen().context("listening for signals")?;
-    let kept = Kept::take();
-    // Before all else: nothing is to leave while the rest is set up.
-    let kill_switch = KillSwitch::of(&config, kept.kill_switch)?;
-    handover::keep_kill_switch(kill_switch.as_ref());
     let interface = &config.interface;
+    // Before all else: nothing is to leave while the rest is set up.
+    let kill_switch = kill_switch(&config, kept.kill_switch)?;
     let tun = device(interface, kept.device).await?;
     let underlay = underlay(&config, kept.underlay)?;
     let network = Network::new(&config, &tun).await?;
@@ -174,10 +174,12 @@ async fn run_on(file: &Path, config: Config) -> anyhow::Result<()> {
         network,
         kill_switch,
         dns,
+        telling: None,
         state,
         screen: None,
     };
-    control.dns.tell().await;
+    let dns = control.dns.clone();
+    control.tell_name_servers(async move { dns.begin().await });
     tell_started(&path);
     service::ready(&control.running());
     control.hooks.up();
@@ -190,6 +192,34 @@ async fn run_on(file: &Path, config: Config) -> anyhow::Result<()> {
         }
         Ended::Failure(failure) => Err(failure),
     }
+}
+
+/// Reads the configuration. If it is wrong while a kill switch is on, that is no mistake to give up at: the service
+/// manager would let go of the rules.
+fn load(file: &Path, kept: &Kept) -> anyhow::Result<Config> {
+    Config::load(file).map_err(|error| match kept.kill_switch {
+        Some(_) => anyhow::anyhow!("{error}; the kill switch stays on until that is mended"),
+        None => error.into(),
+    })
+}
+
+/// Turns the kill switch on, if it is wanted; with the socket that was kept, if that is for the same interface.
+fn kill_switch(
+    config: &Config,
+    kept: Option<(String, OwnedFd)>,
+) -> anyhow::Result<Option<KillSwitch>> {
+    let name = &config.interface.name;
+    let (same, other): (Option<_>, Option<_>) = match kept {
+        Some((of, socket)) if of == *name => (Some(socket), None),
+        other => (None, other),
+    };
+    let kill_switch = KillSwitch::of(config, same)?;
+    handover::keep_kill_switch(name, kill_switch.as_ref());
+    // Not before the new rules hold.
+    if let Some((of, _socket)) = other {
+        handover::keep_kill_switch(&of, None);
+    }
+    Ok(kill_switch)
 }
 
 /// Opens the device, or goes on with the one that was kept.
@@ -308,6 +338,7 @@ async fn stop(
         tracing::warn!(%error, "the sessions end with this process");
     }
     control.tunnel.erase();
+    control.tell_name_servers(std::future::ready(()));
     control.dns.undo().await;
     control.state.finish().await;
     control.hooks.finish().await;

@@ -119,6 +119,10 @@ impl Observer {
             self.handshakes = self.handshakes.saturating_add(1);
             self.latest_handshake = Some(now);
         }
+        if let Event::TakenOver { begun, .. } = event {
+            let unix = now.unix.saturating_sub(now.boot.since(*begun));
+            self.latest_handshake = Some(Now { boot: *begun, unix });
+        }
         if state != self.state {
             (self.state, self.since) = (state, now.boot);
         }

@@ -1,6 +1,7 @@
 //! What others ask of control: a question, and the place for its answer.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio::sync::{broadcast, mpsc, oneshot};
@@ -15,10 +16,18 @@ const WAITING: usize = 64;
 pub(super) enum Query {
     /// How is everything?
     Status(oneshot::Sender<Status>),
-    /// Read the file anew; why that failed, if it did.
-    Reload(oneshot::Sender<Result<(), String>>),
+    /// Read the file anew, if it is this one; why that failed, if it did.
+    Reload(Option<PathBuf>, oneshot::Sender<Result<(), Refused>>),
     /// Make this so, and say whether it could be.
     Change(Change, oneshot::Sender<bool>),
+}
+
+/// Why the file is not taken on.
+pub(super) enum Refused {
+    /// It is not the one that this daemon runs by.
+    OtherFile,
+    /// It is wrong, or the system refuses.
+    Because(String),
 }
 
 /// What others may change. What is `None` stays as it is.
@@ -49,9 +58,9 @@ impl Asker {
         self.ask(Query::Status).await
     }
 
-    /// Has the file read anew; why that failed, if it did. `None` if the daemon is ending.
-    pub(super) async fn reload(&self) -> Option<Result<(), String>> {
-        self.ask(Query::Reload).await
+    /// Has the file read anew, if it is this one; why that failed, if it did. `None` if the daemon is ending.
+    pub(super) async fn reload(&self, file: Option<PathBuf>) -> Option<Result<(), Refused>> {
+        self.ask(|answer| Query::Reload(file, answer)).await
     }
 
     /// Makes a change; whether it could be made.

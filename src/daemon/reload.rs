@@ -3,9 +3,6 @@
 
 use std::os::fd::AsFd as _;
 
-use anyhow::Context as _;
-use tokio::task::spawn_blocking;
-
 use super::control::Control;
 use super::dns::Dns;
 use super::endpoints::Endpoints;
@@ -32,7 +29,7 @@ impl Fixed {
 
 /// The file asks for what only a restart can do.
 #[derive(Debug, thiserror::Error)]
-#[error("{0} needs a restart: systemctl restart tunneld")]
+#[error("{0} needs a restart")]
 struct NeedsRestart(&'static str);
 
 impl Control {
@@ -57,15 +54,12 @@ impl Control {
     }
 
     async fn take_on_file(&mut self) -> anyhow::Result<()> {
-        let file = self.file.clone();
-        // A disk may be slow, and handshakes do not wait for it.
-        let config =
-            spawn_blocking(move || Config::load(&file)).await.context("reading the file")??;
+        let config = Config::load(&self.file)?;
         self.fixed.refuse_others(&config)?;
         let mark = self.path.underlay.set_fwmark(config.mark())?;
         match self.change_network(&config).await {
             Ok((kill_switch, sockets)) => {
-                handover::keep_kill_switch(kill_switch.as_ref());
+                handover::keep_kill_switch(&self.fixed.name, kill_switch.as_ref());
                 self.kill_switch = kill_switch;
                 self.take_on(config, sockets).await;
                 Ok(())
@@ -94,12 +88,10 @@ impl Control {
 
     /// The rest, which cannot fail.
     async fn take_on(&mut self, config: Config, sockets: Option<Sockets>) {
-        self.hooks.take_on(&config);
         let dns = Dns::new(&config, &self.path.tun);
         if dns != self.dns {
             self.dns = dns.clone();
-            // Whoever is told may be slow.
-            tokio::spawn(async move { dns.tell_anew().await });
+            self.tell_name_servers(async move { dns.tell_anew().await });
         }
         let ours = config.interface.private_key.public_key();
         let other_pair = self.state.switch(&ours, &config.peer.public_key).await;
@@ -107,7 +99,9 @@ impl Control {
         self.observer.take_on(clock::boot(), About::new(&config), other_pair, calls);
         if other_pair {
             self.report = Report::new(ours);
+            self.hooks.lose_peer();
         }
+        self.hooks.take_on(&config);
         let (parameters, endpoints) = parameters(config, self.state.timestamp());
         self.tunnel.reconfigure(clock::now(), &parameters);
         if other_pair || !self.endpoints.are(&endpoints) {

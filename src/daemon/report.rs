@@ -79,7 +79,7 @@ impl Report {
         let peer = endpoint.map_or("nowhere".to_owned(), |endpoint| endpoint.to_string());
         match event {
             Event::HandshakeCompleted { endpoint, role } => self.completed(*endpoint, *role, stats),
-            Event::TakenOver { endpoint } => {
+            Event::TakenOver { endpoint, .. } => {
                 self.up = true;
                 self.baseline = counters(stats);
                 tracing::info!(%endpoint, "the sessions of the process before go on: the link is up");

@@ -1,9 +1,11 @@
 //! The control socket: each line is a request in JSON, each answer is one line of JSON.
 //!
 //! `{"command":"status"}` is answered by a [`Status`](super::status::Status). `{"command":"events"}` is answered by one line
-//! for each event from then on, of which the first says how the link is; the connection is then for nothing else. What is no
-//! request is answered by `{"error":"..."}`.
+//! for each event from then on, of which the first says how the link is; the connection is then for nothing else. `{"command":"reload"}`, perhaps with
+//! `"file"`, is answered by `{"done":"reload"}`, or `{"done":"nothing"}` if the daemon runs by another file. What is
+//! refused or no request is answered by `{"error":"..."}`.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -14,7 +16,7 @@ use tokio::sync::broadcast::error::RecvError;
 use super::lines::{self, Line};
 use super::local::Client;
 use super::observer::Notice;
-use super::query::Asker;
+use super::query::{Asker, Refused};
 
 /// How long a listener may take to read, before its place is for others.
 const LISTENER_TIME: Duration = Duration::from_secs(60);
@@ -25,7 +27,10 @@ const LISTENER_TIME: Duration = Duration::from_secs(60);
 enum Request {
     Status,
     Events,
-    Reload,
+    /// If it is the daemon of this file; without one, of whichever.
+    Reload {
+        file: Option<PathBuf>,
+    },
 }
 
 impl Request {
@@ -33,7 +38,7 @@ impl Request {
     fn changes(&self) -> bool {
         match self {
             Self::Status | Self::Events => false,
-            Self::Reload => true,
+            Self::Reload { .. } => true,
         }
     }
 }
@@ -80,9 +85,10 @@ pub(super) async fn serve(client: Client, asker: Asker) {
                 Some(status) => json(&status),
                 None => return,
             },
-            Ok(Request::Reload) => match asker.reload().await {
+            Ok(Request::Reload { file }) => match asker.reload(file).await {
                 Some(Ok(())) => json(&Done { done: "reload" }),
-                Some(Err(reason)) => refusal(&reason),
+                Some(Err(Refused::OtherFile)) => json(&Done { done: "nothing" }),
+                Some(Err(Refused::Because(reason))) => refusal(&reason),
                 None => return,
             },
         };

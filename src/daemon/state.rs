@@ -1,12 +1,13 @@
 //! What outlives a restart: the newest timestamp of our initiations. A peer refuses what is not newer, so a host whose clock
 //! was set back would stay locked out until its clock has caught up.
 
-use std::fs::{self, File};
+use std::fs::{self, OpenOptions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use nix::fcntl::OFlag;
 use tokio::task::{JoinHandle, spawn_blocking};
 
 use crate::crypto::PublicKey;
@@ -108,7 +109,10 @@ fn write(path: &Path, timestamp: Duration) -> io::Result<()> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
     // Always the same name: what a crash leaves is overwritten.
     let new = path.with_extension("new");
-    let mut file = File::create(&new)?;
+    let mut options = OpenOptions::new();
+    // Where the service's user may write, root follows no link.
+    options.write(true).create(true).truncate(true).custom_flags(OFlag::O_NOFOLLOW.bits());
+    let mut file = options.open(&new)?;
     writeln!(file, "{}.{:09}", timestamp.as_secs(), timestamp.subsec_nanos())?;
     file.sync_all()?;
     fs::rename(new, path)

@@ -123,6 +123,8 @@ pub enum Event {
     TakenOver {
         /// Where the peer is.
         endpoint: Endpoint,
+        /// When the session in use began.
+        begun: Instant,
     },
     /// The peer is somewhere else than before.
     EndpointMoved(Endpoint),

@@ -92,6 +92,11 @@ impl Search {
     }
 
     /// The first address that is known, of the first endpoint that has one.
+    /// Whether each endpoint has an address.
+    pub(crate) fn all_are_resolved(&self) -> bool {
+        !self.endpoints.iter().any(Vec::is_empty)
+    }
+
     pub(crate) fn first_address(&self) -> Option<SocketAddr> {
         self.addresses().next()
     }

@@ -130,7 +130,11 @@ impl Link {
     /// [`LinkError`] names what failed; to go back, change to the settings before.
     pub(crate) async fn change(&mut self, settings: &LinkSettings) -> Result<(), LinkError> {
         self.check(settings)?;
-        // First, as the kernel takes more with an address than that alone; what is missing then is added again.
+        // The new ones before the old go: with its last address of a family a device loses all routes of that. The kernel may
+        // take more with an address than that alone; what is missing then is added again.
+        for address in &settings.addresses {
+            self.add_address(*address).await?;
+        }
         let wanted = |address: &IpNet| settings.addresses.contains(address);
         for address in take_unless(&mut self.addresses, wanted) {
             self.remove_address(address).await?;

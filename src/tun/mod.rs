@@ -113,9 +113,11 @@ impl Tun {
         wanted: Offload,
     ) -> Result<Option<Self>, TunError> {
         match ioctl::device_of(kept.as_fd()) {
-            Ok(device) if device == name => {
+            // It may have been moved to another network namespace.
+            Ok(device) if device == name && if_nametoindex(name).is_ok() => {
                 Self::set_up(kept.into(), device, Origin::Inherited, wanted).map(Some)
             }
+            Ok(device) if device == name => Ok(None),
             Ok(device) => {
                 if let Err(error) = netlink::remove(&device).await {
                     tracing::warn!(device, %error, "the device of the process before stays");

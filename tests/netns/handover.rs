@@ -37,7 +37,7 @@ impl Keeper {
     }
 
     /// Starts a daemon, with all that is kept.
-    fn start(&mut self, lab: &Lab, host: Host, end: &End) -> Process {
+    fn launch(&mut self, lab: &Lab, host: Host, end: &End) -> Process {
         self.listen();
         let daemon = lab.daemon_command(host, end);
         let mut command = Command::new("sh");
@@ -58,7 +58,12 @@ impl Keeper {
             child_fd,
         });
         command.fd_mappings(mappings.collect()).unwrap();
-        let daemon = Process::start(&format!("daemon {host:?}"), command);
+        Process::start(&format!("daemon {host:?}"), command)
+    }
+
+    /// The same, and waits until it has started.
+    fn start(&mut self, lab: &Lab, host: Host, end: &End) -> Process {
+        let daemon = self.launch(lab, host, end);
         daemon.wait_for(STARTED);
         daemon
     }
@@ -220,4 +225,40 @@ fn a_restart_under_another_configuration_takes_it_on() {
     keeper.listen();
     assert!(wait_until(BOUND, || !has_device(&lab)), "the one of the old name is gone");
     assert!(lab.pings(Host::B, INNER_A[0]));
+}
+
+#[test]
+fn the_kill_switch_outlives_a_crash_and_a_wrong_file_and_follows_the_name_of_the_interface() {
+    needs!("ping", "nft");
+    let lab = Lab::direct();
+    let mut ends = ends(direct_v4);
+    ends[1].more = "kill_switch = true";
+    let (_a, mut b, mut keeper) = link(&lab, &ends);
+    let tables = || String::from_utf8(lab.run(Host::B, "nft list tables").stdout).unwrap();
+    b.signal(Signal::SIGKILL);
+    b.end(BOUND);
+    keeper.listen();
+    assert_eq!(tables(), "table inet tunneld-tun0\n");
+
+    let wrong = End { more: "surprise = 1", ..ends[1].clone() };
+    let mut b = keeper.launch(&lab, Host::B, &wrong);
+    let code = b.end(BOUND).code();
+    assert_eq!(code, Some(1), "with 2 the service manager would give up, and let go of the rules");
+    assert!(b.said().contains("the kill switch stays on"), "{}", b.said());
+    assert_eq!(tables(), "table inet tunneld-tun0\n");
+
+    let renamed = End { name: "tun7".to_owned(), ..ends[1].clone() };
+    let b = keeper.start(&lab, Host::B, &renamed);
+    assert!(wait_until(BOUND, || {
+        keeper.listen();
+        tables() == "table inet tunneld-tun7\n"
+    }));
+    assert!(lab.pings(Host::B, INNER_A[0]));
+    stop(b);
+    let off = End { more: "", ..renamed };
+    let _b = keeper.start(&lab, Host::B, &off);
+    assert!(wait_until(BOUND, || {
+        keeper.listen();
+        tables().is_empty()
+    }));
 }

@@ -271,3 +271,42 @@ fn the_service_manager_hears_of_a_reload_and_of_its_end() {
     hears(&["RELOADING=1"]);
     hears(&["READY=1", "the last reload failed"]);
 }
+
+#[test]
+fn who_asks_for_a_reload_of_a_file_hears_how_it_went_from_the_daemon_that_runs_by_it() {
+    needs!("ping");
+    let lab = Lab::direct();
+    let both = ends(direct_v4);
+    let [_a, _b] = lab.link(&both);
+    let other = End { name: "tun9".to_owned(), listen_port: Some(51999), ..both[0].clone() };
+    let other = End { addresses: vec!["10.99.0.1/30"], ..other };
+    let _other = {
+        let daemon = lab.start(Host::A, &other);
+        daemon.wait_for(STARTED);
+        daemon
+    };
+    let ask = |text: &str| {
+        let file = lab.write_file(Host::A, "tun0", text);
+        let mut command = lab.command(Host::A, env!("CARGO_BIN_EXE_tunneld"));
+        command.args(["reload", "-c"]).arg(file);
+        command.env("RUNTIME_DIRECTORY", lab.directory_of(Host::A)).output().unwrap()
+    };
+    let answer = ask(&End { mtu: Some(1300), ..both[0].clone() }.to_toml());
+    assert!(answer.status.success(), "{answer:?}");
+    assert!(lab.ip(Host::A, "link show tun0").contains("mtu 1300"));
+    for (text, reason) in [
+        ("nonsense".to_owned(), "tun0.toml:1"),
+        // Not the daemon of that interface is asked.
+        (other.to_toml(), "[interface] name needs a restart"),
+    ] {
+        let answer = ask(&text);
+        assert!(!answer.status.success());
+        let said = String::from_utf8_lossy(&answer.stderr);
+        assert!(said.contains(reason), "{said}");
+    }
+    let nobody = lab.write_file(Host::A, "elsewhere", &both[0].to_toml());
+    let mut command = lab.command(Host::A, env!("CARGO_BIN_EXE_tunneld"));
+    command.args(["reload", "-c"]).arg(nobody).env("RUNTIME_DIRECTORY", lab.directory_of(Host::A));
+    let said = command.output().unwrap().stderr;
+    assert!(String::from_utf8_lossy(&said).contains("no tunneld that runs here runs by"));
+}

@@ -90,7 +90,7 @@ fn another_key_of_ours_ends_the_sessions_and_calls_within_the_interval() {
 }
 
 #[test]
-fn of_other_endpoints_the_first_that_resolves_is_gone_to_with_the_session_there_is() {
+fn of_other_endpoints_the_first_is_gone_to_with_the_session_there_is_once_all_are_resolved() {
     let mut link = Link::established();
     let handshakes = link.sent(link.a.address, INITIATION);
     link.a.tunnel.set_endpoints(2);
@@ -98,11 +98,22 @@ fn of_other_endpoints_the_first_that_resolves_is_gone_to_with_the_session_there_
     link.run(secs(1));
     assert_eq!(link.b.delivered.len(), 1, "until one is resolved it stays where it is");
     let elsewhere = "203.0.113.9:7".parse().unwrap();
-    link.a.tunnel.resolved(link.clock.now(), 1, &[elsewhere]);
+    link.a.tunnel.resolved(link.clock.now(), 1, &["203.0.113.1:1".parse().unwrap()]);
+    assert_eq!(link.a.remote(), B.parse().unwrap(), "it may be at the other one");
+    link.a.tunnel.resolved(link.clock.now(), 0, &[elsewhere]);
     let datagrams = link.a.settle(&link.clock);
     assert_eq!(datagrams.iter().map(|datagram| datagram.to).collect::<Vec<_>>(), [elsewhere]);
     assert_eq!(link.a.remote(), elsewhere);
     link.a.tunnel.resolved(link.clock.now(), 0, &[B.parse().unwrap()]);
     assert_eq!(link.a.remote(), elsewhere, "one move for each change");
     assert_eq!(link.sent(link.a.address, INITIATION), handshakes);
+}
+
+#[test]
+fn another_endpoint_beside_the_one_in_use_moves_nothing() {
+    let mut link = Link::established();
+    link.a.tunnel.set_endpoints(2);
+    link.a.tunnel.resolved(link.clock.now(), 1, &["203.0.113.9:7".parse().unwrap()]);
+    link.a.tunnel.resolved(link.clock.now(), 0, &[B.parse().unwrap()]);
+    assert_eq!(link.a.remote(), B.parse().unwrap());
 }

@@ -65,6 +65,7 @@ fn the_package_installs_upgrades_removes_and_purges_what_is_its_own() {
         "/usr/share/zsh/vendor-completions/_tunneld",
         "/usr/share/fish/vendor_completions.d/tunneld.fish",
         "/usr/share/doc/tunneld/examples/host-a.toml",
+        "/usr/share/polkit-1/rules.d/tunneld-dns.rules",
         "/usr/share/doc/tunneld/copyright",
     ] {
         assert!(files.lines().any(|line| line == file), "{file}\n{files}");

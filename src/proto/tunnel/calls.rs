@@ -19,7 +19,11 @@ impl Tunnel {
         self.search.resolved(now.boot, endpoint, addresses);
         self.shared.set_places(self.search.addresses());
         let Some(first) = self.search.first_address() else { return };
-        let relocating = std::mem::take(&mut self.relocating);
+        // Not before all are: the tunnel may be at the one that is resolved last.
+        let relocating = self.relocating && self.search.all_are_resolved();
+        if relocating {
+            self.relocating = false;
+        }
         if let Some(current) = self.shared.endpoint()
             && !(relocating && self.search.addresses().all(|address| address != current.remote))
         {

@@ -4,6 +4,7 @@ use super::Tunnel;
 use crate::crypto::secret::on_clean_stack;
 use crate::proto::handover::Handover;
 use crate::proto::session::SessionSlots;
+use crate::proto::shared::Orders;
 use crate::proto::time::Instant;
 use crate::proto::{Event, Inbound};
 use crate::wire::Endpoint;
@@ -49,8 +50,12 @@ impl Tunnel {
             self.install(Some(opening));
         }
         let resumed = self.has_session(now);
-        if let Some(endpoint) = self.endpoint().filter(|_| resumed) {
-            self.events.push_back(Event::TakenOver { endpoint });
+        let current = self.slots.current().filter(|_| resumed);
+        if let (Some(endpoint), Some(current)) = (self.endpoint(), current) {
+            let begun = current.sealing.born();
+            self.events.push_back(Event::TakenOver { endpoint, begun });
+            // The peer hears from which port this end sends now.
+            self.shared.outbound_orders.give(Orders::KEEPALIVE);
         }
         resumed
     }

@@ -32,8 +32,8 @@ impl Tunnel {
         self.start(now);
     }
 
-    /// From now on the peer has `count` configured endpoints, none of which is resolved. When the first of them is, the tunnel
-    /// goes there, unless it is at one of them already.
+    /// From now on the peer has `count` configured endpoints, none of which is resolved. When all of them are, the tunnel
+    /// goes to the first, unless it is at one of them already.
     pub fn set_endpoints(&mut self, count: usize) {
         self.search = Search::new(&vec![Vec::new(); count]);
         self.shared.set_places(self.search.addresses());
