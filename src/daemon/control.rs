@@ -78,7 +78,7 @@ impl Control {
         let mut hints = interval(HINTS_INTERVAL);
         let watchdog = service::watchdog_interval();
         // Three times in each interval: a thread may be late once.
-        let mut watch = interval(watchdog.map_or(HINTS_INTERVAL, |every| every / 3));
+        let mut watch = interval(watchdog.map_or(HINTS_INTERVAL, |every| every.mul_f64(1.0 / 3.0)));
         loop {
             self.settle(clock::now())?;
             self.state.keep(self.tunnel.last_timestamp()).await;

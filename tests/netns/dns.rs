@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use super::config::{End, ends};
 use super::lab::{Host, Lab, STARTED, direct_v4, stop};
 use super::needs::needs;
-use super::process::Process;
+use super::process::{BOUND, Process, wait_until};
 
 /// What a daemon says whose name servers are not used.
 const NOT_USED: &str = "the link's name servers are not used";
@@ -31,8 +31,12 @@ fn run(lab: &Lab, program: &str) -> (String, String) {
     command.env("PATH", format!("{}:{path}", bin.display()));
     let daemon = Process::start("daemon A", command);
     daemon.wait_for(STARTED);
+    let so_far = || fs::read_to_string(&told).unwrap_or_default();
+    // It is told beside everything else.
+    let done = || so_far().contains("default-route") || daemon.count(NOT_USED) > 0;
+    assert!(wait_until(BOUND, done), "{}", so_far());
     let said = stop(daemon);
-    (said, fs::read_to_string(told).unwrap())
+    (said, so_far())
 }
 
 #[test]
