@@ -11,7 +11,7 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, killpg};
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
-use nix::unistd::Pid;
+use nix::unistd::{Pid, read};
 use tokio::net::unix::pipe::Receiver;
 use tokio::task::spawn_blocking;
 
@@ -108,12 +108,19 @@ impl Said {
     /// Reads what is left, as far as it is kept.
     fn rest(&mut self, output: Option<&Receiver>) {
         let Some(output) = output else { return };
+        let mut buffer = [0; MOST_SAID];
         while self.0.len() < MOST_SAID {
-            let before = self.0.len();
-            if !self.read(output) || self.0.len() == before {
-                return;
+            // Not by the runtime, which may not have heard yet that there is something.
+            match read(output, &mut buffer) {
+                Ok(0) | Err(_) => return,
+                Ok(length) => self.keep(&buffer, length),
             }
         }
+    }
+
+    fn keep(&mut self, buffer: &[u8], length: usize) {
+        let room = MOST_SAID.saturating_sub(self.0.len());
+        self.0.extend(buffer.iter().take(length.min(room)));
     }
 
     /// Reads once. Whether there may be more.
@@ -122,8 +129,7 @@ impl Said {
         match output.try_read(&mut buffer) {
             Ok(0) => false,
             Ok(length) => {
-                let room = MOST_SAID.saturating_sub(self.0.len());
-                self.0.extend(buffer.iter().take(length.min(room)));
+                self.keep(&buffer, length);
                 true
             }
             Err(error) => error.kind() == io::ErrorKind::WouldBlock,
