@@ -1,5 +1,10 @@
 //! The device's place in the network: addresses, MTU, state and routes, and how to take them back.
 
+mod found;
+mod settings;
+#[cfg(test)]
+mod tests;
+
 use std::fmt;
 use std::io;
 use std::net::IpAddr;
@@ -8,20 +13,19 @@ use std::time::Duration;
 use futures_util::TryStreamExt;
 use ipnet::IpNet;
 use nix::errno::Errno;
-use rtnetlink::packet_route::AddressFamily;
-use rtnetlink::packet_route::address::{AddressAttribute, AddressHeaderFlags, AddressMessage};
+use rtnetlink::packet_route::address::{AddressHeaderFlags, AddressMessage};
 use rtnetlink::packet_route::link::LinkMessage;
-use rtnetlink::packet_route::route::{
-    RouteAttribute, RouteMessage, RouteProtocol, RouteScope, RouteType,
-};
+use rtnetlink::packet_route::route::{RouteMessage, RouteScope, RouteType};
 use rtnetlink::packet_route::rule::RuleMessage;
 use rtnetlink::{LinkUnspec, RouteMessageBuilder};
 
 use super::error::LinkError;
 use super::netlink::{DeviceState, Netlink, io_error, is_one_of};
 use super::rules;
-use super::underlay::{ip_of, look_up};
+use super::underlay::look_up;
 use super::{Origin, Tun};
+use found::{address_of, leads_to, route_to};
+pub(crate) use settings::LinkSettings;
 
 /// A device, as netlink sees it. It remembers what it changed.
 pub(crate) struct Link {
@@ -33,22 +37,6 @@ pub(crate) struct Link {
     addresses: Vec<IpNet>,
     routes: Vec<(IpNet, u32)>,
     rules: Vec<RuleMessage>,
-}
-
-/// What to give a device.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct LinkSettings {
-    /// Addresses of this end, each with its network.
-    pub(crate) addresses: Vec<IpNet>,
-    /// Bytes of the largest inner packet; `None` leaves it.
-    pub(crate) mtu: Option<u32>,
-    /// Networks to be routed to the device.
-    pub(crate) routes: Vec<IpNet>,
-    /// Number of the table for `routes`; `None` for the main table.
-    pub(crate) table: Option<u32>,
-    /// The mark of outer packets, if a default route among `routes` is to be taken by rules: it goes into the table of
-    /// this number then.
-    pub(crate) mark: Option<u32>,
 }
 
 impl Link {
@@ -343,33 +331,6 @@ impl Link {
     }
 }
 
-impl LinkSettings {
-    /// The routes that the kernel does not make by itself, each with its table.
-    fn routes_to_add(&self) -> impl Iterator<Item = (IpNet, u32)> {
-        let table = self.table.unwrap_or(MAIN_TABLE);
-        let connected = move |network: &IpNet| {
-            table == MAIN_TABLE && self.addresses.iter().any(|own| own.trunc() == *network)
-        };
-        let networks = self.routes.iter().map(IpNet::trunc);
-        networks.filter(move |network| !connected(network)).map(move |network| {
-            let by_rules = self.mark.filter(|_| is_default(&network));
-            (network, by_rules.unwrap_or(table))
-        })
-    }
-
-    /// The rules that lead to the default routes.
-    fn rules(&self) -> impl Iterator<Item = RuleMessage> {
-        let defaults = self.routes.iter().filter(|network| is_default(network));
-        defaults.flat_map(|network| {
-            self.mark.into_iter().flat_map(|mark| rules::rules(network.addr().into(), mark))
-        })
-    }
-}
-
-fn is_default(network: &IpNet) -> bool {
-    network.prefix_len() == 0
-}
-
 /// Takes out of `items` what is not `wanted`.
 fn take_unless<T>(items: &mut Vec<T>, wanted: impl Fn(&T) -> bool) -> Vec<T> {
     items.extract_if(.., |item| !wanted(item)).collect()
@@ -394,55 +355,6 @@ impl fmt::Debug for Link {
     }
 }
 
-/// The address in a message, unless it is the one that the kernel gives each IPv6 device.
-fn address_of(message: &AddressMessage) -> Option<IpNet> {
-    let address = message.attributes.iter().find_map(|attribute| match attribute {
-        AddressAttribute::Address(address) => Some(*address),
-        _ => None,
-    })?;
-    let of_kernel = matches!(address, IpAddr::V6(address) if address.is_unicast_link_local());
-    (!of_kernel).then(|| IpNet::new(address, message.header.prefix_len).ok()).flatten()
-}
-
-/// Network and table of a route to the device of this index, unless the kernel made it by itself.
-fn route_to(route: &RouteMessage, index: u32) -> Option<(IpNet, u32)> {
-    let any: IpAddr = match route.header.address_family {
-        AddressFamily::Inet => [0; 4].into(),
-        _ => [0; 16].into(),
-    };
-    let of_kernel = route.header.protocol == RouteProtocol::Kernel;
-    let destination = route.attributes.iter().find_map(|attribute| match attribute {
-        RouteAttribute::Destination(address) => ip_of(address),
-        _ => None,
-    });
-    let network =
-        IpNet::new(destination.unwrap_or(any), route.header.destination_prefix_length).ok()?;
-    let table = route.attributes.iter().find_map(|attribute| match attribute {
-        RouteAttribute::Table(number) => Some(*number),
-        _ => None,
-    });
-    let table = table.unwrap_or(route.header.table.into());
-    (!of_kernel && leads_to(route, network, table, index)).then_some((network, table))
-}
-
-fn leads_to(route: &RouteMessage, network: IpNet, table: u32, index: u32) -> bool {
-    let mut route_table = u32::from(route.header.table);
-    let mut destination = None;
-    let mut device = None;
-    for attribute in &route.attributes {
-        match attribute {
-            RouteAttribute::Table(number) => route_table = *number,
-            RouteAttribute::Destination(address) => destination = ip_of(address),
-            RouteAttribute::Oif(oif) => device = Some(*oif),
-            _ => {}
-        }
-    }
-    // The default route is told without a destination.
-    let same_network = route.header.destination_prefix_length == network.prefix_len()
-        && destination.is_none_or(|address| address == network.addr());
-    same_network && route_table == table && device == Some(index)
-}
-
 fn hint(error: &io::Error) -> &'static str {
     match error.raw_os_error().map(Errno::from_raw) {
         Some(Errno::EPERM) => " (this needs root or CAP_NET_ADMIN)",
@@ -460,6 +372,3 @@ const SETTLE_TRIES: u32 = 100;
 const SETTLE_PAUSE: Duration = Duration::from_millis(2);
 /// What the kernel says of an address, a route or a device that is not there.
 const GONE: [Errno; 3] = [Errno::EADDRNOTAVAIL, Errno::ESRCH, Errno::ENODEV];
-
-#[cfg(test)]
-mod tests;

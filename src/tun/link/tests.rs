@@ -1,7 +1,7 @@
 use std::os::fd::AsFd;
 
 use rtnetlink::packet_route::address::AddressAttribute;
-use rtnetlink::packet_route::route::RouteMetric;
+use rtnetlink::packet_route::route::{RouteAttribute, RouteMetric};
 
 use super::*;
 use crate::testing::block_on;

@@ -1,0 +1,50 @@
+//! What to give a device, and what follows from that: routes and rules.
+
+use ipnet::IpNet;
+use rtnetlink::packet_route::rule::RuleMessage;
+
+use super::MAIN_TABLE;
+use crate::tun::rules;
+
+/// What to give a device.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct LinkSettings {
+    /// Addresses of this end, each with its network.
+    pub(crate) addresses: Vec<IpNet>,
+    /// Bytes of the largest inner packet; `None` leaves it.
+    pub(crate) mtu: Option<u32>,
+    /// Networks to be routed to the device.
+    pub(crate) routes: Vec<IpNet>,
+    /// Number of the table for `routes`; `None` for the main table.
+    pub(crate) table: Option<u32>,
+    /// The mark of outer packets, if a default route among `routes` is to be taken by rules: it goes into the table of
+    /// this number then.
+    pub(crate) mark: Option<u32>,
+}
+
+impl LinkSettings {
+    /// The routes that the kernel does not make by itself, each with its table.
+    pub(super) fn routes_to_add(&self) -> impl Iterator<Item = (IpNet, u32)> {
+        let table = self.table.unwrap_or(MAIN_TABLE);
+        let connected = move |network: &IpNet| {
+            table == MAIN_TABLE && self.addresses.iter().any(|own| own.trunc() == *network)
+        };
+        let networks = self.routes.iter().map(IpNet::trunc);
+        networks.filter(move |network| !connected(network)).map(move |network| {
+            let by_rules = self.mark.filter(|_| is_default(&network));
+            (network, by_rules.unwrap_or(table))
+        })
+    }
+
+    /// The rules that lead to the default routes.
+    pub(super) fn rules(&self) -> impl Iterator<Item = RuleMessage> {
+        let defaults = self.routes.iter().filter(|network| is_default(network));
+        defaults.flat_map(|network| {
+            self.mark.into_iter().flat_map(|mark| rules::rules(network.addr().into(), mark))
+        })
+    }
+}
+
+fn is_default(network: &IpNet) -> bool {
+    network.prefix_len() == 0
+}
