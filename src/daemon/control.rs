@@ -12,12 +12,12 @@ use tokio::time::{Interval, MissedTickBehavior};
 
 use super::clock::{self, Alarm};
 use super::dns::Dns;
+use super::doors::query::{Change, Query, Refused};
 use super::endpoints::Endpoints;
 use super::hooks::Hooks;
 use super::kill_switch::KillSwitch;
 use super::network::Network;
 use super::observer::Observer;
-use super::query::{Change, Query, Refused};
 use super::reload::Fixed;
 use super::report::Report;
 use super::service::{self, Signals, Told};

@@ -1,14 +1,22 @@
 //! Where others may ask how the link is: the control socket, the one that `wg` knows, and the metrics. That one of them
 //! cannot be opened is told, and costs the link nothing.
 
+mod http;
+mod lines;
+mod local;
+mod metrics;
+pub(super) mod query;
+mod socket;
+mod uapi;
+
 use std::net::SocketAddr;
 use std::path::Path;
 
 use nix::sys::stat::Mode;
 
-use super::local::{self, Client, SocketFile};
-use super::query::Asker;
-use super::{http, runtime, socket, uapi};
+use super::runtime;
+use local::{Client, SocketFile};
+use query::Asker;
 
 /// For owner and group.
 const CONTROL: Mode = Mode::from_bits_truncate(0o660);

@@ -16,6 +16,8 @@
 //! let in from elsewhere, so that a neighbour cannot find out what they are nor meddle with connections
 //! (CVE-2019-14899).
 
+mod nftables;
+
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -25,8 +27,8 @@ use netlink_bindings::nftables::{MetaKeys, PayloadBase};
 use nix::errno::Errno;
 use nix::libc;
 
-use super::nftables::{self, Hook, Step, Table};
 use crate::config::Config;
+use nftables::{Hook, Step, Table};
 
 /// Keeps the rules in the kernel; with the last descriptor of its socket they vanish.
 #[derive(Debug)]

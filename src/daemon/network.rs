@@ -1,6 +1,9 @@
 //! The network around the link: the way to the peer, and our own device, which others may change underneath. Asked for when the
 //! kernel says that something changed, or the peer moved.
 
+mod reverse_path;
+mod watch;
+
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -8,14 +11,13 @@ use tokio::time::{Interval, MissedTickBehavior};
 
 use super::clock;
 use super::report::Report;
-use super::reverse_path;
-use super::watch::Watch;
 use crate::config::{self, Config, Interface, Table};
 use crate::proto::Tunnel;
 use crate::tun::{
     DeviceState, IPV6_MIN_MTU, Link, LinkError, LinkSettings, Tun, UnderlayRoute, underlay_route,
 };
 use crate::wire::transport::MAX_MTU;
+use watch::Watch;
 
 /// The MTU until the path to the peer is known: that of an IPv6 path of 1500 bytes.
 pub(super) const DEFAULT_MTU: u32 = 1420;

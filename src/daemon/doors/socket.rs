@@ -1,6 +1,6 @@
 //! The control socket: each line is a request in JSON, each answer is one line of JSON.
 //!
-//! `{"command":"status"}` is answered by a [`Status`](super::status::Status). `{"command":"events"}` is answered by one line
+//! `{"command":"status"}` is answered by a [`Status`](crate::daemon::status::Status). `{"command":"events"}` is answered by one line
 //! for each event from then on, of which the first says how the link is; the connection is then for nothing else. `{"command":"reload"}`, perhaps with
 //! `"file"`, is answered by `{"done":"reload"}`, or `{"done":"nothing"}` if the daemon runs by another file. What is
 //! refused or no request is answered by `{"error":"..."}`.
@@ -15,8 +15,8 @@ use tokio::sync::broadcast::error::RecvError;
 
 use super::lines::{self, Line};
 use super::local::Client;
-use super::observer::Notice;
 use super::query::{Asker, Refused};
+use crate::daemon::observer::Notice;
 
 /// How long a listener may take to read, before its place is for others.
 const LISTENER_TIME: Duration = Duration::from_secs(60);
@@ -108,7 +108,7 @@ async fn stream_events(
     let mut notices = asker.listen();
     let Some(status) = asker.status().await else { return };
     let first = Notice {
-        unix_seconds: super::clock::now().unix.as_secs_f64(),
+        unix_seconds: crate::daemon::clock::now().unix.as_secs_f64(),
         event: "now".to_owned(),
         state: status.link.state,
         reason: status.link.reason,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::{Display, Write as _};
 
-use super::status::{State, Status};
+use crate::daemon::status::{State, Status};
 
 /// The kind of the text, for whoever gets it.
 pub(super) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";

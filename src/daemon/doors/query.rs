@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use tokio::sync::{broadcast, mpsc, oneshot};
 
-use super::observer::Notice;
-use super::status::Status;
+use crate::daemon::observer::Notice;
+use crate::daemon::status::Status;
 
 /// Questions that may wait for control. Each connection asks one at a time, so more than all of them never wait.
 const WAITING: usize = 64;
 
 /// A question.
-pub(super) enum Query {
+pub(in crate::daemon) enum Query {
     /// How is everything?
     Status(oneshot::Sender<Status>),
     /// Read the file anew, if it is this one; why that failed, if it did.
@@ -23,7 +23,7 @@ pub(super) enum Query {
 }
 
 /// Why the file is not taken on.
-pub(super) enum Refused {
+pub(in crate::daemon) enum Refused {
     /// It is not the one that this daemon runs by.
     OtherFile,
     /// It is wrong, or the system refuses.
@@ -32,44 +32,49 @@ pub(super) enum Refused {
 
 /// What others may change. What is `None` stays as it is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Change {
+pub(in crate::daemon) struct Change {
     /// Where the peer is.
-    pub(super) endpoint: Option<SocketAddr>,
+    pub(in crate::daemon) endpoint: Option<SocketAddr>,
     /// How quiet the link may be; `Some(None)`: as quiet as it likes.
-    pub(super) persistent_keepalive: Option<Option<Duration>>,
+    pub(in crate::daemon) persistent_keepalive: Option<Option<Duration>>,
 }
 
 /// Asks control, from its own runtime.
 #[derive(Clone)]
-pub(super) struct Asker {
+pub(in crate::daemon) struct Asker {
     queries: mpsc::Sender<Query>,
     notices: broadcast::Sender<Notice>,
 }
 
 impl Asker {
     /// One who asks, and the questions as control gets them.
-    pub(super) fn new(notices: broadcast::Sender<Notice>) -> (Self, mpsc::Receiver<Query>) {
+    pub(in crate::daemon) fn new(
+        notices: broadcast::Sender<Notice>,
+    ) -> (Self, mpsc::Receiver<Query>) {
         let (queries, asked) = mpsc::channel(WAITING);
         (Self { queries, notices }, asked)
     }
 
     /// How everything is; `None` if the daemon is ending.
-    pub(super) async fn status(&self) -> Option<Status> {
+    pub(in crate::daemon) async fn status(&self) -> Option<Status> {
         self.ask(Query::Status).await
     }
 
     /// Has the file read anew, if it is this one; why that failed, if it did. `None` if the daemon is ending.
-    pub(super) async fn reload(&self, file: Option<PathBuf>) -> Option<Result<(), Refused>> {
+    pub(in crate::daemon) async fn reload(
+        &self,
+        file: Option<PathBuf>,
+    ) -> Option<Result<(), Refused>> {
         self.ask(|answer| Query::Reload(file, answer)).await
     }
 
     /// Makes a change; whether it could be made.
-    pub(super) async fn change(&self, change: Change) -> bool {
+    pub(in crate::daemon) async fn change(&self, change: Change) -> bool {
         self.ask(|answer| Query::Change(change, answer)).await.unwrap_or(false)
     }
 
     /// What happens from now on.
-    pub(super) fn listen(&self) -> broadcast::Receiver<Notice> {
+    pub(in crate::daemon) fn listen(&self) -> broadcast::Receiver<Notice> {
         self.notices.subscribe()
     }
 

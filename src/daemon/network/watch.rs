@@ -11,7 +11,7 @@ use nix::sys::socket::{
 };
 use zerocopy::FromBytes;
 
-use super::readable::Readable;
+use crate::daemon::readable::Readable;
 
 /// What to hear of (rtnetlink(7)).
 const GROUPS: [libc::c_int; 7] = [

@@ -8,10 +8,10 @@ use tokio::io::{AsyncBufRead, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
-use super::backoff::Backoff;
 use super::lines::{self, Line};
 use super::metrics::{self, CONTENT_TYPE};
 use super::query::Asker;
+use crate::daemon::backoff::Backoff;
 
 /// Connections served at once; more are closed as they come.
 const CONNECTIONS: usize = 8;

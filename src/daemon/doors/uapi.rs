@@ -12,8 +12,8 @@ use tokio::io::BufReader;
 use super::lines::{self, Line};
 use super::local::Client;
 use super::query::{Asker, Change};
-use super::status::Status;
 use crate::crypto::PublicKey;
+use crate::daemon::status::Status;
 
 /// Most lines of a request.
 const LINES: usize = 256;
