@@ -26,7 +26,7 @@ pub(super) fn run(
         inbound,
         handshakes,
         buffer: RecvBuffer::new(),
-        coalescer: Coalescer::new(path.tun.takes()),
+        coalescer: Coalescer::new(path.tun.inner(), path.tun.takes()),
         pause: Pause::new(),
     };
     let wake = &path.threads.inbound;

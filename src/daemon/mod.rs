@@ -47,7 +47,7 @@ use crate::crypto::secret::Secret;
 use crate::net::{Underlay, UnderlayCounters, UnderlayDiscard};
 use crate::proto::{self, HANDSHAKE_QUEUE, Inbound, Parameters, Stats};
 use crate::tun::{Origin, Tun, TunCounters};
-use crate::wire::{Endpoint, Handshake, Offload};
+use crate::wire::{Endpoint, Handshake, Inner, Offload};
 use clock::Alarm;
 use control::{Control, Ended};
 use dns::Dns;
@@ -217,12 +217,12 @@ async fn device(interface: &Interface, kept: Option<OwnedFd>) -> anyhow::Result<
     let config::Offload { tun_gso: gso, tun_gro: gro, .. } = interface.offload;
     let (name, wanted) = (interface.name.as_str(), Offload { gso, gro });
     if let Some(kept) = kept {
-        if let Some(tun) = Tun::inherit(kept, name, wanted).await? {
+        if let Some(tun) = Tun::inherit(kept, name, Inner::Packets, wanted).await? {
             return Ok(tun);
         }
         handover::forget_device();
     }
-    let tun = Tun::open(name, wanted)?;
+    let tun = Tun::open(name, Inner::Packets, wanted)?;
     if tun.origin() == Origin::Created {
         handover::keep_device(tun.as_fd());
     }

@@ -11,6 +11,7 @@ use zerocopy::IntoBytes;
 
 use super::flow::{Candidate, FlowKey, MAX_HEADERS, Verdict};
 use super::{Offloads, TunFault};
+use crate::wire::Inner;
 use crate::wire::ip::IpHeader;
 
 /// Where the coalescer writes.
@@ -35,6 +36,7 @@ pub trait PacketWriter {
 /// [flush](Self::flush) lie in one buffer, and none of them changes in between.
 #[derive(Debug)]
 pub struct Coalescer {
+    inner: Inner,
     offloads: Offloads,
     /// What will be written, in this order.
     items: Vec<Item>,
@@ -77,9 +79,12 @@ struct Item {
     verified: bool,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Segment {
+    /// The packet, with the header of its frame.
     range: Range<usize>,
+    /// Bytes of that header.
+    link: usize,
     /// The next packet of the same item.
     next: Option<usize>,
 }
@@ -91,10 +96,11 @@ struct Open {
 }
 
 impl Coalescer {
-    /// A coalescer of what the device has been granted.
+    /// A coalescer of packets or frames, for what the device has been granted.
     #[must_use]
-    pub fn new(offloads: Offloads) -> Self {
+    pub fn new(inner: Inner, offloads: Offloads) -> Self {
         Self {
+            inner,
             offloads,
             items: Vec::with_capacity(BATCH),
             segments: Vec::with_capacity(BATCH),
@@ -105,35 +111,42 @@ impl Coalescer {
         }
     }
 
-    /// Takes the packet at `range` of `buffer`; bytes after its own length are left off. A range outside of the
-    /// buffer is no packet.
+    /// Takes the packet or frame at `range` of `buffer`; bytes after a packet's own length are left off, those in a
+    /// frame stay. A range outside of the buffer is nothing.
     pub fn push(&mut self, buffer: &[u8], range: Range<usize>) {
         let Some(bytes) = buffer.get(range.clone()) else {
             return;
         };
-        let Ok(ip) = IpHeader::parse(bytes) else {
-            // Not for us to judge: the kernel refuses it, and is counted.
-            self.add(range, None);
+        let ip_at = self.inner.ip_at(bytes);
+        let ip =
+            ip_at.and_then(|at| bytes.get(at..)).map(|packet| (packet, IpHeader::parse(packet)));
+        let (Some(link), Some((packet, Ok(ip)))) = (ip_at, ip) else {
+            // Not for us to judge: if the kernel refuses it, that is counted.
+            self.add(Segment::new(range, 0), None);
             return;
         };
-        let packet = bytes.get(..ip.total_len).unwrap_or(bytes);
-        let range = range.start..range.start.saturating_add(packet.len());
+        let is_padded = ip.total_len < packet.len();
+        let packet = packet.get(..ip.total_len).unwrap_or(packet);
+        let range = match self.inner {
+            Inner::Packets => range.start..range.start.saturating_add(packet.len()),
+            Inner::Frames => range,
+        };
         match Verdict::of(packet, &ip, self.offloads) {
+            // The kernel would not make its padding again.
+            Verdict::Candidate(candidate) if is_padded && self.inner == Inner::Frames => {
+                self.close(&candidate.key);
+            }
             Verdict::Candidate(candidate) => {
-                self.push_candidate(buffer, range, candidate);
+                self.push_candidate(buffer, Segment::new(range, link), candidate);
                 return;
             }
             Verdict::Passes => {}
-            Verdict::Seals(key) => {
-                if let Some((slot, _)) = self.find(&key) {
-                    self.open.swap_remove(slot);
-                }
-            }
+            Verdict::Seals(key) => self.close(&key),
             Verdict::SealsAddresses => self.open.retain(|open| {
                 (open.key.source, open.key.destination) != (ip.source, ip.destination)
             }),
         }
-        self.add(range, None);
+        self.add(Segment::new(range, link), None);
     }
 
     /// Writes all that was pushed; `buffer` is the one it was pushed from. Packets that the device does not take
@@ -169,9 +182,9 @@ impl Coalescer {
         result.map(|()| flushed)
     }
 
-    fn push_candidate(&mut self, buffer: &[u8], range: Range<usize>, candidate: Candidate) {
+    fn push_candidate(&mut self, buffer: &[u8], segment: Segment, candidate: Candidate) {
         if let Some((slot, item)) = self.find(&candidate.key) {
-            match self.extend(item, buffer, &range, &candidate) {
+            match self.extend(item, buffer, &segment, &candidate) {
                 Extended::Open => return,
                 Extended::Closed => {
                     self.open.swap_remove(slot);
@@ -184,7 +197,7 @@ impl Coalescer {
         }
         let push = candidate.push;
         let key = candidate.key;
-        let item = self.add(range, Some(candidate));
+        let item = self.add(segment, Some(candidate));
         if !push {
             self.open_flow(Open { key, item });
         }
@@ -195,19 +208,21 @@ impl Coalescer {
         &mut self,
         index: usize,
         buffer: &[u8],
-        range: &Range<usize>,
+        segment: &Segment,
         next: &Candidate,
     ) -> Extended {
         let Some(item) = self.items.get_mut(index) else {
             return Extended::Refused;
         };
-        let first = self.segments.get(item.head).and_then(|head| buffer.get(head.range.clone()));
-        let (Some(candidate), Some(first), Some(packet)) =
-            (item.candidate.as_mut(), first, buffer.get(range.clone()))
+        let first = self.segments.get(item.head).and_then(|head| head.parts(buffer));
+        let (Some(candidate), Some((first_link, first)), Some((link, packet))) =
+            (item.candidate.as_mut(), first, segment.parts(buffer))
         else {
             return Extended::Refused;
         };
-        if !candidate.continued_by(next, [first, packet], item.count, item.payload) {
+        let continues = first_link == link
+            && candidate.continued_by(next, [first, packet], item.count, item.payload);
+        if !continues {
             return Extended::Refused;
         }
         // A packet that stays alone is written as it came: only now its checksums matter.
@@ -221,18 +236,18 @@ impl Coalescer {
         if let Some(tail) = self.segments.get_mut(item.tail) {
             tail.next = Some(place);
         }
-        self.end = self.end.max(range.end);
-        self.segments.push(Segment { range: range.clone(), next: None });
+        self.end = self.end.max(segment.range.end);
+        self.segments.push(segment.clone());
         item.tail = place;
         item.count = item.count.saturating_add(1);
         item.payload = item.payload.saturating_add(next.payload);
         if is_last || item.count == MAX_SEGMENTS { Extended::Closed } else { Extended::Open }
     }
 
-    fn add(&mut self, range: Range<usize>, candidate: Option<Candidate>) -> usize {
+    fn add(&mut self, segment: Segment, candidate: Option<Candidate>) -> usize {
         let (item, place) = (self.items.len(), self.segments.len());
-        self.end = self.end.max(range.end);
-        self.segments.push(Segment { range, next: None });
+        self.end = self.end.max(segment.range.end);
+        self.segments.push(segment);
         self.items.push(Item {
             head: place,
             tail: place,
@@ -242,6 +257,13 @@ impl Coalescer {
             verified: false,
         });
         item
+    }
+
+    /// What the flow has so far will not grow.
+    fn close(&mut self, key: &FlowKey) {
+        if let Some((slot, _)) = self.find(key) {
+            self.open.swap_remove(slot);
+        }
     }
 
     /// The place in [`Coalescer::open`] and the item of a flow that may grow.
@@ -305,15 +327,17 @@ impl Coalescer {
         buffer: &[u8],
         writer: &mut impl PacketWriter,
     ) -> Result<(), TunFault> {
-        let virtio = candidate.virtio_header();
+        // The same in all of them.
+        let link = self.segments[item.head].link;
+        let virtio = candidate.virtio_header(link);
         let first = self.packets(item, buffer).next().unwrap_or_default();
+        let len = link.saturating_add(candidate.headers);
         let mut headers = [0; MAX_HEADERS];
-        let headers = &mut headers[..candidate.headers];
-        headers.copy_from_slice(&first[..candidate.headers]);
-        candidate.complete_headers(item.payload, headers);
+        let headers = &mut headers[..len];
+        headers.copy_from_slice(&first[..len]);
+        candidate.complete_headers(item.payload, &mut headers[link..]);
 
-        let payloads =
-            self.packets(item, buffer).filter_map(|packet| packet.get(candidate.headers..));
+        let payloads = self.packets(item, buffer).filter_map(|packet| packet.get(len..));
         let parts = [virtio.as_bytes(), headers].into_iter().chain(payloads);
         let mut gathered = [IoSlice::new(&[]); MAX_SEGMENTS + 2];
         for (slice, part) in gathered.iter_mut().zip(parts) {
@@ -322,7 +346,7 @@ impl Coalescer {
         writer.write_superpacket(&gathered[..item.count.saturating_add(2)])
     }
 
-    /// The packets of an item, in order.
+    /// The packets or frames of an item, in order.
     fn packets<'b>(&self, item: &Item, buffer: &'b [u8]) -> impl Iterator<Item = &'b [u8]> {
         let mut next = Some(item.head);
         std::iter::from_fn(move || {
@@ -330,6 +354,17 @@ impl Coalescer {
             next = segment.next;
             buffer.get(segment.range.clone())
         })
+    }
+}
+
+impl Segment {
+    fn new(range: Range<usize>, link: usize) -> Self {
+        Self { range, link, next: None }
+    }
+
+    /// The header of its frame, and the packet.
+    fn parts<'b>(&self, buffer: &'b [u8]) -> Option<(&'b [u8], &'b [u8])> {
+        buffer.get(self.range.clone())?.split_at_checked(self.link)
     }
 }
 

@@ -13,12 +13,14 @@ use super::segment::Malformed;
 pub(crate) enum TunError {
     /// A device of another kind has the name.
     #[error(
-        "{name}: there is a network device of this name which is not a TUN device with a single queue; \
+        "{name}: there is a network device of this name which is not a {kind} device with a single queue; \
          choose another name, or remove that device with `ip link delete {name}`"
     )]
     Taken {
         /// Name of the device.
         name: String,
+        /// The kind that was asked for: TUN or TAP.
+        kind: &'static str,
     },
     /// Another program has the device open.
     #[error(

@@ -10,6 +10,7 @@ use super::layout::{
 };
 use super::virtio::{GSO_TCPV4, GSO_TCPV6, GSO_UDP_L4, NEEDS_CSUM, VirtioNetHdr};
 use crate::wire::checksum::Sum;
+use crate::wire::ethernet::MAX_FRAME_HEADER;
 use crate::wire::ip::{IPV4_HEADER, IpHeader};
 
 /// What keeps the order of its packets: one direction of one connection.
@@ -42,9 +43,9 @@ pub(crate) struct Candidate {
     pub(crate) key: FlowKey,
     pub(crate) family: Family,
     pub(crate) transport: Transport,
-    /// Offset of the transport header.
+    /// Offset of the transport header in the packet.
     pub(crate) transport_at: usize,
-    /// Bytes of all headers.
+    /// Bytes of all headers of the packet.
     pub(crate) headers: usize,
     /// Bytes of the payload; at least one.
     pub(crate) payload: usize,
@@ -202,8 +203,8 @@ impl Candidate {
         Sum::default().pseudo_header(addresses, self.transport.protocol(), len)
     }
 
-    /// The virtio header of a superpacket that starts with this packet.
-    pub(crate) fn virtio_header(&self) -> VirtioNetHdr {
+    /// The virtio header of a superpacket that starts with this packet, behind `link` bytes of a frame's header.
+    pub(crate) fn virtio_header(&self, link: usize) -> VirtioNetHdr {
         let gso_type = match (self.transport, self.family) {
             (Transport::Tcp, Family::V4) => GSO_TCPV4,
             (Transport::Tcp, Family::V6) => GSO_TCPV6,
@@ -213,9 +214,9 @@ impl Candidate {
             flags: NEEDS_CSUM,
             gso_type,
             // The kernel allocates so many linear bytes (`tun_alloc_skb`): zero would mean all.
-            hdr_len: self.headers as u16,
+            hdr_len: link.saturating_add(self.headers) as u16,
             gso_size: self.payload as u16,
-            csum_start: self.transport_at as u16,
+            csum_start: link.saturating_add(self.transport_at) as u16,
             csum_offset: self.transport.checksum() as u16,
         }
     }
@@ -263,8 +264,8 @@ fn is_whole_and_without_options(packet: &[u8]) -> bool {
         && word_at(packet, IPV4_FRAGMENT).is_some_and(|fragment| fragment & !IPV4_DF == 0)
 }
 
-/// Bytes of the largest headers: IPv6 without extensions, TCP with all options.
-pub(crate) const MAX_HEADERS: usize = 40 + 60;
+/// Bytes of the largest headers: a frame's, IPv6 without extensions, TCP with all options.
+pub(crate) const MAX_HEADERS: usize = MAX_FRAME_HEADER + 40 + 60;
 /// Most bytes of a superpacket: what the IPv4 length field can say.
 const MAX_PACKET: usize = 65_535;
 /// "Don't fragment", in the word with the fragment offset.

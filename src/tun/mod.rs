@@ -1,4 +1,4 @@
-//! The overlay's network device: a TUN device of the kernel, its superpackets, and its place in the network.
+//! The overlay's network device: a TUN or TAP device of the kernel, its superpackets, and its place in the network.
 //!
 //! - `Tun` opens the device, reads and writes.
 //! - [`TunPacket`] is what one read gives: a packet, or a superpacket that writes its segments where they are
@@ -26,7 +26,7 @@ use std::fmt;
 use std::fs::File;
 use std::io::{self, IoSlice, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use nix::errno::Errno;
 use nix::net::if_::if_nametoindex;
@@ -42,15 +42,19 @@ pub use segment::{Malformed, TunPacket};
 pub(crate) use underlay::{UnderlayRoute, underlay_route};
 pub use virtio::{GSO_NONE, GSO_TCPV4, GSO_UDP_L4, NEEDS_CSUM, VIRTIO_HEADER, VirtioNetHdr};
 
-use crate::wire::{Offload, Superpacket};
+use crate::wire::ethernet::{FRAME_HEADER, MAX_FRAME_HEADER};
+use crate::wire::{Inner, Offload, Superpacket};
 use counters::add;
 use layout::Transport;
 use virtio::PLAIN;
 
-/// An open TUN device, not blocking. Any thread may read, any may write.
+/// An open TUN device, or a TAP device if it is one of frames, not blocking. Any thread may read, any may write.
 #[derive(Debug)]
 pub(crate) struct Tun {
     file: File,
+    inner: Inner,
+    /// Frames of TCP are split to at most so many bytes.
+    longest: AtomicUsize,
     name: String,
     index: u32,
     origin: Origin,
@@ -87,38 +91,41 @@ pub(crate) struct ReadBuffer {
 }
 
 impl Tun {
-    /// Opens the device of this name, which is created if there is none. It gives and takes superpackets as far as
-    /// `wanted` says and the kernel grants.
+    /// Opens the device of this name and kind, which is created if there is none. It gives and takes superpackets as
+    /// far as `wanted` says and the kernel grants.
     ///
     /// # Errors
     /// [`TunError`], whose text says what to do.
-    pub(crate) fn open(name: &str, wanted: Offload) -> Result<Self, TunError> {
+    pub(crate) fn open(name: &str, inner: Inner, wanted: Offload) -> Result<Self, TunError> {
         let file = open::open_driver(name)?;
         let origin = match if_nametoindex(name) {
             Ok(_) => Origin::Found,
             Err(_) => Origin::Created,
         };
-        let name = open::attach(file.as_fd(), name)?;
-        Self::set_up(file, name, origin, wanted)
+        let name = open::attach(file.as_fd(), name, inner)?;
+        Self::set_up(file, name, inner, origin, wanted)
     }
 
-    /// Goes on with the device of this name that an earlier process created, and whose descriptor was kept. If that is of
-    /// another device, this one is removed, and there is `None`.
+    /// Goes on with the device of this name and kind that an earlier process created, and whose descriptor was kept. If
+    /// that is of another device, this one is removed, and there is `None`.
     ///
     /// # Errors
     /// [`TunError`], whose text says what to do.
     pub(crate) async fn inherit(
         kept: OwnedFd,
         name: &str,
+        inner: Inner,
         wanted: Offload,
     ) -> Result<Option<Self>, TunError> {
         match ioctl::device_of(kept.as_fd()) {
             // It may have been moved to another network namespace.
-            Ok(device) if device == name && if_nametoindex(name).is_ok() => {
-                Self::set_up(kept.into(), device, Origin::Inherited, wanted).map(Some)
+            Ok((device, kind))
+                if device == name && kind == inner && if_nametoindex(name).is_ok() =>
+            {
+                Self::set_up(kept.into(), device, inner, Origin::Inherited, wanted).map(Some)
             }
-            Ok(device) if device == name => Ok(None),
-            Ok(device) => {
+            Ok((device, kind)) if device == name && kind == inner => Ok(None),
+            Ok((device, _)) => {
                 if let Err(error) = netlink::remove(&device).await {
                     tracing::warn!(device, %error, "the device of the process before stays");
                 }
@@ -129,7 +136,13 @@ impl Tun {
         }
     }
 
-    fn set_up(file: File, name: String, origin: Origin, wanted: Offload) -> Result<Self, TunError> {
+    fn set_up(
+        file: File,
+        name: String,
+        inner: Inner,
+        origin: Origin,
+        wanted: Offload,
+    ) -> Result<Self, TunError> {
         let known = open::negotiate(&file, &name, wanted.gso)?;
         let index = if_nametoindex(name.as_str()).map_err(|errno| TunError::System {
             name: name.clone(),
@@ -138,6 +151,8 @@ impl Tun {
         })?;
         let tun = Self {
             file,
+            inner,
+            longest: AtomicUsize::new(usize::MAX),
             name,
             index,
             origin,
@@ -157,6 +172,17 @@ impl Tun {
     #[must_use]
     pub(crate) fn name(&self) -> &str {
         &self.name
+    }
+
+    /// What is read and written.
+    #[must_use]
+    pub(crate) fn inner(&self) -> Inner {
+        self.inner
+    }
+
+    /// From now on frames of TCP are split to at most so many bytes.
+    pub(crate) fn set_longest(&self, bytes: usize) {
+        self.longest.store(bytes, Ordering::Relaxed);
     }
 
     /// The device's index, which stays.
@@ -189,7 +215,7 @@ impl Tun {
         &self.counters
     }
 
-    /// Reads one packet or superpacket; `None` if there is none now.
+    /// Reads one packet or superpacket, or frame of it; `None` if there is none now.
     ///
     /// # Errors
     /// [`TunFault`]; all but [`TunFault::Gone`] cost this packet only.
@@ -205,7 +231,7 @@ impl Tun {
                 Err(error) => return Err(error.into()),
             }
         };
-        match take_apart(buffer.bytes.get_mut(..len).unwrap_or_default()) {
+        match self.take_apart(buffer.bytes.get_mut(..len).unwrap_or_default()) {
             Ok(packet) => {
                 self.counters.read.count(packet.count());
                 Ok(Some(packet))
@@ -225,6 +251,18 @@ impl Tun {
         let flushed = coalescer.flush(buffer, &mut &*self)?;
         self.counters.write.count(&flushed);
         Ok(())
+    }
+
+    /// Parts what was read into header and packet.
+    fn take_apart<'a>(&self, bytes: &'a mut [u8]) -> Result<TunPacket<'a>, Malformed> {
+        let (header, packet) = bytes.split_at_mut_checked(VIRTIO_HEADER).ok_or(Malformed::Short)?;
+        let header = VirtioNetHdr::parse(header).ok_or(Malformed::Short)?;
+        match self.inner {
+            Inner::Packets => TunPacket::parse(&header, packet),
+            Inner::Frames => {
+                TunPacket::parse_frame(&header, packet, self.longest.load(Ordering::Relaxed))
+            }
+        }
     }
 
     /// Writes one packet, whose checksums are complete.
@@ -274,12 +312,20 @@ impl Tun {
     /// July and August 2024 refuse them. Nobody sees this one: to a device that is down, the kernel answers EIO once
     /// it has judged the virtio header, and EINVAL if it refuses that (before Linux 5.1, EIO at once).
     fn probe(&self) {
+        // The header of a frame that carries IPv4 and goes nowhere.
+        let mut frame = [0; FRAME_HEADER];
+        frame[12] = 0x08;
+        let link: &[u8] = match self.inner {
+            Inner::Packets => &[],
+            Inner::Frames => &frame,
+        };
+        let offset = link.len() as u16;
         let header = VirtioNetHdr {
             flags: NEEDS_CSUM,
             gso_type: GSO_TCPV4,
-            hdr_len: 40,
+            hdr_len: offset.saturating_add(40),
             gso_size: 100,
-            csum_start: 20,
+            csum_start: offset.saturating_add(20),
             csum_offset: 16,
         };
         // An IPv4 and a TCP header, and 170 bytes. Kernels with e269d79c7d35 but not 89add40066f9 refuse them because
@@ -290,7 +336,8 @@ impl Tun {
         packet[2..4].copy_from_slice(&(40_u16 + 170).to_be_bytes());
         packet[9] = 6;
         packet[32] = 0x50;
-        let _ = self.write_gathered(&[IoSlice::new(header.as_bytes()), IoSlice::new(&packet)]);
+        let parts = [header.as_bytes(), link, &packet].map(IoSlice::new);
+        let _ = self.write_gathered(&parts);
     }
 
     fn write_slices(&self, slices: &[IoSlice<'_>]) -> io::Result<()> {
@@ -353,15 +400,8 @@ impl ReadBuffer {
     }
 }
 
-/// Parts what was read into header and packet.
-fn take_apart(bytes: &mut [u8]) -> Result<TunPacket<'_>, Malformed> {
-    let (header, packet) = bytes.split_at_mut_checked(VIRTIO_HEADER).ok_or(Malformed::Short)?;
-    let header = VirtioNetHdr::parse(header).ok_or(Malformed::Short)?;
-    TunPacket::parse(&header, packet)
-}
-
-/// The virtio header and the largest IPv6 packet: a fixed header and what its length field can say.
-const READ_BUFFER: usize = VIRTIO_HEADER + 40 + 65_535;
+/// The virtio header, that of a frame, and the largest IPv6 packet: a fixed header and what its length field can say.
+const READ_BUFFER: usize = VIRTIO_HEADER + MAX_FRAME_HEADER + 40 + 65_535;
 
 #[cfg(test)]
 mod tests;

@@ -14,6 +14,7 @@ use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 use super::error::TunError;
 use super::virtio::VIRTIO_HEADER;
 use super::{Offloads, ioctl};
+use crate::wire::Inner;
 
 /// Opens the driver, which is loaded if need be.
 pub(super) fn open_driver(name: &str) -> Result<File, TunError> {
@@ -36,12 +37,16 @@ pub(super) fn open_driver(name: &str) -> Result<File, TunError> {
 }
 
 /// Makes the descriptor that of the device; returns the device's name.
-pub(super) fn attach(device: BorrowedFd<'_>, name: &str) -> Result<String, TunError> {
-    let flags = libc::IFF_TUN | libc::IFF_NO_PI | libc::IFF_VNET_HDR;
+pub(super) fn attach(device: BorrowedFd<'_>, name: &str, inner: Inner) -> Result<String, TunError> {
+    let (flag, kind) = match inner {
+        Inner::Packets => (libc::IFF_TUN, "TUN"),
+        Inner::Frames => (libc::IFF_TAP, "TAP"),
+    };
+    let flags = flag | libc::IFF_NO_PI | libc::IFF_VNET_HDR;
     let owned = || name.to_owned();
     ioctl::attach(device, name, flags).map_err(|errno| match errno {
-        // The kernel says so of a device that is not a TUN device, or has several queues.
-        Errno::EINVAL => TunError::Taken { name: owned() },
+        // The kernel says so of a device of another kind, or with several queues.
+        Errno::EINVAL => TunError::Taken { name: owned(), kind },
         Errno::EBUSY => TunError::Busy { name: owned() },
         Errno::EPERM | Errno::EACCES => TunError::AttachDenied { name: owned() },
         _ => TunError::System {

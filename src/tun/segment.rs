@@ -9,16 +9,20 @@ use super::layout::{
     UDP_LENGTH, long_at, put, word_at,
 };
 use super::virtio::{GSO_NONE, GSO_TCPV4, GSO_TCPV6, GSO_UDP_L4, VirtioNetHdr};
+use crate::wire::Inner;
 use crate::wire::checksum::Sum;
+use crate::wire::ethernet::FrameHeader;
 use crate::wire::ip::{IpHeader, NotIp, Superpacket};
 
-/// A packet or superpacket in the buffer it was read into.
+/// A packet or superpacket, or a frame of either, in the buffer it was read into.
 ///
-/// [`IpHeader::parse`] of its [`header`](Superpacket::header) succeeds; checksums of what
-/// [`write_segment`](Superpacket::write_segment) writes are complete.
+/// [`IpHeader::parse`] of a packet's [`header`](Superpacket::header) succeeds, and so does [`FrameHeader::parse`] of a
+/// frame's; checksums of what [`write_segment`](Superpacket::write_segment) writes are complete.
 #[derive(Clone, Copy, Debug)]
 pub struct TunPacket<'a> {
     bytes: &'a [u8],
+    /// Bytes before the IP header: the header of a frame that is split.
+    ip_at: usize,
     split: Option<Split>,
 }
 
@@ -31,6 +35,9 @@ pub enum Malformed {
     /// Not an IP packet.
     #[error("not an IP packet ({0:?})")]
     NotIp(NotIp),
+    /// Not an Ethernet frame.
+    #[error("shorter than the header of its frame")]
+    NotFrame,
     /// A superpacket of a kind that was not asked for.
     #[error("a superpacket of unknown type {0:#04x}")]
     GsoType(u8),
@@ -55,13 +62,43 @@ impl<'a> TunPacket<'a> {
         let ip = IpHeader::parse(packet).map_err(Malformed::NotIp)?;
         let bytes = packet.get_mut(..ip.total_len).ok_or(Malformed::NotIp(NotIp::Length))?;
         if header.gso_kind() != GSO_NONE {
-            let split = Some(Split::new(header, bytes)?);
-            return Ok(Self { bytes, split });
+            let split = Some(Split::new(header, bytes, usize::MAX)?);
+            return Ok(Self { bytes, ip_at: 0, split });
         }
         if header.needs_csum() {
             complete_checksum(header, bytes)?;
         }
-        Ok(Self { bytes, split: None })
+        Ok(Self { bytes, ip_at: 0, split: None })
+    }
+
+    /// Takes the frame that follows `header`; any input is fine. The checksum of a single frame is completed in place.
+    /// A superpacket of TCP is split so that no frame has more than `longest` bytes, if that leaves room for data: as a
+    /// stream it may be cut anywhere.
+    ///
+    /// # Errors
+    /// [`Malformed`], if what was read makes no sense.
+    pub fn parse_frame(
+        header: &VirtioNetHdr,
+        frame: &'a mut [u8],
+        longest: usize,
+    ) -> Result<Self, Malformed> {
+        FrameHeader::parse(frame).ok_or(Malformed::NotFrame)?;
+        if header.gso_kind() == GSO_NONE && !header.needs_csum() {
+            return Ok(Self { bytes: frame, ip_at: 0, split: None });
+        }
+        let ip_at = Inner::Frames.ip_at(frame).ok_or(Malformed::NotIp(NotIp::Version))?;
+        let header = &header.without_link(ip_at).ok_or(Malformed::Checksum)?;
+        if header.gso_kind() == GSO_NONE {
+            complete_checksum(header, frame.get_mut(ip_at..).unwrap_or_default())?;
+            return Ok(Self { bytes: frame, ip_at: 0, split: None });
+        }
+        let packet = frame.get(ip_at..).unwrap_or_default();
+        let ip = IpHeader::parse(packet).map_err(Malformed::NotIp)?;
+        let bytes = frame.get(..ip_at.saturating_add(ip.total_len));
+        let bytes = bytes.ok_or(Malformed::NotIp(NotIp::Length))?;
+        let packet = bytes.get(ip_at..).unwrap_or_default();
+        let split = Some(Split::new(header, packet, longest.saturating_sub(ip_at))?);
+        Ok(Self { bytes, ip_at, split })
     }
 }
 
@@ -76,18 +113,25 @@ impl Superpacket for TunPacket<'_> {
 
     fn segment_size(&self) -> usize {
         match self.split {
-            Some(split) if split.count > 1 => split.headers.saturating_add(split.gso_size),
+            Some(split) if split.count > 1 => {
+                self.ip_at.saturating_add(split.headers).saturating_add(split.gso_size)
+            }
             _ => self.bytes.len(),
         }
     }
 
     fn last_size(&self) -> usize {
-        self.split.map_or(self.bytes.len(), |split| split.last_size)
+        self.split.map_or(self.bytes.len(), |split| self.ip_at.saturating_add(split.last_size))
     }
 
     fn write_segment(&self, index: usize, out: &mut [u8]) {
         match &self.split {
-            Some(split) => split.write(self.bytes, index, out),
+            Some(split) => {
+                let (link, packet) = self.bytes.split_at(self.ip_at);
+                let (out_link, out) = out.split_at_mut(self.ip_at);
+                out_link.copy_from_slice(link);
+                split.write(packet, index, out);
+            }
             None => out.copy_from_slice(self.bytes),
         }
     }
@@ -113,7 +157,8 @@ struct Split {
 }
 
 impl Split {
-    fn new(header: &VirtioNetHdr, bytes: &[u8]) -> Result<Self, Malformed> {
+    /// Of the packet in `bytes`; segments of TCP have at most `longest` bytes, if any data fits in there.
+    fn new(header: &VirtioNetHdr, bytes: &[u8], longest: usize) -> Result<Self, Malformed> {
         let (family, ..) = Family::split(bytes).ok_or(Malformed::NotIp(NotIp::Version))?;
         let transport = match (header.gso_kind(), family) {
             (GSO_TCPV4, Family::V4) | (GSO_TCPV6, Family::V6) => Transport::Tcp,
@@ -125,10 +170,11 @@ impl Split {
         let (ip, after_ip) = bytes.split_at_checked(transport_at).ok_or(Malformed::Headers)?;
         let (transport_header, payload) = transport.split(after_ip).ok_or(Malformed::Headers)?;
         let headers = ip.len().saturating_add(transport_header.len());
-        let gso_size = usize::from(header.gso_size);
-        if gso_size == 0 {
-            return Err(Malformed::GsoSize);
-        }
+        let gso_size = match (usize::from(header.gso_size), longest.saturating_sub(headers)) {
+            (0, _) => return Err(Malformed::GsoSize),
+            (size, room @ 1..) if transport == Transport::Tcp => size.min(room),
+            (size, _) => size,
+        };
         let mut payloads = payload.chunks(gso_size);
         Ok(Self {
             family,

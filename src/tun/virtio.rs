@@ -35,6 +35,16 @@ impl VirtioNetHdr {
         self.gso_type & !GSO_ECN
     }
 
+    /// The header as it would be without the first `len` bytes of the packet; `None` if summing starts within them.
+    pub(crate) fn without_link(self, len: usize) -> Option<Self> {
+        let len = u16::try_from(len).ok()?;
+        let csum_start = match self.needs_csum() {
+            true => self.csum_start.checked_sub(len)?,
+            false => self.csum_start,
+        };
+        Some(Self { csum_start, ..self })
+    }
+
     /// Whether the checksum is left for the reader to complete.
     #[must_use]
     pub fn needs_csum(&self) -> bool {

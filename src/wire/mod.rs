@@ -11,6 +11,7 @@
 
 pub mod checksum;
 pub mod datagram;
+pub mod ethernet;
 pub mod handshake;
 pub mod icmp;
 pub mod ip;
@@ -22,6 +23,7 @@ use zerocopy::little_endian::U32;
 use zerocopy::{FromBytes, IntoBytes};
 
 pub use datagram::{DatagramSink, Endpoint, Run};
+pub use ethernet::Inner;
 pub use handshake::{CookieReply, Initiation, Maced, Response};
 pub use ip::{Ecn, IpHeader, Superpacket};
 pub(crate) use offload::Offload;

@@ -3,7 +3,8 @@
 use std::io::IoSlice;
 
 use crate::tun::{PacketWriter, TunFault, TunPacket, VIRTIO_HEADER, VirtioNetHdr};
-use crate::wire::Superpacket;
+use crate::wire::ethernet::MAX_FRAME_HEADER;
+use crate::wire::{Inner, Superpacket};
 
 /// The fields of a TCP or UDP packet.
 #[derive(Clone, Debug)]
@@ -170,6 +171,8 @@ pub(crate) fn split(packet: &impl Superpacket) -> Vec<Vec<u8>> {
 /// Keeps each write as the device would get it: virtio header first.
 #[derive(Default)]
 pub(crate) struct Recorder {
+    /// Whether frames are written.
+    pub(crate) inner: Inner,
     pub(crate) writes: Vec<Vec<u8>>,
     /// Refuse superpackets like this.
     pub(crate) refusal: Option<fn() -> TunFault>,
@@ -184,7 +187,11 @@ impl Recorder {
         for write in &self.writes {
             let header = VirtioNetHdr::parse(write).unwrap();
             let mut packet = write[VIRTIO_HEADER..].to_vec();
-            all.extend(split(&TunPacket::parse(&header, &mut packet).unwrap()));
+            let packet = match self.inner {
+                Inner::Packets => TunPacket::parse(&header, &mut packet),
+                Inner::Frames => TunPacket::parse_frame(&header, &mut packet, usize::MAX),
+            };
+            all.extend(split(&packet.unwrap()));
         }
         all
     }
@@ -208,10 +215,23 @@ impl PacketWriter for Recorder {
         }
         assert!(gathered.iter().all(|slice| !slice.is_empty()));
         let write: Vec<_> = gathered.iter().flat_map(|slice| slice.iter().copied()).collect();
-        assert!(write.len() <= VIRTIO_HEADER + 65_535);
+        let link = if self.inner == Inner::Frames { MAX_FRAME_HEADER } else { 0 };
+        assert!(write.len() <= VIRTIO_HEADER + link + 65_535);
         self.writes.push(write);
         Ok(())
     }
+}
+
+/// The frame that carries this IP packet, with so many VLAN tags.
+pub(crate) fn frame(tags: usize, packet: &[u8]) -> Vec<u8> {
+    let mut frame = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2];
+    for tag in (0..tags).rev() {
+        frame.extend(if tag == 1 { [0x88, 0xa8, 0, 7] } else { [0x81, 0, 0, 10] });
+    }
+    let v6 = packet.first().is_some_and(|first| first >> 4 == 6);
+    frame.extend(if v6 { [0x86, 0xdd] } else { [0x08, 0x00] });
+    frame.extend(packet);
+    frame
 }
 
 /// The one's complement sum of RFC 1071, word by word.

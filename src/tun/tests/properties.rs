@@ -1,19 +1,24 @@
 use proptest::collection::vec;
 use proptest::prelude::*;
-use zerocopy::FromBytes;
+use zerocopy::{FromBytes, IntoBytes};
 
-use super::packets::{Fields, Recorder, lay_out, split};
+use super::packets::{Fields, Recorder, frame, lay_out, split};
 use crate::tun::{Coalescer, Offloads, TunPacket, VIRTIO_HEADER, VirtioNetHdr};
+use crate::wire::Inner;
 
 const ALL: Offloads = Offloads { tso: true, uso: true };
 
 fn written(packets: &[Vec<u8>]) -> Recorder {
+    written_as(Inner::Packets, packets)
+}
+
+fn written_as(inner: Inner, packets: &[Vec<u8>]) -> Recorder {
     let (buffer, ranges) = lay_out(packets);
-    let mut coalescer = Coalescer::new(ALL);
+    let mut coalescer = Coalescer::new(inner, ALL);
     for range in ranges {
         coalescer.push(&buffer, range);
     }
-    let mut recorder = Recorder::default();
+    let mut recorder = Recorder { inner, ..Recorder::default() };
     coalescer.flush(&buffer, &mut recorder).unwrap();
     recorder
 }
@@ -137,6 +142,54 @@ proptest! {
     }
 
     #[test]
+    fn frames_are_coalesced_and_split_as_their_packets_are(run in disorder(), tags in 0_usize..=2) {
+        let packets = bytes(&run);
+        let frames: Vec<_> = packets.iter().map(|packet| frame(tags, packet)).collect();
+        let of_frames = written_as(Inner::Frames, &frames);
+        let of_packets = written(&packets);
+        let link = 14 + 4 * tags as u16;
+        let expected: Vec<_> = of_packets.writes.iter().map(|write| {
+            let (header, packet) = write.split_at(VIRTIO_HEADER);
+            let mut header = VirtioNetHdr::parse(header).unwrap();
+            if header.needs_csum() {
+                header.csum_start += link;
+                header.hdr_len += link;
+            }
+            [header.as_bytes(), &frame(tags, packet)].concat()
+        }).collect();
+        prop_assert_eq!(&of_frames.writes, &expected);
+        let split_again: Vec<_> =
+            of_packets.packets().iter().map(|packet| frame(tags, packet)).collect();
+        prop_assert_eq!(of_frames.packets(), split_again);
+    }
+
+    #[test]
+    fn a_superpacket_of_tcp_is_cut_to_what_a_frame_may_have(
+        first in first(),
+        count in 2_usize..64,
+        longest in 1_usize..1700,
+    ) {
+        let run: Vec<_> = std::iter::successors(Some(first), |fields| Some(fields.next()))
+            .take(count)
+            .collect();
+        let frames: Vec<_> = bytes(&run).iter().map(|packet| frame(1, packet)).collect();
+        let write = &written_as(Inner::Frames, &frames).writes[0];
+        let header = VirtioNetHdr::parse(write).unwrap();
+        let cut = |header: &VirtioNetHdr, longest| {
+            let mut superpacket = write[VIRTIO_HEADER..].to_vec();
+            split(&TunPacket::parse_frame(header, &mut superpacket, longest).unwrap())
+        };
+        let room = longest.saturating_sub(18 + run[0].header_len());
+        let shorter = room > 0 && room < run[0].payload.len() && !run[0].udp;
+        let gso_size = if shorter { room as u16 } else { header.gso_size };
+        let expected = cut(&VirtioNetHdr { gso_size, ..header }, usize::MAX);
+        if shorter {
+            prop_assert!(expected.iter().all(|frame| frame.len() <= longest));
+        }
+        prop_assert_eq!(cut(&header, longest), expected);
+    }
+
+    #[test]
     fn nothing_is_lost_or_changed_and_each_flow_keeps_its_order(run in disorder()) {
         let packets = bytes(&run);
         let mut out = written(&packets).packets();
@@ -178,6 +231,13 @@ proptest! {
             packet[field..field + 2].copy_from_slice(&(value as u16).to_be_bytes());
             packet[if version == 0x60 { 6 } else { 9 }] = if header.gso_type == 5 { 17 } else { 6 };
         }
+        let mut frame = frame(usize::from(small), &packet);
+        if let Ok(frame) = TunPacket::parse_frame(&header, &mut frame, 300) {
+            split(&frame);
+        }
+        if let Ok(frame) = TunPacket::parse_frame(&header, &mut packet.clone(), 300) {
+            split(&frame);
+        }
         if let Ok(packet) = TunPacket::parse(&header, &mut packet) {
             split(&packet);
         }
@@ -202,12 +262,51 @@ proptest! {
             packet.truncate(len);
             packet.push(0x45);
         }
-        let (buffer, ranges) = lay_out(&packets);
-        let mut coalescer = Coalescer::new(ALL);
-        for range in ranges {
-            coalescer.push(&buffer, range);
+        for inner in [Inner::Packets, Inner::Frames] {
+            let (buffer, ranges) = lay_out(&packets);
+            let mut coalescer = Coalescer::new(inner, ALL);
+            for range in ranges {
+                coalescer.push(&buffer, range);
+            }
+            let mut recorder = Recorder { inner, ..Recorder::default() };
+            let flushed = coalescer.flush(&buffer, &mut recorder).unwrap();
+            prop_assert_eq!(flushed.packets, packets.len());
+            for packet in &mut packets {
+                *packet = frame(0, packet);
+            }
         }
-        let flushed = coalescer.flush(&buffer, &mut Recorder::default()).unwrap();
-        prop_assert_eq!(flushed.packets, packets.len());
     }
+}
+
+#[test]
+fn frames_of_another_vlan_or_station_or_with_padding_are_written_as_they_are() {
+    let run: Vec<_> = std::iter::successors(Some(Fields::default()), |fields| Some(fields.next()))
+        .take(2)
+        .collect();
+    let [first, second] = [frame(1, &run[0].packet()), frame(1, &run[1].packet())];
+    let writes = |frames: [&Vec<u8>; 2]| {
+        let recorder = written_as(Inner::Frames, &frames.map(Clone::clone));
+        assert!(recorder.writes.len() == 1 || recorder.packets() == frames.map(Clone::clone));
+        recorder.writes.len()
+    };
+    assert_eq!(writes([&first, &second]), 1);
+    let changed = |at: usize| {
+        let mut frame = second.clone();
+        frame[at] ^= 2;
+        frame
+    };
+    for at in [3, 9, 15] {
+        assert_eq!(writes([&first, &changed(at)]), 2, "byte {at}");
+    }
+    let padded = [&second[..], &[0; 3]].concat();
+    assert_eq!(writes([&first, &padded]), 2);
+    assert_eq!(writes([&padded, &first]), 2);
+}
+
+#[test]
+fn what_carries_no_ip_passes_untouched() {
+    let arp = [frame(1, &[]), vec![0; 28]].concat();
+    let mut arp = arp;
+    arp[16..18].copy_from_slice(&[0x08, 0x06]);
+    assert_eq!(written_as(Inner::Frames, std::slice::from_ref(&arp)).packets(), [arp]);
 }

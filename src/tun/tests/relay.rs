@@ -14,7 +14,7 @@ use super::in_namespace;
 use super::packets::split;
 use crate::testing::{block_on, load};
 use crate::tun::{Coalescer, Link, LinkSettings, ReadBuffer, Tun};
-use crate::wire::{Offload, Superpacket};
+use crate::wire::{Inner, Offload, Superpacket};
 
 /// What went by.
 #[derive(Clone, Copy, Debug, Default)]
@@ -25,9 +25,12 @@ struct Seen {
 
 const PATIENCE: Option<Duration> = Some(Duration::from_secs(20));
 const TCP_BYTES: usize = 4 << 20;
+/// Shorter than the devices' MTU would have it.
+const LONGEST_FRAME: usize = 1300;
 
-fn open_end(host: u8, offload: Offload) -> Arc<Tun> {
-    let tun = Tun::open("tun9", offload).unwrap();
+fn open_end(host: u8, inner: Inner, offload: Offload) -> Arc<Tun> {
+    let tun = Tun::open("tun9", inner, offload).unwrap();
+    tun.set_longest(LONGEST_FRAME);
     let addresses = [format!("10.77.0.{host}/24"), format!("fd77::{host}/64")];
     let settings = LinkSettings {
         addresses: addresses.iter().map(|address| address.parse().unwrap()).collect(),
@@ -50,7 +53,13 @@ fn carry(from: &Tun, to: &Tun, coalescer: &mut Coalescer, room: &mut ReadBuffer,
         };
         seen.largest_read = seen.largest_read.max(packet.count());
         for segment in split(&packet) {
-            assert!(segment.len() <= 1420);
+            let is_tcp = segment.get(23) == Some(&6) || segment.get(20) == Some(&6);
+            let most = match from.inner() {
+                Inner::Packets => 1420,
+                Inner::Frames if is_tcp && packet.count() > 1 => LONGEST_FRAME,
+                Inner::Frames => 14 + 1420,
+            };
+            assert!(segment.len() <= most);
             ranges.push(buffer.len()..buffer.len() + segment.len());
             buffer.extend(segment);
         }
@@ -64,7 +73,7 @@ fn carry(from: &Tun, to: &Tun, coalescer: &mut Coalescer, room: &mut ReadBuffer,
 fn relay(ends: [&Tun; 2], done: &AtomicBool) -> Seen {
     let mut seen = Seen::default();
     let mut room = ReadBuffer::new();
-    let mut coalescers = ends.map(|end| Coalescer::new(end.takes()));
+    let mut coalescers = ends.map(|end| Coalescer::new(end.inner(), end.takes()));
     while !done.load(Ordering::Relaxed) {
         let mut waiting = ends.map(|end| PollFd::new(end.as_fd(), PollFlags::POLLIN));
         poll(&mut waiting, PollTimeout::from(20_u8)).unwrap();
@@ -79,7 +88,7 @@ fn relay(ends: [&Tun; 2], done: &AtomicBool) -> Seen {
 /// Runs `server` at 10.77.0.1 and `client` at 10.77.0.2; the client starts once the server's socket is bound.
 fn joined<S: Send>(
     test: &str,
-    offload: Offload,
+    (inner, offload): (Inner, Offload),
     bind: impl FnOnce() -> S + Send,
     serve: impl FnOnce(S) + Send,
     client: impl FnOnce() + Send,
@@ -91,7 +100,7 @@ fn joined<S: Send>(
     std::thread::scope(|scope| {
         let server = scope.spawn(move || {
             in_namespace(test, move || {
-                server_sender.send(open_end(1, offload)).unwrap();
+                server_sender.send(open_end(1, inner, offload)).unwrap();
                 drop(server_sender);
                 let socket = bind();
                 bound_sender.send(()).unwrap();
@@ -100,7 +109,7 @@ fn joined<S: Send>(
         });
         let client = scope.spawn(move || {
             in_namespace(test, move || {
-                client_sender.send(open_end(2, offload)).unwrap();
+                client_sender.send(open_end(2, inner, offload)).unwrap();
                 drop(client_sender);
                 bound.recv().unwrap();
                 client();
@@ -119,12 +128,12 @@ fn joined<S: Send>(
     })
 }
 
-fn tcp(test: &str, address: &str, offload: Offload) -> Option<Seen> {
+fn tcp(test: &str, address: &str, device: (Inner, Offload)) -> Option<Seen> {
     let address: SocketAddr = address.parse().unwrap();
     let data = |at: usize| (at * 31 + at / 1000) as u8;
     joined(
         test,
-        offload,
+        device,
         || TcpListener::bind(address).unwrap(),
         |listener| {
             let (mut stream, _) = listener.accept().unwrap();
@@ -149,14 +158,14 @@ fn tcp(test: &str, address: &str, offload: Offload) -> Option<Seen> {
     )
 }
 
-fn udp(test: &str, address: &str, local: &str) -> Option<Seen> {
+fn udp(test: &str, address: &str, local: &str, inner: Inner) -> Option<Seen> {
     const DATAGRAMS: usize = 20;
     const SIZE: usize = 1200;
     let address: SocketAddr = address.parse().unwrap();
     let local: SocketAddr = local.parse().unwrap();
     joined(
         test,
-        Offload::ALL,
+        (inner, Offload::ALL),
         || UdpSocket::bind(address).unwrap(),
         |socket| {
             socket.set_read_timeout(PATIENCE).unwrap();
@@ -180,20 +189,24 @@ fn udp(test: &str, address: &str, local: &str) -> Option<Seen> {
 #[test]
 fn tcp_passes_in_superpackets_over_both_families() {
     let test = "tcp_passes_in_superpackets_over_both_families";
-    for address in ["10.77.0.1:5001", "[fd77::1]:5001"] {
-        let Some(seen) = tcp(test, address, Offload::ALL) else {
-            return;
-        };
-        assert!(seen.largest_read > 10, "{seen:?}");
-        assert!(seen.superpackets_written > 10, "{seen:?}");
+    for inner in [Inner::Packets, Inner::Frames] {
+        for address in ["10.77.0.1:5001", "[fd77::1]:5001"] {
+            let Some(seen) = tcp(test, address, (inner, Offload::ALL)) else {
+                return;
+            };
+            assert!(seen.largest_read > 10, "{inner:?}: {seen:?}");
+            assert!(seen.superpackets_written > 10, "{inner:?}: {seen:?}");
+        }
     }
 }
 
 #[test]
 fn tcp_passes_without_offloads() {
     let test = "tcp_passes_without_offloads";
-    if let Some(seen) = tcp(test, "10.77.0.1:5001", Offload::NONE) {
-        assert_eq!((seen.largest_read, seen.superpackets_written), (1, 0));
+    for inner in [Inner::Packets, Inner::Frames] {
+        if let Some(seen) = tcp(test, "10.77.0.1:5001", (inner, Offload::NONE)) {
+            assert_eq!((seen.largest_read, seen.superpackets_written), (1, 0), "{inner:?}");
+        }
     }
 }
 
@@ -201,11 +214,13 @@ fn tcp_passes_without_offloads() {
 fn udp_passes_in_superpackets_over_both_families() {
     let test = "udp_passes_in_superpackets_over_both_families";
     let ends = [("10.77.0.1:5001", "10.77.0.2:0"), ("[fd77::1]:5001", "[fd77::2]:0")];
-    for (address, local) in ends {
-        let Some(seen) = udp(test, address, local) else {
-            return;
-        };
-        assert_eq!(seen.largest_read, 20);
-        assert_eq!(seen.superpackets_written, 1);
+    for inner in [Inner::Packets, Inner::Frames] {
+        for (address, local) in ends {
+            let Some(seen) = udp(test, address, local, inner) else {
+                return;
+            };
+            assert_eq!(seen.largest_read, 20, "{inner:?}");
+            assert_eq!(seen.superpackets_written, 1, "{inner:?}");
+        }
     }
 }

@@ -5,11 +5,11 @@ use std::collections::BTreeSet;
 use tunneld::tun::{
     Coalescer, GSO_NONE, Offloads, TunFault, TunPacket, VIRTIO_HEADER, VirtioNetHdr,
 };
-use tunneld::wire::IpHeader;
+use tunneld::wire::{Inner, IpHeader};
 
 use super::input::Input;
 use super::sums;
-use crate::packets::{Fields, Recorder, lay_out, split};
+use crate::packets::{Fields, Recorder, frame, lay_out, split};
 
 const MOST_PACKETS: usize = 300;
 
@@ -26,7 +26,7 @@ pub fn check(data: &[u8]) {
     let packets = packets(input);
 
     let (buffer, ranges) = lay_out(&packets);
-    let mut coalescer = Coalescer::new(offloads);
+    let mut coalescer = Coalescer::new(Inner::Packets, offloads);
     for range in ranges {
         coalescer.push(&buffer, range);
     }
@@ -34,6 +34,8 @@ pub fn check(data: &[u8]) {
     let mut recorder = Recorder { refusal, ..Recorder::default() };
     let flushed = coalescer.flush(&buffer, &mut recorder).expect("the device is there");
     assert_eq!((flushed.packets, flushed.down, flushed.refused), (packets.len(), 0, 0));
+
+    frames_likewise(&packets, &recorder, offloads);
 
     let expected: Vec<_> = packets.iter().map(|packet| comparable(trimmed(packet))).collect();
     let written: Vec<_> =
@@ -44,6 +46,29 @@ pub fn check(data: &[u8]) {
         packets
     };
     same(&sorted(expected), &sorted(written), "nothing is lost, added or changed");
+}
+
+/// Frames of the same packets, if these are as long as they say, are written as they are.
+fn frames_likewise(packets: &[Vec<u8>], recorder: &Recorder, offloads: Offloads) {
+    const TAGS: usize = 1;
+    let whole = |packet: &Vec<u8>| trimmed(packet) == packet && !packet.is_empty();
+    if !packets.iter().all(whole) {
+        return;
+    }
+    let frames: Vec<_> = packets.iter().map(|packet| frame(TAGS, packet)).collect();
+    let (buffer, ranges) = lay_out(&frames);
+    let mut coalescer = Coalescer::new(Inner::Frames, offloads);
+    for range in ranges {
+        coalescer.push(&buffer, range);
+    }
+    let refusal = recorder.refusal;
+    let mut of_frames = Recorder { inner: Inner::Frames, refusal, ..Recorder::default() };
+    coalescer.flush(&buffer, &mut of_frames).expect("the device is there");
+    let packet = |write: &Vec<u8>| write[VIRTIO_HEADER..].to_vec();
+    let expected: Vec<_> =
+        recorder.writes.iter().map(|write| frame(TAGS, &packet(write))).collect();
+    let written: Vec<_> = of_frames.writes.iter().map(packet).collect();
+    same(&expected, &written, "frames are coalesced as their packets are");
 }
 
 fn packets(input: &mut Input<'_>) -> Vec<Vec<u8>> {

@@ -6,7 +6,7 @@ use tunneld::wire::{IpHeader, Superpacket};
 
 use super::input::Input;
 use super::sums;
-use crate::packets::split;
+use crate::packets::{frame, split};
 
 const CWR: u8 = 0x80;
 const FIN_PSH: u8 = 0x09;
@@ -40,6 +40,11 @@ pub fn check(data: &[u8]) {
     }
 
     let whole = packet.clone();
+    let mut framed = frame(usize::from(choice >> 6), &whole);
+    let link = framed.len() - whole.len();
+    let in_frame =
+        VirtioNetHdr { csum_start: header.csum_start.saturating_add(link as u16), ..header };
+    let of_frame = TunPacket::parse_frame(&in_frame, &mut framed, usize::MAX);
     let Ok(taken) = TunPacket::parse(&header, &mut packet) else {
         return;
     };
@@ -47,6 +52,11 @@ pub fn check(data: &[u8]) {
     let given = &whole[..ip.total_len];
     let segments = split(&taken);
     assert_eq!(segments.len(), taken.count());
+    if ip.total_len == whole.len() && header.csum_start < u16::MAX - 22 {
+        let of_frame = split(&of_frame.expect("its packet is taken"));
+        let expected = segments.iter().map(|segment| frame(usize::from(choice >> 6), segment));
+        assert_eq!(of_frame, expected.collect::<Vec<_>>(), "a frame is split as its packet is");
+    }
     for segment in &segments {
         let ip = IpHeader::parse(segment).expect("each segment is an IP packet");
         assert_eq!(ip.total_len, segment.len(), "its length is its own");
