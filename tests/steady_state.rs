@@ -13,7 +13,7 @@ mod shapes;
 
 use allocation_counter::measure;
 use tunneld::tun::Coalescer;
-use tunneld::wire::Inner;
+use tunneld::wire::Layer;
 
 use device::OFFLOADS;
 use ends::{Datagrams, Ends, NOW};
@@ -25,7 +25,7 @@ fn no_packet_is_allocated_for_after_the_first_ones() {
     for shape in SHAPES {
         let Ends { mut outbound, mut inbound, from } = Ends::linked();
         let (mut datagrams, mut coalescer) =
-            (Datagrams::default(), Coalescer::new(Inner::Packets, OFFLOADS));
+            (Datagrams::default(), Coalescer::new(Layer::Ip, OFFLOADS));
         let frame = shape.frame();
         let mut pass = || {
             let mut frame = frame.clone();

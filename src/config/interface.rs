@@ -5,6 +5,7 @@ use std::path::Path;
 use ipnet::IpNet;
 
 use super::error::Fault;
+use super::ethernet::EthernetValues;
 use super::file::{InterfaceTable, OFFLOAD, OFFLOAD_KEYS};
 use super::key_source::KeySource;
 use super::value::Value;
@@ -12,6 +13,8 @@ use super::{Interface, Offload, Table};
 use super::{names, network};
 
 const DEFAULT_NAME: &str = "tun0";
+/// What Ethernet has everywhere: frames that the path does not carry cross in fragments.
+const ETHERNET_MTU: u16 = 1500;
 /// The kernel's `IFNAMSIZ`, without the zero at the end.
 const LONGEST_NAME: usize = 15;
 /// Every IPv4 host takes packets of this size (RFC 791 §3.1).
@@ -23,6 +26,7 @@ const LARGEST_MTU: u16 = 65_507 - 32;
 
 const ACCEPTED_NAME: &str =
     r#"1 to 15 letters, digits and signs, without "/", ":", "%" and spaces, like "tun0""#;
+const NOT_FOR_FRAMES: &str = r#"nothing, or mode = "tun": behind frames there may be any network"#;
 const ACCEPTED_ADDRESSES: &str = r#"like "10.77.0.1/30" or "fd77::1/64""#;
 const ACCEPTED_OFFLOAD: &str = "like { tun_gso = false, udp_gso = false }";
 const ACCEPTED_TABLE: &str = r#""auto", "off" or a number from 1 to 4294967295"#;
@@ -41,13 +45,35 @@ impl Interface {
             file: table.private_key_file,
             command: "genkey",
         };
-        let addresses = addresses(table.addresses.ok_or(no_addresses)?)?;
+        let frames = EthernetValues {
+            mac: table.mac,
+            promisc: table.promisc,
+            bridge: table.bridge,
+            mac_limit: table.mac_limit,
+            broadcast_limit: table.broadcast_limit,
+            link_local_frames: table.link_local_frames,
+        };
+        let ethernet = frames.resolve(table.mode)?;
+        let addresses = match table.addresses {
+            None if ethernet.is_some() => Vec::new(),
+            value => addresses(value.ok_or(no_addresses)?)?,
+        };
+        if let (Some(value), true) = (&table.kill_switch, ethernet.is_some())
+            && value.boolean()?
+        {
+            return Err(value.fault("protects networks behind the peer", NOT_FOR_FRAMES));
+        }
         let dns = table.dns.map_or(Ok(Vec::new()), names::servers)?;
         Ok(Self {
             name: table.name.map_or(Ok(DEFAULT_NAME.to_owned()), name)?,
             private_key: key.resolve(dir)?.ok_or(no_key)?,
             listen_port: table.listen_port.map_or(Ok(0), |value| value.integer(0..=u16::MAX))?,
-            mtu: table.mtu.map(|value| mtu(&value, &addresses)).transpose()?,
+            mtu: match (&ethernet, table.mtu) {
+                (_, Some(value)) => Some(mtu(&value, &addresses)?),
+                (Some(_), None) => Some(ETHERNET_MTU),
+                (None, None) => None,
+            },
+            ethernet,
             table: table.table.map_or(Ok(Table::Auto), |value| routing_table(&value))?,
             fwmark: table.fwmark.map_or(Ok(0), |value| value.integer(0..=u32::MAX))?,
             offload: offload(table.offload)?,
@@ -59,19 +85,23 @@ impl Interface {
     }
 }
 
-/// The kernel's rule (`dev_valid_name`), and no `%`, which it would replace with a number.
 fn name(value: Value<'_>) -> Result<String, Fault> {
-    let text = value.expect_text(ACCEPTED_NAME)?;
+    device(&value, ACCEPTED_NAME)
+}
+
+/// The name of a device: the kernel's rule (`dev_valid_name`), and no `%`, which it would replace with a number.
+pub(super) fn device(value: &Value<'_>, accepted: &str) -> Result<String, Fault> {
+    let text = value.expect_text(accepted)?;
     let allowed = |byte: u8| byte.is_ascii_graphic() && !b"/:%".contains(&byte);
     if text.len() > LONGEST_NAME {
         let problem = format!("has {} bytes", text.len());
-        return Err(value.fault(problem, ACCEPTED_NAME));
+        return Err(value.fault(problem, accepted));
     }
     if text.is_empty() || !text.bytes().all(allowed) {
-        return Err(value.fault("is not a name for a device", ACCEPTED_NAME));
+        return Err(value.fault("is not a name for a device", accepted));
     }
     if matches!(text, "." | ".." | "all" | "default" | "lo") {
-        return Err(value.fault("is a name with another meaning", ACCEPTED_NAME));
+        return Err(value.fault("is a name with another meaning", accepted));
     }
     Ok(text.to_owned())
 }

@@ -6,6 +6,7 @@
 
 mod endpoint;
 mod error;
+mod ethernet;
 mod file;
 mod hooks;
 mod interface;
@@ -32,6 +33,8 @@ use ipnet::IpNet;
 
 use crate::crypto::secret::on_clean_stack;
 use crate::crypto::{PresharedKey, PrivateKey, PublicKey};
+use crate::wire::Layer;
+use crate::wire::ethernet::Mac;
 use error::Fault;
 use file::File;
 
@@ -67,13 +70,15 @@ pub struct Config {
 pub struct Interface {
     /// The name of the device; one that the kernel accepts.
     pub name: String,
-    /// Its addresses with their prefix lengths; at least one, none twice.
+    /// What is said of frames, if frames cross and not packets.
+    pub ethernet: Option<Ethernet>,
+    /// Its addresses with their prefix lengths; at least one unless frames cross, none twice.
     pub addresses: Vec<IpNet>,
     /// This host's static key.
     pub private_key: PrivateKey,
     /// The UDP port to receive at; 0 is any free one.
     pub listen_port: u16,
-    /// The MTU inside the tunnel, 576 (1280 with IPv6) to 65475; `None`: worked out from the path.
+    /// The MTU inside the tunnel, 576 (1280 with IPv6) to 65475; `None`: worked out from the path, or 1500 for frames.
     pub mtu: Option<u16>,
     /// Where the routes to the peer's networks go.
     pub table: Table,
@@ -87,6 +92,31 @@ pub struct Interface {
     pub dns: Vec<IpAddr>,
     /// The domains whose names are asked there, also in short; none without `dns`.
     pub search: Vec<String>,
+}
+
+impl Interface {
+    /// What crosses.
+    #[must_use]
+    pub fn layer(&self) -> Layer {
+        if self.ethernet.is_some() { Layer::Ethernet } else { Layer::Ip }
+    }
+}
+
+/// What is said of Ethernet frames.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ethernet {
+    /// The address of the device; `None`: one that follows from the public key.
+    pub mac: Option<Mac>,
+    /// Whether the device takes frames for other stations too.
+    pub promisc: bool,
+    /// The bridge that the device is a port of.
+    pub bridge: Option<String>,
+    /// Most stations behind the peer.
+    pub mac_limit: u32,
+    /// Most frames to groups each second, either way; 0 for any number.
+    pub broadcast_limit: u32,
+    /// Whether frames cross that bridges do not forward.
+    pub link_local_frames: bool,
 }
 
 /// Which offloads of the kernel may be used; each is, where the kernel has it.
@@ -122,7 +152,7 @@ pub struct Peer {
     pub preshared_key: PresharedKey,
     /// Where to call it, in order; empty: wait for its call.
     pub endpoints: Vec<HostPort>,
-    /// The networks behind it: at least one, no host bits, no two with a common address, each of a family that
+    /// The networks behind it: at least one unless frames cross, and then none; no host bits, no two with a common address, each of a family that
     /// `addresses` has.
     pub allowed_ips: Vec<IpNet>,
     /// How often to send at least; `None`: only when needed.

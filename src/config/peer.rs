@@ -19,6 +19,8 @@ const DEFAULT_KEEPALIVE: u16 = 25;
 
 const ACCEPTED_PUBLIC_KEY: &str =
     "the peer's public key, as printed by tunneld pubkey or tunneld check on its host";
+const NOT_FOR_FRAMES: &str =
+    r#"nothing, or [interface] mode = "tun": behind frames there may be any network"#;
 const ACCEPTED_NETWORKS: &str = r#"like "10.77.0.0/30" or "fd77::/64""#;
 
 impl Peer {
@@ -40,11 +42,14 @@ impl Peer {
             file: table.preshared_key_file,
             command: "genpsk",
         };
+        let frames = interface.ethernet.is_some();
         let allowed_ips = match table.allowed_ips {
+            Some(value) if frames => return Err(value.fault("is for IP packets", NOT_FOR_FRAMES)),
             Some(value) => allowed_ips(value, interface)?,
+            None if frames => Vec::new(),
             None => network::networks_of(&interface.addresses),
         };
-        if allowed_ips.is_empty() {
+        if allowed_ips.is_empty() && !frames {
             return Err(no_networks);
         }
         Ok(Self {

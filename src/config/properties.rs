@@ -41,6 +41,7 @@ fn interface() -> impl Strategy<Value = Interface> {
         .prop_map(
             |(name, addresses, key, listen_port, mtu, table, fwmark, on, dns, search)| Interface {
                 name,
+                ethernet: None,
                 addresses,
                 private_key: PrivateKey::clamped(key),
                 listen_port,
@@ -69,6 +70,24 @@ fn endpoint() -> impl Strategy<Value = HostPort> {
     (host, 1..=u16::MAX).prop_map(|(host, port)| HostPort { host, port })
 }
 
+fn ethernet() -> impl Strategy<Value = Ethernet> {
+    (
+        prop::option::of(any::<[u8; 5]>()),
+        any::<[bool; 2]>(),
+        prop::option::of("br[0-9]{1,5}"),
+        1..=65_536_u32,
+        0..=1_000_000_u32,
+    )
+        .prop_map(|(mac, on, bridge, mac_limit, broadcast_limit)| Ethernet {
+            mac: mac.map(|[b, c, d, e, f]| Mac([2, b, c, d, e, f])),
+            promisc: on[0],
+            bridge,
+            mac_limit,
+            broadcast_limit,
+            link_local_frames: on[1],
+        })
+}
+
 fn hooks() -> impl Strategy<Value = Hooks> {
     let hook = || {
         let arguments = prop::collection::vec("[^\0]{0,10}", 0..3);
@@ -91,7 +110,8 @@ fn hooks() -> impl Strategy<Value = Hooks> {
 
 prop_compose! {
     pub(super) fn config()(
-        interface in interface(),
+        mut interface in interface(),
+        ethernet in prop::option::of(ethernet()),
         their_key in any::<[u8; 32]>(),
         preshared_key in any::<[u8; 32]>(),
         endpoints in prop::collection::hash_set(endpoint(), 0..4),
@@ -106,6 +126,12 @@ prop_compose! {
             if routable && !allowed_ips.iter().any(|other| network::overlap(*other, net)) {
                 allowed_ips.push(net);
             }
+        }
+        if ethernet.is_some() {
+            allowed_ips.clear();
+            interface.kill_switch = false;
+            interface.mtu.get_or_insert(1500);
+            interface.ethernet = ethernet;
         }
         Config {
             interface,

@@ -2,7 +2,7 @@
 
 use ipnet::IpNet;
 
-use crate::config::{Config, Hooks, Metrics, Offload, Table};
+use crate::config::{Config, Ethernet, Hooks, Metrics, Offload, Table};
 
 /// The TOML of a configuration, keys inline.
 pub(crate) fn render(config: &Config) -> String {
@@ -29,6 +29,9 @@ pub(crate) fn render(config: &Config) -> String {
     if !interface.search.is_empty() {
         text += &format!("search = {:?}\n", interface.search);
     }
+    if let Some(ethernet) = &interface.ethernet {
+        text += &frames(ethernet);
+    }
     if let Some(mtu) = interface.mtu {
         text += &format!("mtu = {mtu}\n");
     }
@@ -54,6 +57,21 @@ pub(crate) fn render(config: &Config) -> String {
         text += &format!("[metrics]\nlisten = \"{listen}\"\n");
     }
     text + &section(hooks)
+}
+
+fn frames(ethernet: &Ethernet) -> String {
+    let Ethernet { mac, promisc, bridge, mac_limit, broadcast_limit, link_local_frames } = ethernet;
+    let mut text = format!(
+        "mode = \"tap\"\npromisc = {promisc}\nmac_limit = {mac_limit}\nbroadcast_limit = {broadcast_limit}\n\
+         link_local_frames = {link_local_frames}\n"
+    );
+    if let Some(mac) = mac {
+        text += &format!("mac = \"{mac}\"\n");
+    }
+    if let Some(bridge) = bridge {
+        text += &format!("bridge = {bridge:?}\n");
+    }
+    text
 }
 
 fn section(Hooks { up, down, peer_up, peer_down, endpoint_changed }: &Hooks) -> String {

@@ -31,6 +31,7 @@ fn what_is_not_said_has_its_default() {
         interface,
         Interface {
             name: "tun0".to_owned(),
+            ethernet: None,
             addresses: nets(&["10.77.0.1/30"]),
             private_key: PrivateKey::clamped(OUR_KEY),
             listen_port: 0,

@@ -10,7 +10,6 @@ use super::{DataPath, HandshakeMessage, clock};
 use crate::net::{Family, ReceivedRun, RecvBuffer, Sockets};
 use crate::proto::{Discard, Inbound, Instant, Received};
 use crate::tun::{Coalescer, TunFault};
-use crate::wire::transport::HEADER;
 
 /// Most receive calls on one socket before the other one is looked at.
 const MAX_RECEIVES: usize = 64;
@@ -26,7 +25,7 @@ pub(super) fn run(
         inbound,
         handshakes,
         buffer: RecvBuffer::new(),
-        coalescer: Coalescer::new(path.tun.inner(), path.tun.takes()),
+        coalescer: Coalescer::new(path.tun.layer(), path.tun.takes()),
         pause: Pause::new(),
     };
     let wake = &path.threads.inbound;
@@ -72,7 +71,7 @@ impl InboundThread<'_> {
             match self.path.underlay.receive(sockets, family, &mut self.buffer) {
                 Ok(Some(run)) => {
                     self.pause.end();
-                    self.receive(now, &run);
+                    self.receive(now, &run)?;
                 }
                 Ok(None) => break,
                 Err(error) => {
@@ -89,17 +88,18 @@ impl InboundThread<'_> {
     }
 
     /// Opens the datagrams of one receive call where they lie.
-    fn receive(&mut self, now: Instant, run: &ReceivedRun) {
+    fn receive(&mut self, now: Instant, run: &ReceivedRun) -> Result<(), TunFault> {
         self.inbound.obey();
         for place in run.places() {
             let datagram = self.buffer.datagram_mut(place.clone());
             match self.inbound.receive(now, run.endpoint, run.ecn, datagram) {
                 Ok(Received::Packet(packet)) => {
-                    let start = place.start.saturating_add(HEADER);
-                    let packet = start..start.saturating_add(packet.len());
-                    self.coalescer.push(self.buffer.bytes(), packet);
+                    let len = packet.len();
+                    let start = place.start.saturating_add(self.inbound.packet_at());
+                    self.coalescer.push(self.buffer.bytes(), start..start.saturating_add(len));
                 }
-                Ok(Received::Keepalive) => {}
+                Ok(Received::Frame) => self.deliver_frame()?,
+                Ok(Received::Keepalive | Received::Fragment) => {}
                 Ok(Received::Handshake(message)) => {
                     let message = HandshakeMessage { from: run.endpoint, message };
                     if self.handshakes.try_send(message).is_err() {
@@ -110,6 +110,21 @@ impl InboundThread<'_> {
                     tracing::trace!(from = %run.endpoint, reason = reason.name(), "discarded");
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// Puts a frame that came in fragments behind what is to be written; if there is no room, writes it.
+    fn deliver_frame(&mut self) -> Result<(), TunFault> {
+        let frame = self.inbound.frame();
+        if let Some(place) = self.buffer.append(frame) {
+            self.coalescer.push(self.buffer.bytes(), place);
+            return Ok(());
+        }
+        self.path.tun.flush(&mut self.coalescer, self.buffer.bytes())?;
+        match self.path.tun.write(frame) {
+            Err(fault) if fault.is_fatal() => Err(fault),
+            _ => Ok(()),
         }
     }
 

@@ -21,6 +21,7 @@ mod lock;
 mod network;
 pub(crate) mod observer;
 mod outbound;
+mod parameters;
 mod readable;
 mod reload;
 mod report;
@@ -38,16 +39,15 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use anyhow::Context;
-use ipnet::IpNet;
 use nix::sys::prctl;
 use tokio::sync::mpsc;
 
-use crate::config::{self, Config, HostPort, Interface, Table};
+use crate::config::{self, Config, Interface};
 use crate::crypto::secret::Secret;
 use crate::net::{Underlay, UnderlayCounters, UnderlayDiscard};
-use crate::proto::{self, HANDSHAKE_QUEUE, Inbound, Parameters, Stats};
+use crate::proto::{self, HANDSHAKE_QUEUE, Inbound, Stats};
 use crate::tun::{Origin, Tun, TunCounters};
-use crate::wire::{Endpoint, Handshake, Inner, Offload};
+use crate::wire::{Endpoint, Handshake, Offload};
 use clock::Alarm;
 use control::{Control, Ended};
 use dns::Dns;
@@ -60,6 +60,7 @@ use kill_switch::KillSwitch;
 use lock::InterfaceLock;
 use network::Network;
 use observer::{About, Observer};
+use parameters::parameters;
 use reload::Fixed;
 use report::Report;
 use service::Signals;
@@ -215,14 +216,15 @@ fn kill_switch(
 /// Opens the device, or goes on with the one that was kept.
 async fn device(interface: &Interface, kept: Option<OwnedFd>) -> anyhow::Result<Tun> {
     let config::Offload { tun_gso: gso, tun_gro: gro, .. } = interface.offload;
-    let (name, wanted) = (interface.name.as_str(), Offload { gso, gro });
+    let (name, layer) = (interface.name.as_str(), interface.layer());
+    let wanted = Offload { gso, gro };
     if let Some(kept) = kept {
-        if let Some(tun) = Tun::inherit(kept, name, Inner::Packets, wanted).await? {
+        if let Some(tun) = Tun::inherit(kept, name, layer, wanted).await? {
             return Ok(tun);
         }
         handover::forget_device();
     }
-    let tun = Tun::open(name, Inner::Packets, wanted)?;
+    let tun = Tun::open(name, layer, wanted)?;
     if tun.origin() == Origin::Created {
         handover::keep_device(tun.as_fd());
     }
@@ -244,34 +246,6 @@ fn entropy() -> anyhow::Result<Secret> {
     let mut bytes = Secret::zero();
     getrandom::fill(&mut *bytes).context("asking the system for randomness")?;
     Ok(bytes)
-}
-
-/// What the configuration says to the tunnel, and the endpoints, which are to be resolved for it.
-fn parameters(
-    Config { interface, peer, .. }: Config,
-    last_timestamp: Option<Duration>,
-) -> (Parameters, Vec<HostPort>) {
-    let parameters = Parameters {
-        routed: routed(&interface, &peer.allowed_ips),
-        addresses: interface.addresses.iter().map(IpNet::addr).collect(),
-        private_key: interface.private_key,
-        public_key: peer.public_key,
-        preshared_key: peer.preshared_key,
-        allowed_ips: peer.allowed_ips,
-        endpoints: vec![Vec::new(); peer.endpoints.len()],
-        last_timestamp,
-        persistent_keepalive: peer.persistent_keepalive,
-        mtu: interface.mtu.map_or(network::DEFAULT_MTU, u32::from) as usize,
-    };
-    (parameters, peer.endpoints)
-}
-
-/// The networks whose way is through the device. Routes in a table of its own are for packets that the administrator's
-/// rules send there: outer packets may take another way. Past a default route of ours they do, by their mark.
-fn routed(interface: &Interface, allowed_ips: &[IpNet]) -> Vec<IpNet> {
-    let routes = if interface.table == Table::Auto { allowed_ips } else { &[] };
-    let routes = routes.iter().filter(|network| network.prefix_len() != 0);
-    interface.addresses.iter().chain(routes).copied().collect()
 }
 
 fn tell_started(path: &DataPath) {
@@ -383,24 +357,4 @@ fn tell_counters(path: &DataPath, stats: &Stats) {
         superpackets_refused = load(&write.superpackets_refused),
         "device"
     );
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::crypto::PrivateKey;
-
-    #[test]
-    fn a_default_route_of_ours_hides_no_endpoint_but_other_networks_do() {
-        let key = |byte| PrivateKey::clamped([byte; 32]);
-        let text = format!(
-            "[interface]\naddresses = ['10.77.0.1/30', 'fd77::1/64']\nprivate_key = '{}'\n[peer]\npublic_key = '{}'\nallowed_ips = ['0.0.0.0/0', '2001:db8::/32']",
-            key(1).to_base64().as_str(),
-            key(2).public_key()
-        );
-        let Config { interface, peer, .. } = Config::parse(&text, Path::new("t")).unwrap();
-        let inside = routed(&interface, &peer.allowed_ips);
-        let shown: Vec<String> = inside.iter().map(ToString::to_string).collect();
-        assert_eq!(shown, ["10.77.0.1/30", "fd77::1/64", "2001:db8::/32"]);
-    }
 }

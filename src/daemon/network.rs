@@ -12,10 +12,14 @@ use tokio::time::{Interval, MissedTickBehavior};
 use super::clock;
 use super::report::Report;
 use crate::config::{self, Config, Interface, Table};
+use crate::crypto::{PublicKey, hash::hash};
 use crate::proto::Tunnel;
 use crate::tun::{
-    DeviceState, IPV6_MIN_MTU, Link, LinkError, LinkSettings, Tun, UnderlayRoute, underlay_route,
+    DeviceState, EthernetSettings, IPV6_MIN_MTU, Link, LinkError, LinkSettings, Tun, UnderlayRoute,
+    underlay_route,
 };
+use crate::wire::Layer;
+use crate::wire::ethernet::Mac;
 use crate::wire::transport::MAX_MTU;
 use watch::Watch;
 
@@ -24,12 +28,15 @@ pub(super) const DEFAULT_MTU: u32 = 1420;
 /// What transport data adds to an inner packet: IP, UDP, and header and tag of WireGuard.
 const OVERHEAD_V4: u32 = 20 + 8 + 32;
 const OVERHEAD_V6: u32 = 40 + 8 + 32;
+/// Fragments of frames are never made smaller than for this.
+const LEAST_TEXT: u32 = 500;
 /// Least time between two looks, however much changes.
 const LOOK_INTERVAL: Duration = Duration::from_millis(250);
 
 /// Owned by control.
 pub(super) struct Network {
     link: Link,
+    layer: Layer,
     settings: LinkSettings,
     fwmark: u32,
     /// The least MTU, if the device's is to follow the path.
@@ -73,6 +80,7 @@ impl Network {
         }
         Ok(Self {
             link,
+            layer: tun.layer(),
             settings,
             fwmark: config.mark(),
             follows_path: follows_path(&config.interface),
@@ -145,7 +153,7 @@ impl Network {
         if let Some(mtu) = settings.mtu {
             // Or it would be taken for somebody else's doing.
             self.device.iter_mut().for_each(|device| device.mtu = mtu);
-            tunnel.set_mtu(mtu as usize);
+            self.set_mtu(mtu, tunnel);
         }
         self.settings = settings;
         self.fwmark = config.mark();
@@ -181,7 +189,7 @@ impl Network {
         if now.mtu != before.mtu {
             tracing::info!(mtu = now.mtu, "somebody changed the device's MTU: it stays so");
             self.follows_path = None;
-            tunnel.set_mtu(now.mtu as usize);
+            self.set_mtu(now.mtu, tunnel);
         }
         if before.up && !now.up {
             tracing::warn!("the device was set down: nothing passes until it is up again");
@@ -225,21 +233,24 @@ impl Network {
             report.another_way(clock::boot(), endpoint, route.source);
             tunnel.network_changed(clock::now());
         }
+        let overhead = if remote.is_ipv4() { OVERHEAD_V4 } else { OVERHEAD_V6 };
+        let carried = route.mtu.saturating_sub(overhead).min(MAX_MTU);
+        if self.layer == Layer::Ethernet {
+            tunnel.set_mtu(carried.max(LEAST_TEXT) as usize);
+        }
         if let Some(least) = self.follows_path {
-            self.follow(route.mtu, remote, least, tunnel, report).await;
+            self.follow(carried.max(least), route.mtu, tunnel, report).await;
         }
     }
 
-    async fn follow(
-        &mut self,
-        path_mtu: u32,
-        remote: IpAddr,
-        least: u32,
-        tunnel: &Tunnel,
-        report: &mut Report,
-    ) {
-        let overhead = if remote.is_ipv4() { OVERHEAD_V4 } else { OVERHEAD_V6 };
-        let mtu = path_mtu.saturating_sub(overhead).clamp(least, MAX_MTU);
+    /// Tells the tunnel the device's MTU, if that is the same as what the path carries.
+    fn set_mtu(&self, mtu: u32, tunnel: &Tunnel) {
+        if self.layer == Layer::Ip {
+            tunnel.set_mtu(mtu as usize);
+        }
+    }
+
+    async fn follow(&mut self, mtu: u32, path_mtu: u32, tunnel: &Tunnel, report: &mut Report) {
         let Some(device) = self.device.as_mut().filter(|device| device.mtu != mtu) else { return };
         match self.link.set_mtu(mtu).await {
             Ok(()) => {
@@ -261,7 +272,19 @@ fn settings(config: &Config) -> LinkSettings {
         Table::Number(table) => (peer.allowed_ips.clone(), Some(table), None),
     };
     let addresses = interface.addresses.clone();
-    LinkSettings { addresses, mtu: interface.mtu.map(u32::from), routes, table, mark }
+    let ethernet = interface.ethernet.as_ref().map(|ethernet| EthernetSettings {
+        mac: Some(ethernet.mac.unwrap_or_else(|| stable_mac(&interface.private_key.public_key()))),
+        promisc: ethernet.promisc,
+        bridge: ethernet.bridge.clone(),
+    });
+    LinkSettings { addresses, mtu: interface.mtu.map(u32::from), routes, table, mark, ethernet }
+}
+
+/// The address of a device of frames: the same at each start, and another one on each host.
+fn stable_mac(ours: &PublicKey) -> Mac {
+    let [a, b, c, d, e, f, ..] = hash(&[b"tunneld mac", ours.as_bytes()]);
+    // Of one station, and administered locally (IEEE 802 §8.2).
+    Mac([a & !1 | 2, b, c, d, e, f])
 }
 
 /// The least MTU, if it is to follow the path.

@@ -193,6 +193,7 @@ impl Observer {
                 ("keys_erased", State::Idle, why(NEXT_PACKET))
             }
             Event::KeysErased => ("keys_erased", unchanged, None),
+            Event::Loop(_) => ("loop", unchanged, None),
             Event::FloodBegan => ("flood_began", unchanged, None),
             Event::FloodEnded { .. } => ("flood_ended", unchanged, None),
         }

@@ -69,11 +69,12 @@ impl OutboundThread<'_> {
     }
 
     fn read(&mut self, now: Instant) -> anyhow::Result<()> {
+        let longest = self.outbound.longest_frame();
         for _ in 0..MAX_READS {
             if self.path.threads.stopping() {
                 break;
             }
-            let packet = match self.path.tun.read(&mut self.buffer) {
+            let packet = match self.path.tun.read(&mut self.buffer, longest) {
                 Ok(Some(packet)) => packet,
                 Ok(None) => break,
                 Err(fault) if fault.is_fatal() => return Err(fault.into()),

@@ -8,22 +8,30 @@ use super::dns::Dns;
 use super::endpoints::Endpoints;
 use super::kill_switch::KillSwitch;
 use super::observer::About;
+use super::parameters::parameters;
 use super::report::Report;
-use super::{clock, handover, parameters, service};
+use super::{clock, handover, service};
 use crate::config::{Config, Metrics, Offload};
 use crate::net::Sockets;
+use crate::wire::Layer;
 
 /// What only a restart can change.
 pub(super) struct Fixed {
     pub(super) name: String,
     pub(super) offload: Offload,
     pub(super) metrics: Option<Metrics>,
+    pub(super) layer: Layer,
 }
 
 impl Fixed {
     pub(super) fn new(config: &Config) -> Self {
         let Config { interface, metrics, .. } = config;
-        Self { name: interface.name.clone(), offload: interface.offload, metrics: *metrics }
+        Self {
+            name: interface.name.clone(),
+            offload: interface.offload,
+            metrics: *metrics,
+            layer: interface.layer(),
+        }
     }
 }
 
@@ -129,6 +137,9 @@ impl Fixed {
         let other = Self::new(config);
         if other.name != self.name {
             return Err(NeedsRestart("[interface] name"));
+        }
+        if other.layer != self.layer {
+            return Err(NeedsRestart("[interface] mode"));
         }
         if other.offload != self.offload {
             return Err(NeedsRestart("[interface] offload"));

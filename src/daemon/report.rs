@@ -27,6 +27,7 @@ pub(super) struct Report {
     moves: Quota,
     paths: Quota,
     unconfirmed: Quota,
+    looping: Quota,
     /// The counters when the link last came up, or at the start.
     baseline: [u64; HINTS.len()],
     strangers_told: Option<Instant>,
@@ -58,6 +59,7 @@ impl Report {
             moves: Quota::default(),
             paths: Quota::default(),
             unconfirmed: Quota::default(),
+            looping: Quota::default(),
             baseline: [0; HINTS.len()],
             strangers_told: None,
         }
@@ -118,6 +120,16 @@ impl Report {
                         unsaid,
                         "the peer keeps calling and never uses our answer: is preshared_key the same on both ends, \
                          and do our datagrams reach it?"
+                    );
+                }
+            }
+            Event::Loop(station) => {
+                if let Some(unsaid) = self.looping.allow(now) {
+                    tracing::warn!(
+                        %station,
+                        unsaid,
+                        "loop: this station sends on both sides of the tunnel: is there another way between the two \
+                         networks? Remove it, or turn the spanning tree protocol on at the bridges"
                     );
                 }
             }

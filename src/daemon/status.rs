@@ -34,9 +34,9 @@ pub(crate) struct Status {
     pub(crate) link: Link,
     /// The other end.
     pub(crate) peer: Peer,
-    /// Inner packets sealed for the peer.
+    /// Layer packets sealed for the peer.
     pub(crate) sent: Traffic,
-    /// Inner packets accepted from the peer.
+    /// Layer packets accepted from the peer.
     pub(crate) received: Traffic,
     /// What the counters of transport data say of the way inbound.
     pub(crate) arrivals: Arrivals,
@@ -119,7 +119,7 @@ pub(crate) struct Peer {
     pub(crate) heard_age_seconds: Option<f64>,
 }
 
-/// Inner packets one way.
+/// Layer packets one way.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Traffic {
     /// How many.

@@ -60,6 +60,15 @@ impl RecvBuffer {
         self.filled = 0;
     }
 
+    /// Puts `bytes` behind what was received; their place, if there is room.
+    pub(crate) fn append(&mut self, bytes: &[u8]) -> Option<Range<usize>> {
+        let end = self.filled.checked_add(bytes.len())?;
+        let place = self.filled..end;
+        self.bytes.get_mut(place.clone())?.copy_from_slice(bytes);
+        self.filled = end;
+        Some(place)
+    }
+
     /// All of it: what was received since it was last cleared comes first.
     #[must_use]
     pub(crate) fn bytes(&self) -> &[u8] {

@@ -71,6 +71,18 @@ discards! {
     Replayed = "replayed",
     /// An inner packet, either way, that is neither IPv4 nor IPv6.
     NotIp = "not_ip",
+    /// A frame, either way, that is shorter than its header.
+    NotFrame = "not_frame",
+    /// Transport data of a tunnel of frames that is no frame: of a later version, or broken.
+    NotPiece = "not_piece",
+    /// A frame of which not all fragments came.
+    FrameIncomplete = "frame_incomplete",
+    /// A frame from the peer of one station more than `mac_limit`.
+    MacLimit = "mac_limit",
+    /// A frame to a group beyond `broadcast_limit`.
+    BroadcastLimit = "broadcast_limit",
+    /// A frame of those that bridges do not forward, and `link_local_frames` is off.
+    LinkLocal = "link_local",
     /// An inner packet from the peer whose length field cannot be true.
     InnerLength = "inner_length",
     /// An inner packet from the peer with a source outside `allowed_ips`, or with an address of ours.
@@ -100,7 +112,7 @@ pub struct Stats {
     reordered: AtomicU64,
 }
 
-/// Inner packets one way.
+/// Layer packets one way.
 #[derive(Debug, Default)]
 struct Traffic {
     packets: AtomicU64,
@@ -165,13 +177,13 @@ impl Stats {
         &self.discards[reason as usize]
     }
 
-    /// Inner packets and bytes sealed for the peer.
+    /// Layer packets and bytes sealed for the peer.
     #[must_use]
     pub fn sent(&self) -> (u64, u64) {
         self.sent.load()
     }
 
-    /// Inner packets and bytes accepted from the peer.
+    /// Layer packets and bytes accepted from the peer.
     #[must_use]
     pub fn received(&self) -> (u64, u64) {
         self.received.load()

@@ -187,6 +187,8 @@ mod tests {
             last_timestamp: None,
             persistent_keepalive: None,
             mtu: 1420,
+            layer: Default::default(),
+            frames: Default::default(),
         });
         // The same numbers are drawn each time.
         let random = || Random::new(&[7; 32]);

@@ -4,18 +4,26 @@ use std::sync::Arc;
 
 use super::discard::Discard;
 use super::flood::Tally;
+use super::reassembly::Reassembly;
 use super::replay::Arrivals;
-use super::session::{OpeningHalf, receiver_index};
+use super::session::{OpeningHalf, index_and_counter};
 use super::shared::{NetworksCache, Shared};
+use super::stations::{self, FrameFilter, Learned, Side};
 use super::time::Instant;
+use crate::wire::ethernet::FrameHeader;
 use crate::wire::ip::{NotIp, decapsulate, set_ecn};
-use crate::wire::{Ecn, Endpoint, Handshake, IpHeader, Malformed, Message};
+use crate::wire::piece::{FRAME_START, Piece};
+use crate::wire::transport::HEADER;
+use crate::wire::{Ecn, Endpoint, Handshake, IpHeader, Layer, Malformed, Message};
 
 /// Owned by the inbound thread.
 pub struct Inbound {
     shared: Arc<Shared>,
     networks: NetworksCache,
     halves: Vec<OpeningHalf>,
+    reassembly: Reassembly,
+    filter: FrameFilter,
+    learned: Learned,
     batch: Batch,
     tally: Tally,
     wake_control: bool,
@@ -34,8 +42,12 @@ struct Batch {
 /// What a datagram was.
 #[derive(Debug)]
 pub enum Received<'d> {
-    /// An inner packet for the device, without padding.
+    /// An inner packet or frame for the device, without padding: it starts [`Inbound::packet_at`] bytes into the datagram.
     Packet(&'d mut [u8]),
+    /// The last fragment of a frame: [`Inbound::frame`] is for the device.
+    Frame,
+    /// A fragment: done.
+    Fragment,
     /// A keepalive: done.
     Keepalive,
     /// A message for control.
@@ -48,6 +60,9 @@ impl Inbound {
             networks: shared.networks(),
             shared,
             halves: Vec::new(),
+            reassembly: Reassembly::default(),
+            filter: FrameFilter::default(),
+            learned: Learned::default(),
             batch: Batch::default(),
             tally: Tally::default(),
             wake_control: false,
@@ -85,6 +100,20 @@ impl Inbound {
         received.inspect_err(|reason| self.shared.stats.discard(*reason))
     }
 
+    /// Where in a datagram its packet or frame starts.
+    #[must_use]
+    pub fn packet_at(&self) -> usize {
+        match self.shared.layer {
+            Layer::Ip => HEADER,
+            Layer::Ethernet => HEADER.saturating_add(FRAME_START),
+        }
+    }
+
+    /// The frame that was put together last.
+    pub fn frame(&mut self) -> &mut [u8] {
+        self.reassembly.frame()
+    }
+
     /// Tells the other threads what the datagrams since the last time had: to be called at the end of a batch.
     pub fn finish(&mut self, now: Instant) {
         let Batch { authentic, data, packets, bytes, arrivals } = std::mem::take(&mut self.batch);
@@ -115,13 +144,13 @@ impl Inbound {
         self.shared.stats.discard(reason);
     }
 
-    /// The order of the steps is the kernel's: what is authentic moves the endpoint and feeds the timers even
-    /// if its packet is then refused (paper §5.4.6).
     /// The half with this local index.
     pub(crate) fn half(&self, local_index: u32) -> Option<&OpeningHalf> {
         self.halves.iter().find(|half| half.local_index() == local_index)
     }
 
+    /// The order of the steps is the kernel's: what is authentic moves the endpoint and feeds the timers even
+    /// if its packet is then refused (paper §5.4.6).
     fn open<'d>(
         &mut self,
         now: Instant,
@@ -129,11 +158,11 @@ impl Inbound {
         outer: Ecn,
         data: &'d mut [u8],
     ) -> Result<Received<'d>, Discard> {
-        let index = receiver_index(data);
+        let (index, counter) = index_and_counter(data).ok_or(Discard::MessageLength)?;
         let half = self
             .halves
             .iter_mut()
-            .find(|half| Some(half.local_index()) == index)
+            .find(|half| half.local_index() == index)
             .ok_or(Discard::UnknownReceiver)?;
         let text = half.open(now, data, &mut self.batch.arrivals)?;
         if self.shared.endpoint.load().as_deref() != Some(&from) {
@@ -152,6 +181,18 @@ impl Inbound {
             return Ok(Received::Keepalive);
         }
         self.batch.data = true;
+        match self.shared.layer {
+            Layer::Ip => self.accept_packet(outer, text).map(Received::Packet),
+            Layer::Ethernet => self.accept_piece(now, (index, counter), outer, text),
+        }
+    }
+
+    /// A packet without padding, if it may come from the peer.
+    fn accept_packet<'d>(
+        &mut self,
+        outer: Ecn,
+        text: &'d mut [u8],
+    ) -> Result<&'d mut [u8], Discard> {
         let header = IpHeader::parse(text).map_err(|not_ip| match not_ip {
             NotIp::Version => Discard::NotIp,
             NotIp::Length => Discard::InnerLength,
@@ -163,12 +204,69 @@ impl Inbound {
             return Err(Discard::SourceNotAllowed);
         }
         let packet = text.get_mut(..header.total_len).ok_or(Discard::InnerLength)?;
-        let ecn = decapsulate(header.ecn, outer).ok_or(Discard::CongestionMark)?;
-        if ecn != header.ecn {
-            set_ecn(packet, ecn);
-        }
-        self.batch.packets = self.batch.packets.saturating_add(1);
-        self.batch.bytes = self.batch.bytes.saturating_add(packet.len() as u64);
-        Ok(Received::Packet(packet))
+        mark(packet, header.ecn, outer)?;
+        self.batch.count(packet.len());
+        Ok(packet)
     }
+
+    /// A frame, or a fragment of one, which may complete it.
+    fn accept_piece<'d>(
+        &mut self,
+        now: Instant,
+        (session, counter): (u32, u64),
+        outer: Ecn,
+        text: &'d mut [u8],
+    ) -> Result<Received<'d>, Discard> {
+        let (piece, bytes) = Piece::parse(text).map_err(|_| Discard::NotPiece)?;
+        let Piece::Fragment(fragment) = piece else {
+            let header = stations::header(bytes)?;
+            self.check_frame(now, &header)?;
+            if let Some(at) = Layer::Ethernet.ip_at(bytes)
+                && let Some(packet) = bytes.get_mut(at..)
+                && let Some(header) = IpHeader::parse_fixed(packet)
+            {
+                mark(packet, header.ecn, outer)?;
+            }
+            self.batch.count(bytes.len());
+            return Ok(Received::Packet(bytes));
+        };
+        let complete = self.reassembly.add(session, counter, fragment, bytes);
+        let forgotten = self.reassembly.take_forgotten();
+        self.shared.stats.discard_many(Discard::FrameIncomplete, forgotten);
+        if !complete {
+            return Ok(Received::Fragment);
+        }
+        let frame = self.reassembly.frame();
+        let (header, len) = (stations::header(frame)?, frame.len());
+        self.check_frame(now, &header)?;
+        self.batch.count(len);
+        Ok(Received::Frame)
+    }
+
+    /// Whether a frame may come from the peer, by its addresses.
+    fn check_frame(&mut self, now: Instant, header: &FrameHeader) -> Result<(), Discard> {
+        let rules = self.networks.load().frames;
+        if !self.learned.admit(now, header.source, rules.mac_limit) {
+            return Err(Discard::MacLimit);
+        }
+        self.filter.pass(now, header.destination, &rules)?;
+        self.wake_control |= self.shared.sides.heard(now, header.source, Side::Theirs);
+        Ok(())
+    }
+}
+
+impl Batch {
+    fn count(&mut self, bytes: usize) {
+        self.packets = self.packets.saturating_add(1);
+        self.bytes = self.bytes.saturating_add(bytes as u64);
+    }
+}
+
+/// Brings a mark of the way outside into the packet (RFC 6040 §4.2).
+fn mark(packet: &mut [u8], inner: Ecn, outer: Ecn) -> Result<(), Discard> {
+    let ecn = decapsulate(inner, outer).ok_or(Discard::CongestionMark)?;
+    if ecn != inner {
+        set_ecn(packet, ecn);
+    }
+    Ok(())
 }

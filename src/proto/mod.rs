@@ -23,11 +23,14 @@ mod inbound;
 mod load;
 mod noise;
 mod outbound;
+mod pieces;
+mod reassembly;
 mod replay;
 mod search;
 mod session;
 mod shared;
 mod staged;
+mod stations;
 mod time;
 mod timers;
 mod timestamp;
@@ -46,13 +49,15 @@ pub use inbound::{Inbound, Received};
 pub use outbound::Outbound;
 pub use replay::{Arrivals, ReplayWindow};
 pub use session::Role;
+pub use stations::FrameRules;
 pub use time::{Instant, Now};
 pub use timers::Timer;
 pub use tunnel::Tunnel;
 
 use crate::crypto::secret::on_clean_stack;
 use crate::crypto::{PresharedKey, PrivateKey, PublicKey};
-use crate::wire::{Endpoint, Handshake};
+use crate::wire::ethernet::Mac;
+use crate::wire::{Endpoint, Handshake, Layer};
 use shared::{Networks, Shared};
 
 /// What a tunnel is made from.
@@ -76,14 +81,18 @@ pub struct Parameters {
     pub last_timestamp: Option<Duration>,
     /// The longest the link may stay quiet; `None`: as long as it likes.
     pub persistent_keepalive: Option<Duration>,
-    /// The device's MTU in bytes.
+    /// The device's MTU in bytes; of frames, most bytes of text in transport data.
     pub mtu: usize,
+    /// Whether packets or frames cross.
+    pub layer: Layer,
+    /// Which frames may.
+    pub frames: FrameRules,
 }
 
 /// Makes the three parts of a tunnel. All randomness follows from `seed`, which nobody else may know.
 #[must_use]
 pub fn tunnel(parameters: &Parameters, seed: &[u8; 32]) -> (Tunnel, Outbound, Inbound) {
-    let shared = Arc::new(Shared::new(Networks::new(parameters), parameters.mtu));
+    let shared = Arc::new(Shared::new(Networks::new(parameters), parameters.layer, parameters.mtu));
     (
         on_clean_stack(|| Tunnel::new(parameters, seed, shared.clone())),
         Outbound::new(shared.clone()),
@@ -126,6 +135,8 @@ pub enum Event {
         /// When the session in use began.
         begun: Instant,
     },
+    /// A station is on both sides of the tunnel: there is another way between them.
+    Loop(Mac),
     /// The peer is somewhere else than before.
     EndpointMoved(Endpoint),
     /// Data was sent and nothing was heard; a new handshake begins.

@@ -4,27 +4,40 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::discard::Discard;
+use super::pieces::{Fragments, Whole};
 use super::session::SealingHalf;
 use super::shared::{NetworksCache, Orders, Shared};
 use super::staged::Staged;
+use super::stations::{self, FrameFilter, Side};
 use super::time::Instant;
 use crate::wire::datagram::{MAX_RUN_BYTES, MAX_RUN_COUNT};
 use crate::wire::ip;
+use crate::wire::piece::{FRAME_START, LONGEST_FRAME};
 use crate::wire::transport::{OVERHEAD, datagram_len, text_mut};
-use crate::wire::{DatagramSink, Ecn, Endpoint, IpHeader, Run, Superpacket};
+use crate::wire::{DatagramSink, Ecn, Endpoint, IpHeader, Layer, Run, Superpacket};
 
 /// Owned by the outbound thread.
 pub struct Outbound {
     shared: Arc<Shared>,
     networks: NetworksCache,
     staged: Staged,
+    filter: FrameFilter,
+    /// Room for a frame that is to be fragmented.
+    frame: Vec<u8>,
     wake_control: bool,
 }
 
 impl Outbound {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
         let networks = shared.networks();
-        Self { shared, networks, staged: Staged::default(), wake_control: false }
+        Self {
+            shared,
+            networks,
+            staged: Staged::default(),
+            filter: FrameFilter::default(),
+            frame: Vec::new(),
+            wake_control: false,
+        }
     }
 
     /// Where datagrams go now; `None` while the peer's address is unknown.
@@ -36,6 +49,12 @@ impl Outbound {
     /// To be called when a datagram could not leave from its sticky source.
     pub fn forget_source(&self) {
         self.shared.forget_source();
+    }
+
+    /// Bytes of the longest frame that crosses whole.
+    #[must_use]
+    pub fn longest_frame(&self) -> usize {
+        self.mtu().saturating_sub(FRAME_START)
     }
 
     /// Whether control must be woken, since the last call.
@@ -54,14 +73,15 @@ impl Outbound {
         sink: &mut impl DatagramSink,
     ) -> Result<(), Discard> {
         self.obey(now, sink);
-        let header = self.check(packet).inspect_err(|reason| self.shared.stats.discard(*reason))?;
+        let ecn = self.check(now, packet);
+        let ecn = ecn.inspect_err(|reason| self.shared.stats.discard(*reason))?;
         if !self.staged.is_empty() {
             // The session may be here before the order to send what waits for it.
             self.flush_staged(now, sink);
         }
         let sealing = self.shared.sealing.load();
         let sent = match sealing.as_deref() {
-            Some(sealing) => self.seal(now, sealing, packet, header.ecn, sink),
+            Some(sealing) => self.seal(now, sealing, packet, ecn, sink),
             None => 0,
         };
         if sent > 0 {
@@ -95,23 +115,92 @@ impl Outbound {
         }
     }
 
-    fn check(&mut self, packet: &impl Superpacket) -> Result<IpHeader, Discard> {
+    /// Whether the packet may cross; the ECN field that its datagrams are to carry.
+    fn check(&mut self, now: Instant, packet: &impl Superpacket) -> Result<Ecn, Discard> {
+        let bytes = packet.header();
+        let ip = self.shared.layer.ip_at(bytes).and_then(|at| bytes.get(at..)).unwrap_or_default();
         // The length was checked by whoever split the superpacket: only the first header is here.
-        let header = IpHeader::parse_fixed(packet.header()).ok_or(Discard::NotIp)?;
-        if !self.networks.load().allowed_ips.contains(header.destination) {
-            return Err(Discard::DestinationNotAllowed);
+        let header = IpHeader::parse_fixed(ip);
+        match self.shared.layer {
+            Layer::Ip => {
+                let destination = header.ok_or(Discard::NotIp)?.destination;
+                if !self.networks.load().allowed_ips.contains(destination) {
+                    return Err(Discard::DestinationNotAllowed);
+                }
+            }
+            Layer::Ethernet => {
+                let header = stations::header(bytes)?;
+                self.filter.pass(now, header.destination, &self.networks.load().frames)?;
+                self.wake_control |= self.shared.sides.heard(now, header.source, Side::Ours);
+            }
         }
-        if self.endpoint().is_some_and(|to| ip::is_udp_to(packet.header(), to.remote)) {
+        if self.endpoint().is_some_and(|to| ip::is_udp_to(ip, to.remote)) {
             return Err(Discard::RoutingLoop);
         }
-        if datagram_len(packet.segment_size(), self.mtu()) > MAX_RUN_BYTES {
+        let longest = match self.shared.layer {
+            Layer::Ip => MAX_RUN_BYTES.saturating_sub(OVERHEAD),
+            Layer::Ethernet => LONGEST_FRAME,
+        };
+        if packet.segment_size() > longest {
             return Err(Discard::PacketTooLong);
         }
-        Ok(header)
+        Ok(header.map_or(Ecn::NotEct, |header| header.ecn))
+    }
+
+    /// Seals the packet, or its frames whole or in fragments; how many segments were sealed before the session ended, if
+    /// it did.
+    fn seal(
+        &mut self,
+        now: Instant,
+        sealing: &SealingHalf,
+        packet: &impl Superpacket,
+        ecn: Ecn,
+        sink: &mut impl DatagramSink,
+    ) -> usize {
+        let sent = match self.shared.layer {
+            Layer::Ip => self.seal_runs(now, sealing, packet, ecn, sink),
+            Layer::Ethernet if packet.segment_size() <= self.longest_frame() => {
+                self.seal_runs(now, sealing, &Whole(packet), ecn, sink)
+            }
+            Layer::Ethernet => self.seal_fragments(now, sealing, packet, sink),
+        };
+        let full = if sent == packet.count() { sent.saturating_sub(1) } else { sent };
+        let last = if sent == packet.count() { packet.last_size() } else { 0 };
+        let bytes = full.saturating_mul(packet.segment_size()).saturating_add(last);
+        self.shared.stats.add_sent(sent as u64, bytes as u64);
+        sent
+    }
+
+    /// Seals frame after frame in fragments. These do not say that they know ECN: a mark on one would not be one on the
+    /// frame.
+    fn seal_fragments(
+        &mut self,
+        now: Instant,
+        sealing: &SealingHalf,
+        packet: &impl Superpacket,
+        sink: &mut impl DatagramSink,
+    ) -> usize {
+        let mut frame = std::mem::take(&mut self.frame);
+        let mut sent = 0;
+        while sent < packet.count() {
+            frame.resize(packet.size_of(sent), 0);
+            packet.write_segment(sent, &mut frame);
+            let Some(fragments) = Fragments::new(&frame, self.mtu()) else {
+                self.shared.stats.discard(Discard::PacketTooLong);
+                sent = sent.saturating_add(1);
+                continue;
+            };
+            if self.seal_runs(now, sealing, &fragments, Ecn::NotEct, sink) < fragments.count() {
+                break;
+            }
+            sent = sent.saturating_add(1);
+        }
+        self.frame = frame;
+        sent
     }
 
     /// Seals run after run; how many segments were sealed before the session ended, if it did.
-    fn seal(
+    fn seal_runs(
         &self,
         now: Instant,
         sealing: &SealingHalf,
@@ -124,7 +213,6 @@ impl Outbound {
         let stride = datagram_len(packet.segment_size(), mtu);
         let most = MAX_RUN_BYTES.checked_div(stride).unwrap_or(0).clamp(1, MAX_RUN_COUNT);
         let mut sent = 0;
-        let mut bytes = 0_usize;
         while sent < count {
             let end = count.min(sent.saturating_add(most));
             let in_run = end.saturating_sub(sent);
@@ -138,12 +226,10 @@ impl Outbound {
                 let (segment, padding) = text_mut(slot).unwrap_or_default().split_at_mut(len);
                 packet.write_segment(index, segment);
                 padding.fill(0);
-                bytes = bytes.saturating_add(len);
             }
             sealing.seal_run(counter, slots, stride);
             sent = end;
         }
-        self.shared.stats.add_sent(sent as u64, bytes as u64);
         sent
     }
 
@@ -170,7 +256,8 @@ impl Outbound {
         self.shared.stats.discard_many(Discard::HandshakeGivenUp, outdated as u64);
         while let Some((since, packet)) = self.staged.pop() {
             let segment = packet.as_slice();
-            let ecn = IpHeader::parse_fixed(segment).map_or(Ecn::NotEct, |header| header.ecn);
+            let ip = self.shared.layer.ip_at(segment).and_then(|at| segment.get(at..));
+            let ecn = ip.and_then(IpHeader::parse_fixed).map_or(Ecn::NotEct, |header| header.ecn);
             if self.seal(now, sealing, &segment, ecn, sink) == 0 {
                 self.staged.unpop(since, packet);
                 self.wake_control |= self.shared.facts.want_handshake();
@@ -229,7 +316,7 @@ mod tests {
     fn outbound() -> (Outbound, Arc<Shared>) {
         let mut networks = Networks::default();
         networks.allowed_ips = ["0.0.0.0/0".parse().unwrap()].into_iter().collect();
-        let shared = Arc::new(Shared::new(networks, 1420));
+        let shared = Arc::new(Shared::new(networks, Layer::Ip, 1420));
         (Outbound::new(shared.clone()), shared)
     }
 

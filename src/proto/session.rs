@@ -143,9 +143,10 @@ pub(crate) struct OpeningHalf {
     confirmed: bool,
 }
 
-/// The index that transport data, of at least a header's length, is for.
-pub(crate) fn receiver_index(datagram: &[u8]) -> Option<u32> {
-    TransportHeader::ref_from_prefix(datagram).ok().map(|(header, _)| header.receiver.get())
+/// The index that transport data, of at least a header's length, is for, and its counter.
+pub(crate) fn index_and_counter(datagram: &[u8]) -> Option<(u32, u64)> {
+    let (header, _) = TransportHeader::ref_from_prefix(datagram).ok()?;
+    Some((header.receiver.get(), header.counter.get()))
 }
 
 impl OpeningHalf {

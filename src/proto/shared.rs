@@ -13,8 +13,9 @@ use super::discard::Stats;
 use super::flood::Strangers;
 use super::load::network;
 use super::session::{OpeningHalf, SealingHalf};
+use super::stations::{FrameRules, Sides};
 use super::time::Instant;
-use crate::wire::Endpoint;
+use crate::wire::{Endpoint, Layer};
 
 /// The state between the threads; one for each tunnel.
 pub(crate) struct Shared {
@@ -29,8 +30,11 @@ pub(crate) struct Shared {
     outside: ArcSwapOption<IpAddr>,
     /// An address in those networks that a message came from: control is to find out.
     suspect: ArcSwapOption<IpAddr>,
-    /// The device's MTU: padding stops there.
+    /// Whether packets or frames cross.
+    pub(crate) layer: Layer,
+    /// The device's MTU: padding stops there. Of frames, most bytes of text in transport data.
     pub(crate) mtu: AtomicUsize,
+    pub(crate) sides: Sides,
     pub(crate) facts: Facts,
     pub(crate) outbound_orders: Orders,
     pub(crate) opening: OpeningOrders,
@@ -38,7 +42,7 @@ pub(crate) struct Shared {
     pub(crate) stats: Stats,
 }
 
-/// Which addresses are whose, as the configuration says.
+/// Which addresses are whose, and what may cross, as the configuration says.
 #[derive(Default)]
 pub(crate) struct Networks {
     /// What is behind the peer.
@@ -47,6 +51,8 @@ pub(crate) struct Networks {
     pub(crate) addresses: Vec<IpAddr>,
     /// The networks whose way is through the device: an endpoint there would send the tunnel into itself.
     routed: AllowedIps,
+    /// Which frames may cross.
+    pub(crate) frames: FrameRules,
 }
 
 /// A data thread's view of them, which costs next to nothing while they stay.
@@ -58,12 +64,13 @@ impl Networks {
             allowed_ips: parameters.allowed_ips.iter().copied().collect(),
             addresses: parameters.addresses.clone(),
             routed: parameters.routed.iter().copied().collect(),
+            frames: parameters.frames,
         }
     }
 }
 
 impl Shared {
-    pub(crate) fn new(networks: Networks, mtu: usize) -> Self {
+    pub(crate) fn new(networks: Networks, layer: Layer, mtu: usize) -> Self {
         Self {
             sealing: ArcSwapOption::empty(),
             endpoint: ArcSwapOption::empty(),
@@ -71,7 +78,9 @@ impl Shared {
             networks: Arc::new(ArcSwap::from_pointee(networks)),
             outside: ArcSwapOption::empty(),
             suspect: ArcSwapOption::empty(),
+            layer,
             mtu: AtomicUsize::new(mtu),
+            sides: Sides::default(),
             facts: Facts::default(),
             outbound_orders: Orders::default(),
             opening: OpeningOrders::default(),

@@ -86,7 +86,8 @@ impl Tunnel {
         self.shared.endpoint()
     }
 
-    /// Pads inner packets up to `mtu` from now on, the device's MTU in bytes.
+    /// Pads inner packets up to `mtu` from now on, the device's MTU in bytes. Of frames it is the most bytes of text that transport
+    /// data may have on the path: longer ones cross in fragments.
     pub fn set_mtu(&self, mtu: usize) {
         self.shared.mtu.store(mtu, Ordering::Relaxed);
     }
@@ -165,6 +166,9 @@ impl Tunnel {
         }
         if self.shared.facts.handshake_is_wanted() && !self.timers.handshake_under_way() {
             self.initiate_if_needed(now);
+        }
+        if let Some(station) = self.shared.sides.take_loop() {
+            self.events.push_back(Event::Loop(station));
         }
         self.see_flood(now.boot);
     }

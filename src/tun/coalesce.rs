@@ -11,7 +11,7 @@ use zerocopy::IntoBytes;
 
 use super::flow::{Candidate, FlowKey, MAX_HEADERS, Verdict};
 use super::{Offloads, TunFault};
-use crate::wire::Inner;
+use crate::wire::Layer;
 use crate::wire::ip::IpHeader;
 
 /// Where the coalescer writes.
@@ -36,7 +36,7 @@ pub trait PacketWriter {
 /// [flush](Self::flush) lie in one buffer, and none of them changes in between.
 #[derive(Debug)]
 pub struct Coalescer {
-    inner: Inner,
+    layer: Layer,
     offloads: Offloads,
     /// What will be written, in this order.
     items: Vec<Item>,
@@ -98,9 +98,9 @@ struct Open {
 impl Coalescer {
     /// A coalescer of packets or frames, for what the device has been granted.
     #[must_use]
-    pub fn new(inner: Inner, offloads: Offloads) -> Self {
+    pub fn new(layer: Layer, offloads: Offloads) -> Self {
         Self {
-            inner,
+            layer,
             offloads,
             items: Vec::with_capacity(BATCH),
             segments: Vec::with_capacity(BATCH),
@@ -117,7 +117,7 @@ impl Coalescer {
         let Some(bytes) = buffer.get(range.clone()) else {
             return;
         };
-        let ip_at = self.inner.ip_at(bytes);
+        let ip_at = self.layer.ip_at(bytes);
         let ip =
             ip_at.and_then(|at| bytes.get(at..)).map(|packet| (packet, IpHeader::parse(packet)));
         let (Some(link), Some((packet, Ok(ip)))) = (ip_at, ip) else {
@@ -127,13 +127,13 @@ impl Coalescer {
         };
         let is_padded = ip.total_len < packet.len();
         let packet = packet.get(..ip.total_len).unwrap_or(packet);
-        let range = match self.inner {
-            Inner::Packets => range.start..range.start.saturating_add(packet.len()),
-            Inner::Frames => range,
+        let range = match self.layer {
+            Layer::Ip => range.start..range.start.saturating_add(packet.len()),
+            Layer::Ethernet => range,
         };
         match Verdict::of(packet, &ip, self.offloads) {
             // The kernel would not make its padding again.
-            Verdict::Candidate(candidate) if is_padded && self.inner == Inner::Frames => {
+            Verdict::Candidate(candidate) if is_padded && self.layer == Layer::Ethernet => {
                 self.close(&candidate.key);
             }
             Verdict::Candidate(candidate) => {

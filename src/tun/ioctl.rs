@@ -9,7 +9,7 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 
 use nix::libc::{IFF_TAP, c_int, c_short, c_ulong};
 
-use crate::wire::Inner;
+use crate::wire::Layer;
 
 /// Makes the descriptor a queue of the device `name`, which is created if there is none; returns the name that
 /// the kernel gave it.
@@ -26,14 +26,14 @@ pub(super) fn attach(device: BorrowedFd<'_>, name: &str, flags: c_int) -> nix::R
 }
 
 /// Name and kind of the device that the descriptor is a queue of.
-pub(super) fn device_of(device: BorrowedFd<'_>) -> nix::Result<(String, Inner)> {
+pub(super) fn device_of(device: BorrowedFd<'_>) -> nix::Result<(String, Layer)> {
     let mut request = IfReq { name: [0; IFNAMSIZ], flags: 0, unused: [0; 22] };
     // SAFETY: the descriptor is borrowed, thus open. TUNGETIFF writes a `struct ifreq`, whose size and layout `request` has.
     unsafe { raw::get_iff(device.as_raw_fd(), &raw mut request) }?;
     let name = CStr::from_bytes_until_nul(&request.name).map_err(|_| nix::Error::EINVAL)?;
     let is_tap = c_int::from(request.flags) & IFF_TAP != 0;
-    let inner = if is_tap { Inner::Frames } else { Inner::Packets };
-    Ok((name.to_string_lossy().into_owned(), inner))
+    let layer = if is_tap { Layer::Ethernet } else { Layer::Ip };
+    Ok((name.to_string_lossy().into_owned(), layer))
 }
 
 /// Sets the bytes of the virtio header.

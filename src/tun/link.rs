@@ -13,6 +13,7 @@ use std::time::Duration;
 use futures_util::TryStreamExt;
 use ipnet::IpNet;
 use nix::errno::Errno;
+use nix::net::if_::if_nametoindex;
 use rtnetlink::packet_route::address::{AddressHeaderFlags, AddressMessage};
 use rtnetlink::packet_route::link::LinkMessage;
 use rtnetlink::packet_route::route::{RouteMessage, RouteScope, RouteType};
@@ -25,7 +26,7 @@ use super::rules;
 use super::underlay::look_up;
 use super::{Origin, Tun};
 use found::{address_of, leads_to, route_to};
-pub(crate) use settings::LinkSettings;
+pub(crate) use settings::{EthernetSettings, LinkSettings};
 
 /// A device, as netlink sees it. It remembers what it changed.
 pub(crate) struct Link {
@@ -37,6 +38,8 @@ pub(crate) struct Link {
     addresses: Vec<IpNet>,
     routes: Vec<(IpNet, u32)>,
     rules: Vec<RuleMessage>,
+    /// Whether it was put into a bridge.
+    is_port: bool,
 }
 
 impl Link {
@@ -55,6 +58,7 @@ impl Link {
             addresses: Vec::new(),
             routes: Vec::new(),
             rules: Vec::new(),
+            is_port: tun.origin() == Origin::Inherited,
         };
         match tun.origin() {
             Origin::Created => {}
@@ -95,6 +99,9 @@ impl Link {
         if let Some(mtu) = settings.mtu {
             self.set_mtu(mtu).await?;
         }
+        if let Some(ethernet) = &settings.ethernet {
+            self.set_ethernet(ethernet).await?;
+        }
         for address in &settings.addresses {
             self.add_address(*address).await?;
         }
@@ -109,6 +116,34 @@ impl Link {
         for rule in settings.rules() {
             self.add_rule(rule).await?;
         }
+        Ok(())
+    }
+
+    /// Sets what only a device of frames has. It leaves the bridge that it was put into before for another one, or for none.
+    async fn set_ethernet(&mut self, settings: &EthernetSettings) -> Result<(), LinkError> {
+        let EthernetSettings { mac, promisc, bridge } = settings;
+        let message = || LinkUnspec::new_with_index(self.index);
+        if let Some(mac) = mac {
+            let result = self.set(message().address(mac.0.to_vec()).build()).await;
+            result
+                .map_err(|error| self.failed(format_args!("setting its address {mac}"), error))?;
+        }
+        let result = self.set(message().promiscuous(*promisc).build()).await;
+        result.map_err(|error| self.failed("setting promiscuous mode", error))?;
+        let message = match bridge {
+            Some(bridge) => {
+                let index = if_nametoindex(bridge.as_str()).map_err(|errno| {
+                    self.failed(format_args!("looking up the bridge {bridge}"), errno.into())
+                })?;
+                message().controller(index)
+            }
+            None if self.is_port => message().nocontroller(),
+            None => return Ok(()),
+        };
+        let result = self.set(message.build()).await;
+        let action = bridge.as_deref().unwrap_or("none");
+        result.map_err(|error| self.failed(format_args!("making it a port of {action}"), error))?;
+        self.is_port = bridge.is_some();
         Ok(())
     }
 
@@ -183,7 +218,10 @@ impl Link {
         for address in std::mem::take(&mut self.addresses).into_iter().rev() {
             results.push(self.remove_address(address).await);
         }
-        let message = LinkUnspec::new_with_index(self.index).mtu(found.mtu);
+        let mut message = LinkUnspec::new_with_index(self.index).mtu(found.mtu);
+        if std::mem::take(&mut self.is_port) {
+            message = message.nocontroller();
+        }
         let message = if found.up { message.up() } else { message.down() };
         let result = self.set(message.build()).await;
         results.push(self.undone("restoring MTU and state", result));

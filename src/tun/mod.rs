@@ -26,7 +26,7 @@ use std::fmt;
 use std::fs::File;
 use std::io::{self, IoSlice, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::errno::Errno;
 use nix::net::if_::if_nametoindex;
@@ -36,14 +36,14 @@ pub use coalesce::{Coalescer, Flushed, PacketWriter};
 pub(crate) use counters::TunCounters;
 pub use error::TunFault;
 pub(crate) use error::{LinkError, TunError};
-pub(crate) use link::{IPV6_MIN_MTU, Link, LinkSettings};
+pub(crate) use link::{EthernetSettings, IPV6_MIN_MTU, Link, LinkSettings};
 pub(crate) use netlink::DeviceState;
 pub use segment::{Malformed, TunPacket};
 pub(crate) use underlay::{UnderlayRoute, underlay_route};
 pub use virtio::{GSO_NONE, GSO_TCPV4, GSO_UDP_L4, NEEDS_CSUM, VIRTIO_HEADER, VirtioNetHdr};
 
 use crate::wire::ethernet::{FRAME_HEADER, MAX_FRAME_HEADER};
-use crate::wire::{Inner, Offload, Superpacket};
+use crate::wire::{Layer, Offload, Superpacket};
 use counters::add;
 use layout::Transport;
 use virtio::PLAIN;
@@ -52,9 +52,7 @@ use virtio::PLAIN;
 #[derive(Debug)]
 pub(crate) struct Tun {
     file: File,
-    inner: Inner,
-    /// Frames of TCP are split to at most so many bytes.
-    longest: AtomicUsize,
+    layer: Layer,
     name: String,
     index: u32,
     origin: Origin,
@@ -96,14 +94,14 @@ impl Tun {
     ///
     /// # Errors
     /// [`TunError`], whose text says what to do.
-    pub(crate) fn open(name: &str, inner: Inner, wanted: Offload) -> Result<Self, TunError> {
+    pub(crate) fn open(name: &str, layer: Layer, wanted: Offload) -> Result<Self, TunError> {
         let file = open::open_driver(name)?;
         let origin = match if_nametoindex(name) {
             Ok(_) => Origin::Found,
             Err(_) => Origin::Created,
         };
-        let name = open::attach(file.as_fd(), name, inner)?;
-        Self::set_up(file, name, inner, origin, wanted)
+        let name = open::attach(file.as_fd(), name, layer)?;
+        Self::set_up(file, name, layer, origin, wanted)
     }
 
     /// Goes on with the device of this name and kind that an earlier process created, and whose descriptor was kept. If
@@ -114,17 +112,17 @@ impl Tun {
     pub(crate) async fn inherit(
         kept: OwnedFd,
         name: &str,
-        inner: Inner,
+        layer: Layer,
         wanted: Offload,
     ) -> Result<Option<Self>, TunError> {
         match ioctl::device_of(kept.as_fd()) {
             // It may have been moved to another network namespace.
             Ok((device, kind))
-                if device == name && kind == inner && if_nametoindex(name).is_ok() =>
+                if device == name && kind == layer && if_nametoindex(name).is_ok() =>
             {
-                Self::set_up(kept.into(), device, inner, Origin::Inherited, wanted).map(Some)
+                Self::set_up(kept.into(), device, layer, Origin::Inherited, wanted).map(Some)
             }
-            Ok((device, kind)) if device == name && kind == inner => Ok(None),
+            Ok((device, kind)) if device == name && kind == layer => Ok(None),
             Ok((device, _)) => {
                 if let Err(error) = netlink::remove(&device).await {
                     tracing::warn!(device, %error, "the device of the process before stays");
@@ -139,7 +137,7 @@ impl Tun {
     fn set_up(
         file: File,
         name: String,
-        inner: Inner,
+        layer: Layer,
         origin: Origin,
         wanted: Offload,
     ) -> Result<Self, TunError> {
@@ -151,8 +149,7 @@ impl Tun {
         })?;
         let tun = Self {
             file,
-            inner,
-            longest: AtomicUsize::new(usize::MAX),
+            layer,
             name,
             index,
             origin,
@@ -176,13 +173,8 @@ impl Tun {
 
     /// What is read and written.
     #[must_use]
-    pub(crate) fn inner(&self) -> Inner {
-        self.inner
-    }
-
-    /// From now on frames of TCP are split to at most so many bytes.
-    pub(crate) fn set_longest(&self, bytes: usize) {
-        self.longest.store(bytes, Ordering::Relaxed);
+    pub(crate) fn layer(&self) -> Layer {
+        self.layer
     }
 
     /// The device's index, which stays.
@@ -215,13 +207,15 @@ impl Tun {
         &self.counters
     }
 
-    /// Reads one packet or superpacket, or frame of it; `None` if there is none now.
+    /// Reads one packet or superpacket, or frame of it; `None` if there is none now. Superpackets of TCP are split to frames of
+    /// at most `longest` bytes.
     ///
     /// # Errors
     /// [`TunFault`]; all but [`TunFault::Gone`] cost this packet only.
     pub(crate) fn read<'a>(
         &self,
         buffer: &'a mut ReadBuffer,
+        longest: usize,
     ) -> Result<Option<TunPacket<'a>>, TunFault> {
         let len = loop {
             match (&self.file).read(&mut buffer.bytes) {
@@ -231,7 +225,7 @@ impl Tun {
                 Err(error) => return Err(error.into()),
             }
         };
-        match self.take_apart(buffer.bytes.get_mut(..len).unwrap_or_default()) {
+        match self.take_apart(buffer.bytes.get_mut(..len).unwrap_or_default(), longest) {
             Ok(packet) => {
                 self.counters.read.count(packet.count());
                 Ok(Some(packet))
@@ -254,14 +248,16 @@ impl Tun {
     }
 
     /// Parts what was read into header and packet.
-    fn take_apart<'a>(&self, bytes: &'a mut [u8]) -> Result<TunPacket<'a>, Malformed> {
+    fn take_apart<'a>(
+        &self,
+        bytes: &'a mut [u8],
+        longest: usize,
+    ) -> Result<TunPacket<'a>, Malformed> {
         let (header, packet) = bytes.split_at_mut_checked(VIRTIO_HEADER).ok_or(Malformed::Short)?;
         let header = VirtioNetHdr::parse(header).ok_or(Malformed::Short)?;
-        match self.inner {
-            Inner::Packets => TunPacket::parse(&header, packet),
-            Inner::Frames => {
-                TunPacket::parse_frame(&header, packet, self.longest.load(Ordering::Relaxed))
-            }
+        match self.layer {
+            Layer::Ip => TunPacket::parse(&header, packet),
+            Layer::Ethernet => TunPacket::parse_frame(&header, packet, longest),
         }
     }
 
@@ -315,9 +311,9 @@ impl Tun {
         // The header of a frame that carries IPv4 and goes nowhere.
         let mut frame = [0; FRAME_HEADER];
         frame[12] = 0x08;
-        let link: &[u8] = match self.inner {
-            Inner::Packets => &[],
-            Inner::Frames => &frame,
+        let link: &[u8] = match self.layer {
+            Layer::Ip => &[],
+            Layer::Ethernet => &frame,
         };
         let offset = link.len() as u16;
         let header = VirtioNetHdr {

@@ -14,7 +14,7 @@ use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 use super::error::TunError;
 use super::virtio::VIRTIO_HEADER;
 use super::{Offloads, ioctl};
-use crate::wire::Inner;
+use crate::wire::Layer;
 
 /// Opens the driver, which is loaded if need be.
 pub(super) fn open_driver(name: &str) -> Result<File, TunError> {
@@ -37,10 +37,10 @@ pub(super) fn open_driver(name: &str) -> Result<File, TunError> {
 }
 
 /// Makes the descriptor that of the device; returns the device's name.
-pub(super) fn attach(device: BorrowedFd<'_>, name: &str, inner: Inner) -> Result<String, TunError> {
-    let (flag, kind) = match inner {
-        Inner::Packets => (libc::IFF_TUN, "TUN"),
-        Inner::Frames => (libc::IFF_TAP, "TAP"),
+pub(super) fn attach(device: BorrowedFd<'_>, name: &str, layer: Layer) -> Result<String, TunError> {
+    let (flag, kind) = match layer {
+        Layer::Ip => (libc::IFF_TUN, "TUN"),
+        Layer::Ethernet => (libc::IFF_TAP, "TAP"),
     };
     let flags = flag | libc::IFF_NO_PI | libc::IFF_VNET_HDR;
     let owned = || name.to_owned();

@@ -9,7 +9,7 @@ use super::layout::{
     UDP_LENGTH, long_at, put, word_at,
 };
 use super::virtio::{GSO_NONE, GSO_TCPV4, GSO_TCPV6, GSO_UDP_L4, VirtioNetHdr};
-use crate::wire::Inner;
+use crate::wire::Layer;
 use crate::wire::checksum::Sum;
 use crate::wire::ethernet::FrameHeader;
 use crate::wire::ip::{IpHeader, NotIp, Superpacket};
@@ -86,7 +86,7 @@ impl<'a> TunPacket<'a> {
         if header.gso_kind() == GSO_NONE && !header.needs_csum() {
             return Ok(Self { bytes: frame, ip_at: 0, split: None });
         }
-        let ip_at = Inner::Frames.ip_at(frame).ok_or(Malformed::NotIp(NotIp::Version))?;
+        let ip_at = Layer::Ethernet.ip_at(frame).ok_or(Malformed::NotIp(NotIp::Version))?;
         let header = &header.without_link(ip_at).ok_or(Malformed::Checksum)?;
         if header.gso_kind() == GSO_NONE {
             complete_checksum(header, frame.get_mut(ip_at..).unwrap_or_default())?;

@@ -4,23 +4,23 @@ use std::fmt;
 use std::str::FromStr;
 
 /// What a tunnel carries, and its device gives and takes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum Inner {
-    /// IP packets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Layer {
+    /// IP packets (layer 3).
     #[default]
-    Packets,
-    /// Ethernet frames, without preamble and check sequence.
-    Frames,
+    Ip,
+    /// Ethernet frames (layer 2), without preamble and check sequence.
+    Ethernet,
 }
 
-impl Inner {
+impl Layer {
     /// Where the IP packet starts in `bytes`; `None` if they have none. Of a packet only the fixed header need be
     /// there, and nothing is said of its length.
     #[must_use]
     pub fn ip_at(self, bytes: &[u8]) -> Option<usize> {
         match self {
-            Self::Packets => Some(0),
-            Self::Frames => {
+            Self::Ip => Some(0),
+            Self::Ethernet => {
                 let header = FrameHeader::parse(bytes)?;
                 let version = bytes.get(header.len)? >> 4;
                 let is_ip = matches!((header.ether_type, version), (IPV4, 4) | (IPV6, 6));
@@ -168,13 +168,13 @@ mod tests {
 
     #[test]
     fn an_ip_packet_is_where_the_type_and_the_version_say_so() {
-        let ip_at = |rest: &[u8]| Inner::Frames.ip_at(&frame(rest));
+        let ip_at = |rest: &[u8]| Layer::Ethernet.ip_at(&frame(rest));
         assert_eq!(ip_at(&[0x08, 0x00, 0x45]), Some(14));
         assert_eq!(ip_at(&[0x81, 0, 0, 1, 0x86, 0xdd, 0x60]), Some(18));
         for rest in [&[0x08, 0x00, 0x60][..], &[0x86, 0xdd, 0x45], &[0x08, 0x06, 0x45], &[8, 0]] {
             assert_eq!(ip_at(rest), None, "{rest:x?}");
         }
-        assert_eq!(Inner::Packets.ip_at(&[]), Some(0));
+        assert_eq!(Layer::Ip.ip_at(&[]), Some(0));
     }
 
     #[test]
@@ -211,7 +211,7 @@ mod tests {
             if let Some(header) = FrameHeader::parse(&bytes) {
                 prop_assert!(header.len <= bytes.len());
             }
-            let _ = Inner::Frames.ip_at(&bytes);
+            let _ = Layer::Ethernet.ip_at(&bytes);
         }
     }
 }

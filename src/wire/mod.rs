@@ -16,6 +16,7 @@ pub mod handshake;
 pub mod icmp;
 pub mod ip;
 pub(crate) mod offload;
+pub mod piece;
 pub mod screen;
 pub mod transport;
 
@@ -23,7 +24,7 @@ use zerocopy::little_endian::U32;
 use zerocopy::{FromBytes, IntoBytes};
 
 pub use datagram::{DatagramSink, Endpoint, Run};
-pub use ethernet::Inner;
+pub use ethernet::Layer;
 pub use handshake::{CookieReply, Initiation, Maced, Response};
 pub use ip::{Ecn, IpHeader, Superpacket};
 pub(crate) use offload::Offload;

@@ -150,6 +150,8 @@ fn initiation(aim: &Aim, random: &mut Random) -> Result<Vec<u8>> {
         last_timestamp: None,
         persistent_keepalive: Some(Duration::from_secs(25)),
         mtu: 1420,
+        layer: Default::default(),
+        frames: Default::default(),
     };
     let (mut stranger, _, _) = tunnel(&parameters, &seed(random));
     stranger.start(Now { boot: Instant::from_nanos(1), unix: Duration::from_secs(1 << 31) });

@@ -85,7 +85,7 @@ pub struct Host {
     /// Other addresses of its own, which it sends from where its core asks for that.
     pub also: Vec<SocketAddr>,
     sink: Sink,
-    /// Inner packets it delivered to its device.
+    /// Layer packets it delivered to its device.
     pub delivered: Vec<Vec<u8>>,
     pub events: Vec<Event>,
     pub requests: Vec<Request>,
@@ -114,6 +114,8 @@ pub fn parameters(ours: u8, theirs: u8, endpoint: Option<&str>) -> Parameters {
         last_timestamp: None,
         persistent_keepalive: None,
         mtu: 1420,
+        layer: Default::default(),
+        frames: Default::default(),
     }
 }
 
@@ -187,7 +189,11 @@ impl Host {
                 self.delivered.push(packet.to_vec());
                 None
             }
-            Received::Keepalive => None,
+            Received::Frame => {
+                self.delivered.push(self.inbound.frame().to_vec());
+                None
+            }
+            Received::Keepalive | Received::Fragment => None,
             Received::Handshake(message) => Some(message),
         });
         self.inbound.finish(clock.boot);

@@ -8,6 +8,7 @@ mod cookies;
 mod data;
 mod faults;
 mod floods;
+mod frames;
 mod handover;
 mod handshakes;
 mod host;

@@ -200,7 +200,7 @@ fn sayable(mut config: Config) -> Config {
 
 proptest! {
     #[test]
-    fn what_is_exported_is_imported_again(config in config()) {
+    fn what_is_exported_is_imported_again(config in config().prop_filter("packets", |config| config.interface.ethernet.is_none()).prop_filter("packets", |config| config.interface.ethernet.is_none())) {
         let config = sayable(config);
         let exported = export(&config);
         let again = imported(&exported.text, &format!("{}.conf", config.interface.name));
@@ -209,7 +209,7 @@ proptest! {
 
     #[test]
     fn no_change_of_a_file_makes_the_import_panic(
-        config in config(),
+        config in config().prop_filter("packets", |config| config.interface.ethernet.is_none()).prop_filter("packets", |config| config.interface.ethernet.is_none()),
         edits in prop::collection::vec((any::<prop::sample::Index>(), 0..4usize, "[ -~\n#=\\[\\],é]{0,4}"), 1..8),
     ) {
         let mut letters: Vec<char> = export(&config).text.chars().collect();

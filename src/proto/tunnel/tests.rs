@@ -19,8 +19,10 @@ fn host(ours: u8, theirs: u8) -> (Tunnel, Arc<Shared>) {
         last_timestamp: None,
         persistent_keepalive: None,
         mtu: 1420,
+        layer: Default::default(),
+        frames: Default::default(),
     };
-    let shared = Arc::new(Shared::new(Networks::default(), 1420));
+    let shared = Arc::new(Shared::new(Networks::default(), Default::default(), 1420));
     (Tunnel::new(&parameters, &[ours; 32], shared.clone()), shared)
 }
 

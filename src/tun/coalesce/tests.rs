@@ -8,7 +8,7 @@ const ALL: Offloads = Offloads { tso: true, uso: true };
 /// Coalesces the packets as one batch.
 fn coalesce(packets: &[Vec<u8>], recorder: &mut Recorder) -> Flushed {
     let (buffer, ranges) = lay_out(packets);
-    let mut coalescer = Coalescer::new(Inner::Packets, ALL);
+    let mut coalescer = Coalescer::new(Layer::Ip, ALL);
     for range in ranges {
         coalescer.push(&buffer, range);
     }
@@ -251,7 +251,7 @@ fn only_what_was_granted_is_coalesced() {
     for kind in Fields::kinds() {
         let (buffer, ranges) = lay_out(&bytes(&run_of(&kind, 2)));
         for (tso, uso) in [(false, false), (true, false), (false, true)] {
-            let mut coalescer = Coalescer::new(Inner::Packets, Offloads { tso, uso });
+            let mut coalescer = Coalescer::new(Layer::Ip, Offloads { tso, uso });
             for range in &ranges {
                 coalescer.push(&buffer, range.clone());
             }
@@ -266,7 +266,7 @@ fn only_what_was_granted_is_coalesced() {
 fn a_refused_superpacket_is_written_singly_and_none_is_tried_again() {
     let packets = bytes(&run_of(&Fields::default(), 3));
     let (buffer, ranges) = lay_out(&packets);
-    let mut coalescer = Coalescer::new(Inner::Packets, ALL);
+    let mut coalescer = Coalescer::new(Layer::Ip, ALL);
     let mut recorder = Recorder { refusal: Some(|| TunFault::Refused), ..Recorder::default() };
     for _ in 0..2 {
         for range in &ranges {
@@ -283,7 +283,7 @@ fn a_refused_superpacket_is_written_singly_and_none_is_tried_again() {
 fn a_superpacket_without_memory_is_written_singly_and_the_next_one_is_tried() {
     let packets = bytes(&run_of(&Fields::default(), 3));
     let (buffer, ranges) = lay_out(&packets);
-    let mut coalescer = Coalescer::new(Inner::Packets, ALL);
+    let mut coalescer = Coalescer::new(Layer::Ip, ALL);
     let short = Recorder { refusal: Some(|| TunFault::NoMemory), ..Recorder::default() };
     for (mut recorder, superpackets) in [(short, 0), (Recorder::default(), 1)] {
         for range in &ranges {
@@ -298,7 +298,7 @@ fn a_superpacket_without_memory_is_written_singly_and_the_next_one_is_tried() {
 #[test]
 fn a_device_that_is_down_costs_the_batch_and_one_that_is_gone_is_an_error() {
     let (buffer, ranges) = lay_out(&bytes(&run_of(&Fields::default(), 3)));
-    let mut coalescer = Coalescer::new(Inner::Packets, ALL);
+    let mut coalescer = Coalescer::new(Layer::Ip, ALL);
     let faults: [fn() -> TunFault; 2] = [|| TunFault::Down, || TunFault::Gone];
     for fault in faults {
         for range in &ranges {
@@ -316,7 +316,7 @@ fn a_device_that_is_down_costs_the_batch_and_one_that_is_gone_is_an_error() {
 #[test]
 fn ranges_and_buffers_that_do_not_fit_discard_packets_but_do_no_harm() {
     let (buffer, ranges) = lay_out(&bytes(&run_of(&Fields::default(), 2)));
-    let mut coalescer = Coalescer::new(Inner::Packets, ALL);
+    let mut coalescer = Coalescer::new(Layer::Ip, ALL);
     coalescer.push(&buffer, buffer.len()..buffer.len() + 1);
     assert!(coalescer.segments.is_empty());
     for range in ranges {

@@ -5,6 +5,7 @@ use rtnetlink::packet_route::rule::RuleMessage;
 
 use super::MAIN_TABLE;
 use crate::tun::rules;
+use crate::wire::ethernet::Mac;
 
 /// What to give a device.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -20,6 +21,19 @@ pub(crate) struct LinkSettings {
     /// The mark of outer packets, if a default route among `routes` is to be taken by rules: it goes into the table of
     /// this number then.
     pub(crate) mark: Option<u32>,
+    /// What a device of frames gets besides.
+    pub(crate) ethernet: Option<EthernetSettings>,
+}
+
+/// What to give a device of frames.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct EthernetSettings {
+    /// Its address; `None` leaves it.
+    pub(crate) mac: Option<Mac>,
+    /// Whether it takes frames for other stations too.
+    pub(crate) promisc: bool,
+    /// The bridge that it is a port of; `None` leaves it.
+    pub(crate) bridge: Option<String>,
 }
 
 impl LinkSettings {

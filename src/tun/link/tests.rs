@@ -8,7 +8,7 @@ use crate::testing::block_on;
 use crate::tun::tests::in_namespace;
 use crate::tun::underlay::{UnderlayRoute, underlay_route};
 use crate::tun::{Origin, ioctl};
-use crate::wire::{Inner, Offload};
+use crate::wire::{Layer, Offload};
 
 fn nets(texts: &[&str]) -> Vec<IpNet> {
     texts.iter().map(|text| text.parse().unwrap()).collect()
@@ -16,6 +16,7 @@ fn nets(texts: &[&str]) -> Vec<IpNet> {
 
 fn settings(table: Option<u32>) -> LinkSettings {
     LinkSettings {
+        ethernet: None,
         addresses: nets(&["10.77.0.1/30", "fd77::1/64"]),
         mtu: Some(1400),
         routes: nets(&["10.77.0.0/30", "192.168.7.0/24", "fd78::/48"]),
@@ -53,7 +54,7 @@ fn is_link_local(address: IpAddr) -> bool {
 #[test]
 fn a_device_gets_addresses_mtu_state_and_routes() {
     in_namespace("a_device_gets_addresses_mtu_state_and_routes", || {
-        let tun = Tun::open("tun9", Inner::Packets, Offload::ALL).unwrap();
+        let tun = Tun::open("tun9", Layer::Ip, Offload::ALL).unwrap();
         block_on(async {
             let mut link = Link::open(&tun).await.unwrap();
             link.configure(&settings(None)).await.unwrap();
@@ -79,7 +80,7 @@ fn a_device_gets_addresses_mtu_state_and_routes() {
 #[test]
 fn routes_go_to_the_table_that_was_asked_for() {
     in_namespace("routes_go_to_the_table_that_was_asked_for", || {
-        let tun = Tun::open("tun9", Inner::Packets, Offload::ALL).unwrap();
+        let tun = Tun::open("tun9", Layer::Ip, Offload::ALL).unwrap();
         block_on(async {
             let mut link = Link::open(&tun).await.unwrap();
             for table in [100, 51_820] {
@@ -99,7 +100,7 @@ fn routes_go_to_the_table_that_was_asked_for() {
 #[test]
 fn undoing_leaves_a_device_that_existed_before_as_it_was_found() {
     in_namespace("undoing_leaves_a_device_that_existed_before_as_it_was_found", || {
-        let tun = Tun::open("tun9", Inner::Packets, Offload::ALL).unwrap();
+        let tun = Tun::open("tun9", Layer::Ip, Offload::ALL).unwrap();
         ioctl::set_persistent(tun.as_fd()).unwrap();
         block_on(async {
             let before = LinkSettings {
@@ -110,7 +111,7 @@ fn undoing_leaves_a_device_that_existed_before_as_it_was_found() {
             Link::open(&tun).await.unwrap().configure(&before).await.unwrap();
         });
         drop(tun);
-        let tun = Tun::open("tun9", Inner::Packets, Offload::ALL).unwrap();
+        let tun = Tun::open("tun9", Layer::Ip, Offload::ALL).unwrap();
         assert_eq!(tun.origin(), Origin::Found);
         block_on(async {
             let mut link = Link::open(&tun).await.unwrap();
@@ -131,10 +132,10 @@ fn undoing_leaves_a_device_that_existed_before_as_it_was_found() {
 #[test]
 fn undoing_sets_a_device_down_that_was_down() {
     in_namespace("undoing_sets_a_device_down_that_was_down", || {
-        let tun = Tun::open("tun9", Inner::Packets, Offload::ALL).unwrap();
+        let tun = Tun::open("tun9", Layer::Ip, Offload::ALL).unwrap();
         ioctl::set_persistent(tun.as_fd()).unwrap();
         drop(tun);
-        let tun = Tun::open("tun9", Inner::Packets, Offload::ALL).unwrap();
+        let tun = Tun::open("tun9", Layer::Ip, Offload::ALL).unwrap();
         block_on(async {
             let mut link = Link::open(&tun).await.unwrap();
             let found = link.found.unwrap();
@@ -151,7 +152,7 @@ fn undoing_sets_a_device_down_that_was_down() {
 fn errors_name_device_value_and_reason() {
     in_namespace("errors_name_device_value_and_reason", || {
         let [first, second] =
-            ["tun8", "tun9"].map(|name| Tun::open(name, Inner::Packets, Offload::ALL).unwrap());
+            ["tun8", "tun9"].map(|name| Tun::open(name, Layer::Ip, Offload::ALL).unwrap());
         block_on(async {
             let mut other = Link::open(&first).await.unwrap();
             other.configure(&settings(None)).await.unwrap();
@@ -179,7 +180,7 @@ fn errors_name_device_value_and_reason() {
 #[test]
 fn the_underlays_mtu_is_that_of_the_route_or_else_of_the_device() {
     in_namespace("the_underlays_mtu_is_that_of_the_route_or_else_of_the_device", || {
-        let tun = Tun::open("tun9", Inner::Packets, Offload::ALL).unwrap();
+        let tun = Tun::open("tun9", Layer::Ip, Offload::ALL).unwrap();
         let index = tun.index();
         block_on(async {
             let mut link = Link::open(&tun).await.unwrap();

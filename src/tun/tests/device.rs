@@ -15,7 +15,7 @@ use crate::tun::{
     Coalescer, Link, LinkSettings, Offloads, Origin, ReadBuffer, Tun, TunError, TunFault,
     VirtioNetHdr, ioctl,
 };
-use crate::wire::{Inner, Offload, Superpacket};
+use crate::wire::{Layer, Offload, Superpacket};
 
 const ALL: Offloads = Offloads { tso: true, uso: true };
 
@@ -33,11 +33,11 @@ fn set_up(tun: &Tun) {
 #[test]
 fn a_device_is_created_with_the_offloads_of_this_kernel() {
     in_namespace("a_device_is_created_with_the_offloads_of_this_kernel", || {
-        let tun = Tun::open("tun9", Inner::Packets, Offload::ALL).unwrap();
+        let tun = Tun::open("tun9", Layer::Ip, Offload::ALL).unwrap();
         assert_eq!((tun.name(), tun.origin()), ("tun9", Origin::Created));
         assert_eq!(nix::net::if_::if_nametoindex("tun9").unwrap(), tun.index());
         assert_eq!((tun.gives(), tun.takes()), (ALL, ALL));
-        assert!(tun.read(&mut ReadBuffer::new()).unwrap().is_none());
+        assert!(tun.read(&mut ReadBuffer::new(), usize::MAX).unwrap().is_none());
         drop(tun);
         assert!(nix::net::if_::if_nametoindex("tun9").is_err());
     });
@@ -46,7 +46,7 @@ fn a_device_is_created_with_the_offloads_of_this_kernel() {
 #[test]
 fn the_plain_path_has_no_offloads_and_passes_packets() {
     in_namespace("the_plain_path_has_no_offloads_and_passes_packets", || {
-        let tun = Tun::open("tun9", Inner::Packets, Offload::NONE).unwrap();
+        let tun = Tun::open("tun9", Layer::Ip, Offload::NONE).unwrap();
         assert_eq!((tun.gives(), tun.takes()), (Offloads::NONE, Offloads::NONE));
         set_up(&tun);
         let socket = std::net::UdpSocket::bind("10.77.0.2:0").unwrap();
@@ -60,7 +60,7 @@ fn the_plain_path_has_no_offloads_and_passes_packets() {
         socket.send_to(&[7; 50], "10.77.0.1:9").unwrap();
         let mut buffer = ReadBuffer::new();
         loop {
-            let packet = tun.read(&mut buffer).unwrap().unwrap();
+            let packet = tun.read(&mut buffer, usize::MAX).unwrap().unwrap();
             assert_eq!(packet.count(), 1);
             // The kernel also speaks of itself, over IPv6.
             if packet.header()[0] == 0x45 {
@@ -74,14 +74,14 @@ fn the_plain_path_has_no_offloads_and_passes_packets() {
 #[test]
 fn a_name_that_another_kind_of_device_has_is_taken() {
     in_namespace("a_name_that_another_kind_of_device_has_is_taken", || {
-        let error = Tun::open("lo", Inner::Packets, Offload::ALL).unwrap_err();
+        let error = Tun::open("lo", Layer::Ip, Offload::ALL).unwrap_err();
         assert!(matches!(&error, TunError::Taken { name, .. } if name == "lo"), "{error}");
         block_on(async {
             let netlink = Netlink::connect().unwrap();
             let veth = LinkVeth::new("tun9", "tun8").build();
             netlink.link().add(veth).execute().await.unwrap();
         });
-        let error = Tun::open("tun9", Inner::Packets, Offload::ALL).unwrap_err();
+        let error = Tun::open("tun9", Layer::Ip, Offload::ALL).unwrap_err();
         assert!(error.to_string().contains("ip link delete tun9"), "{error}");
     });
 }
@@ -89,8 +89,8 @@ fn a_name_that_another_kind_of_device_has_is_taken() {
 #[test]
 fn a_device_in_use_is_busy() {
     in_namespace("a_device_in_use_is_busy", || {
-        let _tun = Tun::open("tun9", Inner::Packets, Offload::ALL).unwrap();
-        let error = Tun::open("tun9", Inner::Packets, Offload::ALL).unwrap_err();
+        let _tun = Tun::open("tun9", Layer::Ip, Offload::ALL).unwrap();
+        let error = Tun::open("tun9", Layer::Ip, Offload::ALL).unwrap_err();
         assert!(matches!(error, TunError::Busy { .. }), "{error}");
     });
 }
@@ -98,7 +98,7 @@ fn a_device_in_use_is_busy() {
 #[test]
 fn a_name_of_sixteen_bytes_is_refused() {
     in_namespace("a_name_of_sixteen_bytes_is_refused", || {
-        let error = Tun::open("sixteen-bytes-16", Inner::Packets, Offload::ALL).unwrap_err();
+        let error = Tun::open("sixteen-bytes-16", Layer::Ip, Offload::ALL).unwrap_err();
         let errno = Errno::ENAMETOOLONG as i32;
         assert!(
             matches!(&error, TunError::System { source, .. } if source.raw_os_error() == Some(errno)),
@@ -110,11 +110,11 @@ fn a_name_of_sixteen_bytes_is_refused() {
 #[test]
 fn a_persistent_device_is_found_and_not_called_created() {
     in_namespace("a_persistent_device_is_found_and_not_called_created", || {
-        let tun = Tun::open("tun9", Inner::Packets, Offload::ALL).unwrap();
+        let tun = Tun::open("tun9", Layer::Ip, Offload::ALL).unwrap();
         ioctl::set_persistent(tun.as_fd()).unwrap();
         let index = tun.index();
         drop(tun);
-        let tun = Tun::open("tun9", Inner::Packets, Offload::NONE).unwrap();
+        let tun = Tun::open("tun9", Layer::Ip, Offload::NONE).unwrap();
         assert_eq!((tun.origin(), tun.index()), (Origin::Found, index));
         assert_eq!(tun.gives(), Offloads::NONE);
     });
@@ -123,10 +123,10 @@ fn a_persistent_device_is_found_and_not_called_created() {
 #[test]
 fn a_device_that_is_down_discards_packets_until_it_is_up() {
     in_namespace("a_device_that_is_down_discards_packets_until_it_is_up", || {
-        let tun = Tun::open("tun9", Inner::Packets, Offload::ALL).unwrap();
+        let tun = Tun::open("tun9", Layer::Ip, Offload::ALL).unwrap();
         let packet = Fields::default().packet();
         assert!(matches!(tun.write(&packet), Err(TunFault::Down)));
-        assert!(tun.read(&mut ReadBuffer::new()).unwrap().is_none());
+        assert!(tun.read(&mut ReadBuffer::new(), usize::MAX).unwrap().is_none());
         set_up(&tun);
         tun.write(&packet).unwrap();
         let counters = &tun.counters().write;
@@ -137,20 +137,20 @@ fn a_device_that_is_down_discards_packets_until_it_is_up() {
 #[test]
 fn a_device_that_was_deleted_is_gone_for_reader_and_writer() {
     in_namespace("a_device_that_was_deleted_is_gone_for_reader_and_writer", || {
-        let tun = Tun::open("tun9", Inner::Packets, Offload::ALL).unwrap();
+        let tun = Tun::open("tun9", Layer::Ip, Offload::ALL).unwrap();
         block_on(async {
             let netlink = Netlink::connect().unwrap();
             netlink.link().del(tun.index()).execute().await.unwrap();
         });
         assert!(tun.write(&Fields::default().packet()).unwrap_err().is_fatal());
-        assert!(tun.read(&mut ReadBuffer::new()).unwrap_err().is_fatal());
+        assert!(tun.read(&mut ReadBuffer::new(), usize::MAX).unwrap_err().is_fatal());
     });
 }
 
 #[test]
 fn the_kernel_takes_superpackets_of_all_kinds() {
     in_namespace("the_kernel_takes_superpackets_of_all_kinds", || {
-        let tun = Tun::open("tun9", Inner::Packets, Offload::ALL).unwrap();
+        let tun = Tun::open("tun9", Layer::Ip, Offload::ALL).unwrap();
         set_up(&tun);
         for kind in Fields::kinds() {
             let run: Vec<_> = std::iter::successors(Some(kind), |fields| Some(fields.next()))
@@ -158,7 +158,7 @@ fn the_kernel_takes_superpackets_of_all_kinds() {
                 .map(|fields| fields.packet())
                 .collect();
             let (buffer, ranges) = lay_out(&run);
-            let mut coalescer = Coalescer::new(Inner::Packets, tun.takes());
+            let mut coalescer = Coalescer::new(Layer::Ip, tun.takes());
             for range in ranges {
                 coalescer.push(&buffer, range);
             }
@@ -178,7 +178,7 @@ fn the_kernel_takes_superpackets_of_all_kinds() {
 fn superpackets_may_go_one_way_only() {
     in_namespace("superpackets_may_go_one_way_only", || {
         for (gso, gro) in [(true, false), (false, true)] {
-            let tun = Tun::open("tun9", Inner::Packets, Offload { gso, gro }).unwrap();
+            let tun = Tun::open("tun9", Layer::Ip, Offload { gso, gro }).unwrap();
             let either = |wanted| if wanted { ALL } else { Offloads::NONE };
             assert_eq!((tun.gives(), tun.takes()), (either(gso), either(gro)));
         }
@@ -188,7 +188,7 @@ fn superpackets_may_go_one_way_only() {
 #[test]
 fn a_device_that_is_down_still_judges_superpackets() {
     in_namespace("a_device_that_is_down_still_judges_superpackets", || {
-        let tun = Tun::open("tun9", Inner::Packets, Offload::ALL).unwrap();
+        let tun = Tun::open("tun9", Layer::Ip, Offload::ALL).unwrap();
         let counters = &tun.counters().write;
         assert_eq!((load(&counters.calls), load(&counters.superpackets_refused)), (1, 0));
         let packet = Fields::default().packet();
@@ -205,7 +205,7 @@ fn a_device_that_is_down_still_judges_superpackets() {
 #[test]
 fn one_refused_superpacket_ends_them_and_no_packet_is_lost() {
     in_namespace("one_refused_superpacket_ends_them_and_no_packet_is_lost", || {
-        let tun = Tun::open("tun9", Inner::Packets, Offload::ALL).unwrap();
+        let tun = Tun::open("tun9", Layer::Ip, Offload::ALL).unwrap();
         set_up(&tun);
         let packet = Fields::default().packet();
         let broken = [1, 0x7f, 0, 0, 0, 0, 0, 0, 0, 0];
@@ -216,7 +216,7 @@ fn one_refused_superpacket_ends_them_and_no_packet_is_lost() {
         assert_eq!(load(&tun.counters().write.superpackets_refused), 1);
         let run = [Fields::default(), Fields::default().next()].map(|fields| fields.packet());
         let (buffer, ranges) = lay_out(&run);
-        let mut coalescer = Coalescer::new(Inner::Packets, tun.takes());
+        let mut coalescer = Coalescer::new(Layer::Ip, tun.takes());
         for range in ranges {
             coalescer.push(&buffer, range);
         }
@@ -229,7 +229,7 @@ fn one_refused_superpacket_ends_them_and_no_packet_is_lost() {
 #[test]
 fn a_device_set_down_while_it_runs_can_be_set_up_again() {
     in_namespace("a_device_set_down_while_it_runs_can_be_set_up_again", || {
-        let tun = Tun::open("tun9", Inner::Packets, Offload::ALL).unwrap();
+        let tun = Tun::open("tun9", Layer::Ip, Offload::ALL).unwrap();
         set_up(&tun);
         let packet = Fields::default().packet();
         let set = |message| {

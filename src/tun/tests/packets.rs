@@ -4,7 +4,7 @@ use std::io::IoSlice;
 
 use crate::tun::{PacketWriter, TunFault, TunPacket, VIRTIO_HEADER, VirtioNetHdr};
 use crate::wire::ethernet::MAX_FRAME_HEADER;
-use crate::wire::{Inner, Superpacket};
+use crate::wire::{Layer, Superpacket};
 
 /// The fields of a TCP or UDP packet.
 #[derive(Clone, Debug)]
@@ -172,7 +172,7 @@ pub(crate) fn split(packet: &impl Superpacket) -> Vec<Vec<u8>> {
 #[derive(Default)]
 pub(crate) struct Recorder {
     /// Whether frames are written.
-    pub(crate) inner: Inner,
+    pub(crate) layer: Layer,
     pub(crate) writes: Vec<Vec<u8>>,
     /// Refuse superpackets like this.
     pub(crate) refusal: Option<fn() -> TunFault>,
@@ -187,9 +187,9 @@ impl Recorder {
         for write in &self.writes {
             let header = VirtioNetHdr::parse(write).unwrap();
             let mut packet = write[VIRTIO_HEADER..].to_vec();
-            let packet = match self.inner {
-                Inner::Packets => TunPacket::parse(&header, &mut packet),
-                Inner::Frames => TunPacket::parse_frame(&header, &mut packet, usize::MAX),
+            let packet = match self.layer {
+                Layer::Ip => TunPacket::parse(&header, &mut packet),
+                Layer::Ethernet => TunPacket::parse_frame(&header, &mut packet, usize::MAX),
             };
             all.extend(split(&packet.unwrap()));
         }
@@ -215,7 +215,7 @@ impl PacketWriter for Recorder {
         }
         assert!(gathered.iter().all(|slice| !slice.is_empty()));
         let write: Vec<_> = gathered.iter().flat_map(|slice| slice.iter().copied()).collect();
-        let link = if self.inner == Inner::Frames { MAX_FRAME_HEADER } else { 0 };
+        let link = if self.layer == Layer::Ethernet { MAX_FRAME_HEADER } else { 0 };
         assert!(write.len() <= VIRTIO_HEADER + link + 65_535);
         self.writes.push(write);
         Ok(())

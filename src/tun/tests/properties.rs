@@ -4,21 +4,21 @@ use zerocopy::{FromBytes, IntoBytes};
 
 use super::packets::{Fields, Recorder, frame, lay_out, split};
 use crate::tun::{Coalescer, Offloads, TunPacket, VIRTIO_HEADER, VirtioNetHdr};
-use crate::wire::Inner;
+use crate::wire::Layer;
 
 const ALL: Offloads = Offloads { tso: true, uso: true };
 
 fn written(packets: &[Vec<u8>]) -> Recorder {
-    written_as(Inner::Packets, packets)
+    written_as(Layer::Ip, packets)
 }
 
-fn written_as(inner: Inner, packets: &[Vec<u8>]) -> Recorder {
+fn written_as(layer: Layer, packets: &[Vec<u8>]) -> Recorder {
     let (buffer, ranges) = lay_out(packets);
-    let mut coalescer = Coalescer::new(inner, ALL);
+    let mut coalescer = Coalescer::new(layer, ALL);
     for range in ranges {
         coalescer.push(&buffer, range);
     }
-    let mut recorder = Recorder { inner, ..Recorder::default() };
+    let mut recorder = Recorder { layer, ..Recorder::default() };
     coalescer.flush(&buffer, &mut recorder).unwrap();
     recorder
 }
@@ -145,7 +145,7 @@ proptest! {
     fn frames_are_coalesced_and_split_as_their_packets_are(run in disorder(), tags in 0_usize..=2) {
         let packets = bytes(&run);
         let frames: Vec<_> = packets.iter().map(|packet| frame(tags, packet)).collect();
-        let of_frames = written_as(Inner::Frames, &frames);
+        let of_frames = written_as(Layer::Ethernet, &frames);
         let of_packets = written(&packets);
         let link = 14 + 4 * tags as u16;
         let expected: Vec<_> = of_packets.writes.iter().map(|write| {
@@ -173,7 +173,7 @@ proptest! {
             .take(count)
             .collect();
         let frames: Vec<_> = bytes(&run).iter().map(|packet| frame(1, packet)).collect();
-        let write = &written_as(Inner::Frames, &frames).writes[0];
+        let write = &written_as(Layer::Ethernet, &frames).writes[0];
         let header = VirtioNetHdr::parse(write).unwrap();
         let cut = |header: &VirtioNetHdr, longest| {
             let mut superpacket = write[VIRTIO_HEADER..].to_vec();
@@ -262,13 +262,13 @@ proptest! {
             packet.truncate(len);
             packet.push(0x45);
         }
-        for inner in [Inner::Packets, Inner::Frames] {
+        for layer in [Layer::Ip, Layer::Ethernet] {
             let (buffer, ranges) = lay_out(&packets);
-            let mut coalescer = Coalescer::new(inner, ALL);
+            let mut coalescer = Coalescer::new(layer, ALL);
             for range in ranges {
                 coalescer.push(&buffer, range);
             }
-            let mut recorder = Recorder { inner, ..Recorder::default() };
+            let mut recorder = Recorder { layer, ..Recorder::default() };
             let flushed = coalescer.flush(&buffer, &mut recorder).unwrap();
             prop_assert_eq!(flushed.packets, packets.len());
             for packet in &mut packets {
@@ -285,7 +285,7 @@ fn frames_of_another_vlan_or_station_or_with_padding_are_written_as_they_are() {
         .collect();
     let [first, second] = [frame(1, &run[0].packet()), frame(1, &run[1].packet())];
     let writes = |frames: [&Vec<u8>; 2]| {
-        let recorder = written_as(Inner::Frames, &frames.map(Clone::clone));
+        let recorder = written_as(Layer::Ethernet, &frames.map(Clone::clone));
         assert!(recorder.writes.len() == 1 || recorder.packets() == frames.map(Clone::clone));
         recorder.writes.len()
     };
@@ -308,5 +308,5 @@ fn what_carries_no_ip_passes_untouched() {
     let arp = [frame(1, &[]), vec![0; 28]].concat();
     let mut arp = arp;
     arp[16..18].copy_from_slice(&[0x08, 0x06]);
-    assert_eq!(written_as(Inner::Frames, std::slice::from_ref(&arp)).packets(), [arp]);
+    assert_eq!(written_as(Layer::Ethernet, std::slice::from_ref(&arp)).packets(), [arp]);
 }

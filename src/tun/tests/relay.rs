@@ -14,7 +14,7 @@ use super::in_namespace;
 use super::packets::split;
 use crate::testing::{block_on, load};
 use crate::tun::{Coalescer, Link, LinkSettings, ReadBuffer, Tun};
-use crate::wire::{Inner, Offload, Superpacket};
+use crate::wire::{Layer, Offload, Superpacket};
 
 /// What went by.
 #[derive(Clone, Copy, Debug, Default)]
@@ -28,9 +28,8 @@ const TCP_BYTES: usize = 4 << 20;
 /// Shorter than the devices' MTU would have it.
 const LONGEST_FRAME: usize = 1300;
 
-fn open_end(host: u8, inner: Inner, offload: Offload) -> Arc<Tun> {
-    let tun = Tun::open("tun9", inner, offload).unwrap();
-    tun.set_longest(LONGEST_FRAME);
+fn open_end(host: u8, layer: Layer, offload: Offload) -> Arc<Tun> {
+    let tun = Tun::open("tun9", layer, offload).unwrap();
     let addresses = [format!("10.77.0.{host}/24"), format!("fd77::{host}/64")];
     let settings = LinkSettings {
         addresses: addresses.iter().map(|address| address.parse().unwrap()).collect(),
@@ -48,16 +47,16 @@ fn carry(from: &Tun, to: &Tun, coalescer: &mut Coalescer, room: &mut ReadBuffer,
     let mut buffer = Vec::new();
     let mut ranges = Vec::new();
     for _ in 0..8 {
-        let Some(packet) = from.read(room).unwrap() else {
+        let Some(packet) = from.read(room, LONGEST_FRAME).unwrap() else {
             break;
         };
         seen.largest_read = seen.largest_read.max(packet.count());
         for segment in split(&packet) {
             let is_tcp = segment.get(23) == Some(&6) || segment.get(20) == Some(&6);
-            let most = match from.inner() {
-                Inner::Packets => 1420,
-                Inner::Frames if is_tcp && packet.count() > 1 => LONGEST_FRAME,
-                Inner::Frames => 14 + 1420,
+            let most = match from.layer() {
+                Layer::Ip => 1420,
+                Layer::Ethernet if is_tcp && packet.count() > 1 => LONGEST_FRAME,
+                Layer::Ethernet => 14 + 1420,
             };
             assert!(segment.len() <= most);
             ranges.push(buffer.len()..buffer.len() + segment.len());
@@ -73,7 +72,7 @@ fn carry(from: &Tun, to: &Tun, coalescer: &mut Coalescer, room: &mut ReadBuffer,
 fn relay(ends: [&Tun; 2], done: &AtomicBool) -> Seen {
     let mut seen = Seen::default();
     let mut room = ReadBuffer::new();
-    let mut coalescers = ends.map(|end| Coalescer::new(end.inner(), end.takes()));
+    let mut coalescers = ends.map(|end| Coalescer::new(end.layer(), end.takes()));
     while !done.load(Ordering::Relaxed) {
         let mut waiting = ends.map(|end| PollFd::new(end.as_fd(), PollFlags::POLLIN));
         poll(&mut waiting, PollTimeout::from(20_u8)).unwrap();
@@ -88,7 +87,7 @@ fn relay(ends: [&Tun; 2], done: &AtomicBool) -> Seen {
 /// Runs `server` at 10.77.0.1 and `client` at 10.77.0.2; the client starts once the server's socket is bound.
 fn joined<S: Send>(
     test: &str,
-    (inner, offload): (Inner, Offload),
+    (layer, offload): (Layer, Offload),
     bind: impl FnOnce() -> S + Send,
     serve: impl FnOnce(S) + Send,
     client: impl FnOnce() + Send,
@@ -100,7 +99,7 @@ fn joined<S: Send>(
     std::thread::scope(|scope| {
         let server = scope.spawn(move || {
             in_namespace(test, move || {
-                server_sender.send(open_end(1, inner, offload)).unwrap();
+                server_sender.send(open_end(1, layer, offload)).unwrap();
                 drop(server_sender);
                 let socket = bind();
                 bound_sender.send(()).unwrap();
@@ -109,7 +108,7 @@ fn joined<S: Send>(
         });
         let client = scope.spawn(move || {
             in_namespace(test, move || {
-                client_sender.send(open_end(2, inner, offload)).unwrap();
+                client_sender.send(open_end(2, layer, offload)).unwrap();
                 drop(client_sender);
                 bound.recv().unwrap();
                 client();
@@ -128,7 +127,7 @@ fn joined<S: Send>(
     })
 }
 
-fn tcp(test: &str, address: &str, device: (Inner, Offload)) -> Option<Seen> {
+fn tcp(test: &str, address: &str, device: (Layer, Offload)) -> Option<Seen> {
     let address: SocketAddr = address.parse().unwrap();
     let data = |at: usize| (at * 31 + at / 1000) as u8;
     joined(
@@ -158,14 +157,14 @@ fn tcp(test: &str, address: &str, device: (Inner, Offload)) -> Option<Seen> {
     )
 }
 
-fn udp(test: &str, address: &str, local: &str, inner: Inner) -> Option<Seen> {
+fn udp(test: &str, address: &str, local: &str, layer: Layer) -> Option<Seen> {
     const DATAGRAMS: usize = 20;
     const SIZE: usize = 1200;
     let address: SocketAddr = address.parse().unwrap();
     let local: SocketAddr = local.parse().unwrap();
     joined(
         test,
-        (inner, Offload::ALL),
+        (layer, Offload::ALL),
         || UdpSocket::bind(address).unwrap(),
         |socket| {
             socket.set_read_timeout(PATIENCE).unwrap();
@@ -189,13 +188,13 @@ fn udp(test: &str, address: &str, local: &str, inner: Inner) -> Option<Seen> {
 #[test]
 fn tcp_passes_in_superpackets_over_both_families() {
     let test = "tcp_passes_in_superpackets_over_both_families";
-    for inner in [Inner::Packets, Inner::Frames] {
+    for layer in [Layer::Ip, Layer::Ethernet] {
         for address in ["10.77.0.1:5001", "[fd77::1]:5001"] {
-            let Some(seen) = tcp(test, address, (inner, Offload::ALL)) else {
+            let Some(seen) = tcp(test, address, (layer, Offload::ALL)) else {
                 return;
             };
-            assert!(seen.largest_read > 10, "{inner:?}: {seen:?}");
-            assert!(seen.superpackets_written > 10, "{inner:?}: {seen:?}");
+            assert!(seen.largest_read > 10, "{layer:?}: {seen:?}");
+            assert!(seen.superpackets_written > 10, "{layer:?}: {seen:?}");
         }
     }
 }
@@ -203,9 +202,9 @@ fn tcp_passes_in_superpackets_over_both_families() {
 #[test]
 fn tcp_passes_without_offloads() {
     let test = "tcp_passes_without_offloads";
-    for inner in [Inner::Packets, Inner::Frames] {
-        if let Some(seen) = tcp(test, "10.77.0.1:5001", (inner, Offload::NONE)) {
-            assert_eq!((seen.largest_read, seen.superpackets_written), (1, 0), "{inner:?}");
+    for layer in [Layer::Ip, Layer::Ethernet] {
+        if let Some(seen) = tcp(test, "10.77.0.1:5001", (layer, Offload::NONE)) {
+            assert_eq!((seen.largest_read, seen.superpackets_written), (1, 0), "{layer:?}");
         }
     }
 }
@@ -214,13 +213,13 @@ fn tcp_passes_without_offloads() {
 fn udp_passes_in_superpackets_over_both_families() {
     let test = "udp_passes_in_superpackets_over_both_families";
     let ends = [("10.77.0.1:5001", "10.77.0.2:0"), ("[fd77::1]:5001", "[fd77::2]:0")];
-    for inner in [Inner::Packets, Inner::Frames] {
+    for layer in [Layer::Ip, Layer::Ethernet] {
         for (address, local) in ends {
-            let Some(seen) = udp(test, address, local, inner) else {
+            let Some(seen) = udp(test, address, local, layer) else {
                 return;
             };
-            assert_eq!(seen.largest_read, 20, "{inner:?}");
-            assert_eq!(seen.superpackets_written, 1, "{inner:?}");
+            assert_eq!(seen.largest_read, 20, "{layer:?}");
+            assert_eq!(seen.superpackets_written, 1, "{layer:?}");
         }
     }
 }

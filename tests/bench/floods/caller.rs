@@ -78,6 +78,8 @@ fn peer(endpoint: SocketAddr) -> Tunnel {
         last_timestamp: None,
         persistent_keepalive: Some(Duration::from_secs(25)),
         mtu: 1420,
+        layer: Default::default(),
+        frames: Default::default(),
     };
     tunnel(&parameters, &seed).0
 }

@@ -5,7 +5,7 @@ use std::io::IoSlice;
 
 use criterion::Criterion;
 use tunneld::tun::{Coalescer, Offloads, PacketWriter, TunFault};
-use tunneld::wire::{Inner, Superpacket as _};
+use tunneld::wire::{Layer, Superpacket as _};
 
 use crate::shapes::{SHAPES, parse};
 
@@ -53,7 +53,7 @@ pub(crate) fn coalesce(criterion: &mut Criterion) {
     for shape in SHAPES {
         let id = shape.enter(&mut group);
         let buffer = shape.packets().concat();
-        let mut coalescer = Coalescer::new(Inner::Packets, OFFLOADS);
+        let mut coalescer = Coalescer::new(Layer::Ip, OFFLOADS);
         group.bench_function(id, |bencher| {
             bencher.iter(|| {
                 for index in 0..shape.segments {

@@ -84,6 +84,8 @@ fn parameters(ours: u8, theirs: u8, endpoint: Endpoint) -> Parameters {
         last_timestamp: None,
         persistent_keepalive: None,
         mtu: 1420,
+        layer: Default::default(),
+        frames: Default::default(),
     }
 }
 

@@ -4,7 +4,7 @@ use criterion::{BatchSize, Criterion};
 use tunneld::proto::{Inbound, Received};
 use tunneld::tun::Coalescer;
 use tunneld::wire::transport::HEADER;
-use tunneld::wire::{Ecn, Endpoint, Inner};
+use tunneld::wire::{Ecn, Endpoint, Layer};
 
 use crate::device::{OFFLOADS, Sponge};
 use crate::ends::{Datagrams, Ends, NOW};
@@ -37,7 +37,7 @@ pub(crate) fn inbound(criterion: &mut Criterion) {
         let id = shape.enter(&mut group);
         let Ends { mut outbound, mut inbound, from } = Ends::linked();
         let frame = shape.frame();
-        let mut coalescer = Coalescer::new(Inner::Packets, OFFLOADS);
+        let mut coalescer = Coalescer::new(Layer::Ip, OFFLOADS);
         group.bench_function(id, |bencher| {
             bencher.iter_batched_ref(
                 || {

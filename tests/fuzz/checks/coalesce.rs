@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use tunneld::tun::{
     Coalescer, GSO_NONE, Offloads, TunFault, TunPacket, VIRTIO_HEADER, VirtioNetHdr,
 };
-use tunneld::wire::{Inner, IpHeader};
+use tunneld::wire::{IpHeader, Layer};
 
 use super::input::Input;
 use super::sums;
@@ -26,7 +26,7 @@ pub fn check(data: &[u8]) {
     let packets = packets(input);
 
     let (buffer, ranges) = lay_out(&packets);
-    let mut coalescer = Coalescer::new(Inner::Packets, offloads);
+    let mut coalescer = Coalescer::new(Layer::Ip, offloads);
     for range in ranges {
         coalescer.push(&buffer, range);
     }
@@ -57,12 +57,12 @@ fn frames_likewise(packets: &[Vec<u8>], recorder: &Recorder, offloads: Offloads)
     }
     let frames: Vec<_> = packets.iter().map(|packet| frame(TAGS, packet)).collect();
     let (buffer, ranges) = lay_out(&frames);
-    let mut coalescer = Coalescer::new(Inner::Frames, offloads);
+    let mut coalescer = Coalescer::new(Layer::Ethernet, offloads);
     for range in ranges {
         coalescer.push(&buffer, range);
     }
     let refusal = recorder.refusal;
-    let mut of_frames = Recorder { inner: Inner::Frames, refusal, ..Recorder::default() };
+    let mut of_frames = Recorder { layer: Layer::Ethernet, refusal, ..Recorder::default() };
     coalescer.flush(&buffer, &mut of_frames).expect("the device is there");
     let packet = |write: &Vec<u8>| write[VIRTIO_HEADER..].to_vec();
     let expected: Vec<_> =
