@@ -11,6 +11,8 @@ mod flood;
 mod memory;
 #[path = "protocol/peer.rs"]
 mod peer;
+#[path = "bench/relay/device.rs"]
+mod raw_device;
 #[path = "protocol/reference.rs"]
 #[allow(dead_code, unreachable_pub, reason = "what the peer needs of it")]
 mod reference;
@@ -29,6 +31,7 @@ mod netns {
     mod device_faults;
     mod dns;
     mod ecn;
+    mod ethernet;
     mod faults;
     mod floods;
     mod forged;
@@ -47,6 +50,7 @@ mod netns {
     mod offload;
     mod order;
     mod pair;
+    mod port;
     mod process;
     mod refusal;
     mod reload;

@@ -17,6 +17,8 @@ pub(crate) struct End {
     pub(crate) offload: &'static str,
     /// Further lines of `[interface]`.
     pub(crate) more: &'static str,
+    /// Further lines of `[peer]`.
+    pub(crate) profile: &'static str,
     pub(crate) public_key: String,
     pub(crate) preshared_key: Option<String>,
     /// Several are separated by spaces.
@@ -52,6 +54,7 @@ pub(crate) fn ends(endpoint_of: impl Fn(Host) -> String) -> [End; 2] {
             mtu: None,
             offload: ALL_ON,
             more: "",
+            profile: "",
             public_key: PrivateKey::clamped([theirs; 32]).public_key().to_string(),
             preshared_key: None,
             endpoint: Some(endpoint_of(other)),
@@ -95,11 +98,13 @@ impl End {
     /// As it is written in a file.
     pub(crate) fn to_toml(&self) -> String {
         let mut interface = format!(
-            "[interface]\nname = {:?}\naddresses = {:?}\nprivate_key = {:?}\n",
+            "[interface]\nname = {:?}\nprivate_key = {:?}\n",
             self.name,
-            self.addresses,
             PrivateKey::clamped(self.private_key).to_base64().as_str()
         );
+        if !self.addresses.is_empty() {
+            interface += &format!("addresses = {:?}\n", self.addresses);
+        }
         if let Some(port) = self.listen_port {
             interface += &format!("listen_port = {port}\n");
         }
@@ -107,7 +112,7 @@ impl End {
             interface += &format!("mtu = {mtu}\n");
         }
         interface += &format!("offload = {{ {} }}\n{}\n", self.offload, self.more);
-        let mut peer = format!("\n[peer]\npublic_key = {:?}\n", self.public_key);
+        let mut peer = format!("\n[peer]\npublic_key = {:?}\n{}\n", self.public_key, self.profile);
         if let Some(key) = &self.preshared_key {
             peer += &format!("preshared_key = {key:?}\n");
         }

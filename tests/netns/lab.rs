@@ -44,6 +44,9 @@ pub(crate) enum Host {
     B,
     /// Between the other two, in a routed lab.
     Router,
+    /// Behind host a or b.
+    StationA,
+    StationB,
 }
 
 /// The namespaces of one test; removed with all that is in them when dropped.
@@ -56,7 +59,16 @@ pub(crate) struct Lab {
 impl Lab {
     /// Hosts a and b with one cable between them.
     pub(crate) fn direct() -> Self {
-        let lab = Self::with_hosts(&[Host::A, Host::B]);
+        Self::direct_of(&[Host::A, Host::B])
+    }
+
+    /// The same, and stations that are connected to nothing yet.
+    pub(crate) fn direct_with_stations() -> Self {
+        Self::direct_of(&[Host::A, Host::B, Host::StationA, Host::StationB])
+    }
+
+    fn direct_of(hosts: &[Host]) -> Self {
+        let lab = Self::with_hosts(hosts);
         lab.ip(
             Host::A,
             &format!(
@@ -123,7 +135,7 @@ impl Lab {
     }
 
     /// Gives a device its addresses and brings it up: usable at once, with no address but these.
-    fn bring_up(&self, host: Host, device: &str, addresses: [&str; 2]) {
+    pub(crate) fn bring_up(&self, host: Host, device: &str, addresses: [&str; 2]) {
         self.ip(host, &format!("link set {device} addrgenmode none"));
         // A router asks for its neighbours from a link-local address only.
         let link_local = format!("fe80::{}", &addresses[1][addresses[1].len() - 1..]);

@@ -1,4 +1,4 @@
-//! A plain TUN device in a namespace: packets one by one, and nothing before them.
+//! A plain TUN or TAP device in a namespace: packets or frames one by one, and nothing before them.
 
 use std::ffi::c_int;
 use std::fs::{File, OpenOptions};
@@ -10,8 +10,8 @@ use std::thread;
 use nix::libc;
 use nix::sched::{CloneFlags, setns};
 
-/// Makes the device `name` in a namespace of `ip netns`; it vanishes with the descriptor, which does not block.
-pub(super) fn open(namespace: &str, name: &'static str) -> io::Result<File> {
+/// Makes the device `name` of this kind, `IFF_TUN` or `IFF_TAP`, in a namespace of `ip netns`; it vanishes with the descriptor, which does not block.
+pub(crate) fn open(namespace: &str, name: &'static str, kind: c_int) -> io::Result<File> {
     let namespace = File::open(format!("/run/netns/{namespace}"))?;
     // A device belongs to the namespace of the thread that makes it.
     let thread = thread::spawn(move || {
@@ -19,7 +19,7 @@ pub(super) fn open(namespace: &str, name: &'static str) -> io::Result<File> {
         let mut options = OpenOptions::new();
         let device = options.read(true).write(true).custom_flags(libc::O_NONBLOCK);
         let device = device.open("/dev/net/tun")?;
-        driver::attach(device.as_fd(), name, libc::IFF_TUN | libc::IFF_NO_PI)?;
+        driver::attach(device.as_fd(), name, kind | libc::IFF_NO_PI)?;
         Ok(device)
     });
     thread.join().expect("it does not panic")

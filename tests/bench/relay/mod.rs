@@ -39,7 +39,7 @@ impl Relay {
     /// # Errors
     /// The devices could not be made.
     pub(crate) fn start(namespaces: [&str; 2], weather: Weather) -> io::Result<Self> {
-        let [a, b] = namespaces.map(|namespace| device::open(namespace, DEVICE));
+        let [a, b] = namespaces.map(|namespace| device::open(namespace, DEVICE, IFF_TUN));
         let paths = Arc::new(Mutex::new([Path::new(weather, 0), Path::new(weather, 0)]));
         let stop = Arc::new(EventFd::new()?);
         let mut run = Run {
