@@ -33,9 +33,11 @@ pub(crate) struct Peer {
 }
 
 /// All of them, in the order of the tables.
-pub(crate) const ALL: [&Peer; 9] = [
+pub(crate) const ALL: [&Peer; 11] = [
     &NO_TUNNEL,
     &tunneld::PEER,
+    &tunneld::AES,
+    &tunneld::TAP,
     &wireguard::WIREGUARD_GO,
     &wireguard::GOTATUN,
     &wireguard::BORINGTUN,

@@ -27,6 +27,8 @@ pub(crate) enum Kind {
     /// The two hosts without a tunnel.
     NoTunnel,
     Tunneld,
+    /// Tunneld with other settings than its defaults.
+    Variant,
     /// A tunnel that encrypts, as tunneld does.
     Encrypting,
     /// A tunnel that does not.

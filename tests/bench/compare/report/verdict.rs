@@ -6,6 +6,9 @@ use super::{Cpus, Kind, Measure, Results, Subject};
 const ONE_STREAM: [(&str, f64); 5] =
     [("openvpn", 4.5), ("fastd", 4.5), ("gotatun", 5.0), ("boringtun", 8.0), ("vtun", 2.3)];
 
+/// Tunneld with other settings, and how many times the default's speed one TCP stream must have, in the slower direction.
+const VARIANTS: [(&str, f64); 2] = [("tunneld-aes", 1.25), ("tunneld-tap", 0.85)];
+
 /// Measures, and how many times the speed of the best encrypting peer is required.
 const BEST_ENCRYPTING: [(Measure, &str, f64); 3] = [
     (Measure::TcpBoth, "TCP both ways at once", 5.0),
@@ -76,6 +79,7 @@ pub(crate) fn lines(results: &Results) -> Vec<Line> {
         verdict.own("wake-ups when idle, 1/s", Measure::Wakeups, WAKEUPS),
         verdict.wide_area(),
     ]);
+    lines.extend(VARIANTS.map(|(name, times)| verdict.variant(name, times)));
     lines
 }
 
@@ -92,6 +96,22 @@ impl Verdict<'_> {
         });
         Line {
             what: format!("TCP, one stream, to {name}"),
+            required: Required::AtLeast(times),
+            measured: slower,
+        }
+    }
+
+    /// One TCP stream of a variant beside that of the default.
+    fn variant(&self, name: &str, times: f64) -> Line {
+        let slower = self.0.subject(name).and_then(|variant| {
+            let [there, back] = [Measure::TcpThere, Measure::TcpBack].map(|measure| {
+                let pair = self.of(variant, measure).zip(self.of_tunneld(measure));
+                pair.map(|(its, ours)| its / ours)
+            });
+            Some(there?.min(back?))
+        });
+        Line {
+            what: format!("TCP, one stream, {name} to tunneld"),
             required: Required::AtLeast(times),
             measured: slower,
         }
