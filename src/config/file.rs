@@ -68,6 +68,7 @@ section! {
     /// The other end.
     PeerTable: "peer" {
         public_key, preshared_key, preshared_key_file, endpoint, allowed_ips, persistent_keepalive,
+        profile, cipher,
     }
 }
 

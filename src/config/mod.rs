@@ -14,6 +14,7 @@ mod metrics;
 mod names;
 pub(crate) mod network;
 mod peer;
+mod profile;
 #[cfg(test)]
 mod properties;
 #[cfg(test)]
@@ -32,6 +33,7 @@ use ipnet::IpNet;
 
 use crate::crypto::secret::on_clean_stack;
 use crate::crypto::{PresharedKey, PrivateKey, PublicKey};
+use crate::wire::Profile;
 use error::Fault;
 use file::File;
 
@@ -127,6 +129,8 @@ pub struct Peer {
     pub allowed_ips: Vec<IpNet>,
     /// How often to send at least; `None`: only when needed.
     pub persistent_keepalive: Option<Duration>,
+    /// What is spoken with it.
+    pub profile: Profile,
 }
 
 /// Programs that run when something happens to the link: each a program that exists, by its absolute path, and its

@@ -10,6 +10,7 @@ use super::error::Fault;
 use super::file::PeerTable;
 use super::key_source::KeySource;
 use super::network;
+use super::profile;
 use super::value::Value;
 use super::{Interface, Peer, Table};
 use crate::crypto::{PrivateKey, PublicKey};
@@ -56,6 +57,7 @@ impl Peer {
                 .persistent_keepalive
                 .map_or(Ok(DEFAULT_KEEPALIVE), |value| value.integer(0..=u16::MAX))
                 .map(keepalive)?,
+            profile: profile::resolve(table.profile, table.cipher)?,
         })
     }
 }

@@ -1,6 +1,8 @@
 use std::os::unix::fs::PermissionsExt;
 
 use super::*;
+use crate::crypto::Cipher;
+use crate::wire::Layer;
 
 const OUR_KEY: [u8; 32] = [1; 32];
 
@@ -51,6 +53,7 @@ fn what_is_not_said_has_its_default() {
             endpoints: Vec::new(),
             allowed_ips: nets(&["10.77.0.0/30"]),
             persistent_keepalive: Some(Duration::from_secs(25)),
+            profile: Profile::WireGuard,
         }
     );
     assert_eq!(hooks, Hooks::default());
@@ -85,6 +88,28 @@ fn each_offload_is_turned_off_alone_on_one_line_or_in_a_section() {
     assert_eq!(offload("offload.tun_gro = false"), Offload { tun_gro: false, ..all });
     let udp = Offload { udp_gso: false, udp_gro: false, ..all };
     assert_eq!(offload("[interface.offload]\nudp_gso = false\nudp_gro = false"), udp);
+}
+
+#[test]
+fn the_cipher_follows_the_profile_and_only_that_of_tunneld_has_a_choice() {
+    let profile = |peer: &str| parse(ONE, peer).map(|config| config.peer.profile);
+    let tunneld = |cipher| Ok(Profile::Tunneld { cipher, layer: Layer::Ip });
+    for peer in ["profile = 'wireguard'", "cipher = 'chacha20-poly1305'"] {
+        assert_eq!(profile(peer), Ok(Profile::WireGuard), "{peer}");
+    }
+    assert_eq!(profile("profile = 'tunneld'"), tunneld(Cipher::ChaCha20Poly1305));
+    let both = "cipher = 'chacha20-poly1305'\nprofile = 'tunneld'";
+    assert_eq!(profile(both), tunneld(Cipher::ChaCha20Poly1305));
+    let both = "profile = 'tunneld'\ncipher = 'aes-256-gcm'";
+    assert_eq!(profile(both), tunneld(Cipher::Aes256Gcm));
+    for peer in ["cipher = 'aes-256-gcm'", "profile = 'wireguard'\ncipher = 'aes-256-gcm'"] {
+        let error = profile(peer).unwrap_err();
+        let lines = 5 + peer.lines().count();
+        let expected = format!(
+            r#"t:{lines}:10: [peer] cipher: "aes-256-gcm" is not WireGuard's cipher; accepted: "chacha20-poly1305", or profile = "tunneld" in the same section, on both ends"#
+        );
+        assert_eq!(error, expected);
+    }
 }
 
 #[test]

@@ -252,6 +252,7 @@ fn parameters(
     last_timestamp: Option<Duration>,
 ) -> (Parameters, Vec<HostPort>) {
     let parameters = Parameters {
+        profile: peer.profile,
         routed: routed(&interface, &peer.allowed_ips),
         addresses: interface.addresses.iter().map(IpNet::addr).collect(),
         private_key: interface.private_key,

@@ -71,6 +71,8 @@ discards! {
     Replayed = "replayed",
     /// An inner packet, either way, that is neither IPv4 nor IPv6.
     NotIp = "not_ip",
+    /// A control frame from the peer of a kind that is not known here.
+    UnknownControl = "unknown_control",
     /// An inner packet from the peer whose length field cannot be true.
     InnerLength = "inner_length",
     /// An inner packet from the peer with a source outside `allowed_ips`, or with an address of ours.

@@ -32,6 +32,7 @@ mod time;
 mod timers;
 mod timestamp;
 mod tunnel;
+mod usage;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -52,12 +53,14 @@ pub use tunnel::Tunnel;
 
 use crate::crypto::secret::on_clean_stack;
 use crate::crypto::{PresharedKey, PrivateKey, PublicKey};
-use crate::wire::{Endpoint, Handshake};
+use crate::wire::{Endpoint, Handshake, Profile};
 use shared::{Networks, Shared};
 
 /// What a tunnel is made from.
 #[derive(Clone, Debug)]
 pub struct Parameters {
+    /// What both ends speak.
+    pub profile: Profile,
     /// Our static private key.
     pub private_key: PrivateKey,
     /// The peer's static public key.

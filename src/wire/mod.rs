@@ -15,6 +15,7 @@ pub mod handshake;
 pub mod icmp;
 pub mod ip;
 pub(crate) mod offload;
+pub mod profile;
 pub mod screen;
 pub mod transport;
 
@@ -25,6 +26,7 @@ pub use datagram::{DatagramSink, Endpoint, Run};
 pub use handshake::{CookieReply, Initiation, Maced, Response};
 pub use ip::{Ecn, IpHeader, Superpacket};
 pub(crate) use offload::Offload;
+pub use profile::{Layer, Profile};
 pub use screen::{Chance, Screen};
 pub use transport::TransportHeader;
 

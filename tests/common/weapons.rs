@@ -140,6 +140,7 @@ fn initiation(aim: &Aim, random: &mut Random) -> Result<Vec<u8>> {
         random.bytes(32).try_into().expect("there are 32 of them")
     };
     let parameters = Parameters {
+        profile: tunneld::wire::Profile::default(),
         private_key: PrivateKey::clamped(seed(random)),
         public_key: aim.public_key,
         preshared_key: [0; 32].into(),
