@@ -48,6 +48,7 @@ mod netns {
     mod order;
     mod pair;
     mod process;
+    mod profiles;
     mod refusal;
     mod reload;
     mod restart;
