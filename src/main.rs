@@ -35,6 +35,7 @@ fn run(command: &Command) -> anyhow::Result<()> {
         Command::Import(options) => cli::translate::import(options),
         Command::Export(options) => cli::translate::export(options),
         Command::Demo(options) => cli::demo::run(options),
+        Command::Bench(options) => cli::bench::run(options),
         Command::Completions { shell } => cli::completions::run(*shell),
         Command::Manual => cli::manual::run(),
     }

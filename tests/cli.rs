@@ -4,6 +4,8 @@
 
 mod common;
 
+#[path = "cli/bench.rs"]
+mod bench;
 #[path = "cli/files.rs"]
 mod files;
 #[path = "cli/host.rs"]

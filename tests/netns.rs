@@ -52,6 +52,7 @@ mod netns {
     mod pair;
     mod port;
     mod process;
+    mod profiles;
     mod refusal;
     mod reload;
     mod restart;

@@ -58,6 +58,8 @@ impl Display for Summary<'_> {
             "keepalive",
             or(keepalive.map(|every| format!("every {} s", every.as_secs())), "off"),
         )?;
+        line(f, "profile", peer.profile.name())?;
+        line(f, "cipher", peer.profile.cipher())?;
         if let Some(metrics) = metrics {
             writeln!(f, "metrics")?;
             line(f, "listen", metrics.listen)?;

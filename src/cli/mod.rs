@@ -1,5 +1,6 @@
 //! The command line: what can be asked of tunneld, and the answers that go to standard output.
 
+pub mod bench;
 pub mod check;
 pub mod client;
 pub mod completions;
@@ -107,6 +108,9 @@ pub enum Command {
     /// Try a tunnel between two network namespaces of this machine
     #[command(after_help = "Example:\n  tunneld demo --seconds 10")]
     Demo(demo::Options),
+    /// Measure which cipher is faster on this processor
+    #[command(after_help = "Example:\n  tunneld bench --json")]
+    Bench(bench::Options),
     /// Print what a shell needs to complete the arguments of tunneld
     #[command(
         after_help = "Example:\n  tunneld completions bash > ~/.local/share/bash-completion/completions/tunneld"

@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 
 use super::{Mistake, keys, new_files};
 use crate::config::{self, Config, EndpointError, HostPort, network};
-use crate::crypto::{PresharedKey, PrivateKey};
+use crate::crypto::{Cipher, PresharedKey, PrivateKey};
 
 const DEFAULT_PORT: u16 = 51820;
 const DEFAULT_NET: &str = "10.77.0.0/30";
@@ -30,6 +30,9 @@ pub struct Options {
     /// The network inside the tunnel, twice for IPv4 and IPv6 [default: 10.77.0.0/30 and a random fd...::/64]
     #[arg(long, value_name = "NETWORK", value_parser = link_network)]
     pub net: Vec<IpNet>,
+    /// What packets are sealed with, if not as WireGuard does: see `tunneld bench`
+    #[arg(long, value_name = "CIPHER", value_parser = cipher)]
+    pub cipher: Option<Cipher>,
     /// Where to write host-a.toml and host-b.toml; made if it is not there
     #[arg(short, long, value_name = "DIR", default_value = ".")]
     pub output: PathBuf,
@@ -43,13 +46,14 @@ pub struct Reach(Option<HostPort>);
 ///
 /// # Errors
 /// The options do not go together, there is no randomness, or a file cannot be written.
-pub fn run(Options { a, b, net, output }: &Options) -> anyhow::Result<()> {
+pub fn run(Options { a, b, net, cipher, output }: &Options) -> anyhow::Result<()> {
     refuse_no_link(a, b)?;
     let nets = networks(net)?;
     let ends = [End::new('a', a, &nets, 0)?, End::new('b', b, &nets, 1)?];
     let preshared_key = PresharedKey::from(*keys::random()?);
     let [a, b] = &ends;
-    let texts = [a.file(b, &preshared_key), b.file(a, &preshared_key)];
+    let profile = profile(*cipher);
+    let texts = [a.file(b, &preshared_key, &profile), b.file(a, &preshared_key, &profile)];
     let mut notes = String::new();
     for (end, text) in ends.iter().zip(&texts) {
         // They are right unless an endpoint lies inside the tunnel, which is worth a note.
@@ -101,7 +105,7 @@ impl End {
     }
 
     /// The configuration of this host, of which `other` is the peer.
-    fn file(&self, other: &Self, preshared_key: &PresharedKey) -> Zeroizing<String> {
+    fn file(&self, other: &Self, preshared_key: &PresharedKey, profile: &str) -> Zeroizing<String> {
         // Room for all of it: a text that grows leaves copies behind.
         let mut text = Zeroizing::new(String::with_capacity(4096));
         let (here, there) = (self.capital(), other.capital());
@@ -127,7 +131,7 @@ private_key = "{}"
 [peer]
 public_key = "{}"
 preshared_key = "{}"
-{endpoint}
+{endpoint}{profile}
 # If there are networks behind host {there}, name them here with those of the link:
 # allowed_ips = {:?}
 "#,
@@ -230,6 +234,18 @@ fn hosts(net: IpNet) -> Vec<IpAddr> {
 
 fn with_prefix(address: IpAddr, net: IpNet) -> IpNet {
     IpNet::new_assert(address, net.prefix_len())
+}
+
+/// The lines that say it, the same on both hosts.
+fn profile(cipher: Option<Cipher>) -> String {
+    let lines = |cipher| format!("profile = \"tunneld\"\ncipher = \"{cipher}\"\n");
+    cipher.map(lines).unwrap_or_default()
+}
+
+fn cipher(text: &str) -> Result<Cipher, String> {
+    let all = Cipher::ALL.map(Cipher::name).join(" or ");
+    let found = Cipher::ALL.into_iter().find(|cipher| cipher.name() == text);
+    found.ok_or_else(|| format!("no cipher; accepted: {all}"))
 }
 
 fn link_network(text: &str) -> Result<IpNet, String> {

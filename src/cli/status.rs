@@ -83,7 +83,9 @@ impl Summary<'_> {
         let handshakes = format_args!("{} in all", peer.handshakes);
         let latest = ago(peer.latest_handshake_age_seconds);
         line(f, "handshake", format_args!("{latest}, {handshakes}"))?;
-        line(f, "heard", ago(peer.heard_age_seconds))
+        line(f, "heard", ago(peer.heard_age_seconds))?;
+        line(f, "profile", &peer.profile)?;
+        line(f, "cipher", &peer.cipher)
     }
 
     /// Only what happened.
@@ -163,6 +165,8 @@ peer
   allowed ips    10.77.0.0/30, fd77::/64
   handshake      1 min 1 s ago, 31 in all
   heard          0 s ago
+  profile        tunneld
+  cipher         aes-256-gcm
 traffic
   sent           1000 packets, 1.40 MB
   received       2000 packets, 2.80 MB

@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::{keys, new_files};
+use super::{Mistake, keys, new_files};
 use crate::config::wg_quick::{self, Translation};
 use crate::config::{Config, DEFAULT_PATH};
+use crate::wire::Profile;
 
 /// What `tunneld import` may be told.
 #[derive(Debug, Args)]
@@ -48,7 +49,15 @@ pub fn import(Import { from, output }: &Import) -> anyhow::Result<()> {
 /// # Errors
 /// What is wrong with the configuration, or the file cannot be written.
 pub fn export(Export { config, output, .. }: &Export) -> anyhow::Result<()> {
-    answer("wg-quick", &wg_quick::export(&Config::load(config)?), output.as_deref())
+    let end = Config::load(config)?;
+    if end.peer.profile != Profile::WireGuard {
+        let (file, profile) = (config.display(), end.peer.profile.name());
+        return Err(Mistake(format!(
+            "{file}: [peer] profile: {profile:?} is nothing that WireGuard can link with; accepted: \"wireguard\", on both ends"
+        ))
+        .into());
+    }
+    answer("wg-quick", &wg_quick::export(&end), output.as_deref())
 }
 
 fn answer(

@@ -69,6 +69,7 @@ section! {
     /// The other end.
     PeerTable: "peer" {
         public_key, preshared_key, preshared_key_file, endpoint, allowed_ips, persistent_keepalive,
+        profile, cipher,
     }
 }
 

@@ -15,6 +15,7 @@ mod metrics;
 mod names;
 pub(crate) mod network;
 mod peer;
+mod profile;
 #[cfg(test)]
 mod properties;
 #[cfg(test)]
@@ -33,8 +34,8 @@ use ipnet::IpNet;
 
 use crate::crypto::secret::on_clean_stack;
 use crate::crypto::{PresharedKey, PrivateKey, PublicKey};
-use crate::wire::Layer;
 use crate::wire::ethernet::Mac;
+use crate::wire::{Layer, Profile};
 use error::Fault;
 use file::File;
 
@@ -157,6 +158,8 @@ pub struct Peer {
     pub allowed_ips: Vec<IpNet>,
     /// How often to send at least; `None`: only when needed.
     pub persistent_keepalive: Option<Duration>,
+    /// What is spoken with it.
+    pub profile: Profile,
 }
 
 /// Programs that run when something happens to the link: each a program that exists, by its absolute path, and its

@@ -10,6 +10,7 @@ use super::error::Fault;
 use super::file::PeerTable;
 use super::key_source::KeySource;
 use super::network;
+use super::profile;
 use super::value::Value;
 use super::{Interface, Peer, Table};
 use crate::crypto::{PrivateKey, PublicKey};
@@ -37,6 +38,10 @@ impl Peer {
                 "a list of networks {ACCEPTED_NETWORKS}, as no address of [interface] names a network"
             ),
         );
+        let no_profile = table.missing(
+            "profile",
+            r#""tunneld", on both ends: WireGuard carries IP packets, and [interface] mode is "tap""#,
+        );
         let preshared_key = KeySource {
             inline: table.preshared_key,
             file: table.preshared_key_file,
@@ -52,6 +57,10 @@ impl Peer {
         if allowed_ips.is_empty() && !frames {
             return Err(no_networks);
         }
+        let profile = profile::resolve(table.profile, table.cipher, interface.layer())?;
+        if profile.layer() != interface.layer() {
+            return Err(no_profile);
+        }
         Ok(Self {
             public_key: public_key(&table.public_key.ok_or(no_key)?, &interface.private_key)?,
             preshared_key: preshared_key.resolve(dir)?.unwrap_or_default(),
@@ -61,6 +70,7 @@ impl Peer {
                 .persistent_keepalive
                 .map_or(Ok(DEFAULT_KEEPALIVE), |value| value.integer(0..=u16::MAX))
                 .map(keepalive)?,
+            profile,
         })
     }
 }

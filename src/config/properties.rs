@@ -6,6 +6,8 @@ use proptest::prelude::*;
 
 use super::render::render;
 use super::*;
+use crate::crypto::Cipher;
+use crate::wire::Layer;
 
 fn address() -> impl Strategy<Value = IpNet> {
     let v4 = (any::<u32>(), 1..=32u8)
@@ -118,6 +120,7 @@ prop_compose! {
         more in prop::collection::vec(address(), 0..6),
         keepalive in any::<u16>(),
         hooks in hooks(),
+        cipher in prop::option::of(prop::sample::select(&Cipher::ALL)),
         metrics in prop::option::of((any::<[u8; 16]>(), 1..=u16::MAX)),
     ) -> Config {
         let mut allowed_ips: Vec<IpNet> = Vec::new();
@@ -127,6 +130,11 @@ prop_compose! {
                 allowed_ips.push(net);
             }
         }
+        let layer = if ethernet.is_some() { Layer::Ethernet } else { Layer::Ip };
+        let profile = match (cipher, layer) {
+            (None, Layer::Ip) => Profile::WireGuard,
+            (cipher, layer) => Profile::Tunneld { cipher: cipher.unwrap_or_default(), layer },
+        };
         if ethernet.is_some() {
             allowed_ips.clear();
             interface.kill_switch = false;
@@ -142,6 +150,7 @@ prop_compose! {
                 endpoints: endpoints.into_iter().collect(),
                 allowed_ips,
                 persistent_keepalive: (keepalive != 0).then(|| Duration::from_secs(keepalive.into())),
+                profile,
             },
             metrics: metrics
                 .map(|(ip, port)| Metrics { listen: (ip, port).into() })

@@ -47,6 +47,11 @@ pub(crate) fn render(config: &Config) -> String {
         nets(&peer.allowed_ips),
         peer.persistent_keepalive.map_or(0, |every| every.as_secs()),
     );
+    text += &format!(
+        "profile = {:?}\ncipher = {:?}\n",
+        peer.profile.name(),
+        peer.profile.cipher().name()
+    );
     let endpoints: Vec<String> = peer.endpoints.iter().map(|at| quoted(at.to_string())).collect();
     match endpoints.as_slice() {
         [] => {}

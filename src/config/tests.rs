@@ -1,6 +1,8 @@
 use std::os::unix::fs::PermissionsExt;
 
 use super::*;
+use crate::crypto::Cipher;
+use crate::wire::Layer;
 
 const OUR_KEY: [u8; 32] = [1; 32];
 
@@ -52,6 +54,7 @@ fn what_is_not_said_has_its_default() {
             endpoints: Vec::new(),
             allowed_ips: nets(&["10.77.0.0/30"]),
             persistent_keepalive: Some(Duration::from_secs(25)),
+            profile: Profile::WireGuard,
         }
     );
     assert_eq!(hooks, Hooks::default());
@@ -86,6 +89,85 @@ fn each_offload_is_turned_off_alone_on_one_line_or_in_a_section() {
     assert_eq!(offload("offload.tun_gro = false"), Offload { tun_gro: false, ..all });
     let udp = Offload { udp_gso: false, udp_gro: false, ..all };
     assert_eq!(offload("[interface.offload]\nudp_gso = false\nudp_gro = false"), udp);
+}
+
+#[test]
+fn the_cipher_follows_the_profile_and_only_that_of_tunneld_has_a_choice() {
+    let profile = |peer: &str| parse(ONE, peer).map(|config| config.peer.profile);
+    let tunneld = |cipher| Ok(Profile::Tunneld { cipher, layer: Layer::Ip });
+    for peer in ["profile = 'wireguard'", "cipher = 'chacha20-poly1305'"] {
+        assert_eq!(profile(peer), Ok(Profile::WireGuard), "{peer}");
+    }
+    assert_eq!(profile("profile = 'tunneld'"), tunneld(Cipher::ChaCha20Poly1305));
+    let both = "cipher = 'chacha20-poly1305'\nprofile = 'tunneld'";
+    assert_eq!(profile(both), tunneld(Cipher::ChaCha20Poly1305));
+    let both = "profile = 'tunneld'\ncipher = 'aes-256-gcm'";
+    assert_eq!(profile(both), tunneld(Cipher::Aes256Gcm));
+    for peer in ["cipher = 'aes-256-gcm'", "profile = 'wireguard'\ncipher = 'aes-256-gcm'"] {
+        let error = profile(peer).unwrap_err();
+        let lines = 5 + peer.lines().count();
+        let expected = format!(
+            r#"t:{lines}:10: [peer] cipher: "aes-256-gcm" is not WireGuard's cipher; accepted: "chacha20-poly1305", or profile = "tunneld" in the same section, on both ends"#
+        );
+        assert_eq!(error, expected);
+    }
+}
+
+#[test]
+fn frames_need_their_mode_and_their_profile_and_have_no_networks() {
+    let error = |interface: &str, peer: &str| parse(interface, peer).unwrap_err();
+    let tap = "mode = 'tap'";
+    let tunneld = "profile = 'tunneld'";
+    let config = parse(tap, tunneld).unwrap();
+    assert_eq!(
+        (config.interface.layer(), config.peer.profile.layer()),
+        (Layer::Ethernet, Layer::Ethernet)
+    );
+    assert_eq!((config.interface.mtu, config.peer.allowed_ips), (Some(1500), Vec::new()));
+    let all = "mode = 'tap'\nmac = '02:00:5e:10:00:01'\npromisc = true\nbridge = 'br0'\nmac_limit = 9\n\
+               broadcast_limit = 0\nlink_local_frames = false";
+    let expected = Ethernet {
+        mac: Some(Mac([2, 0, 0x5e, 0x10, 0, 1])),
+        promisc: true,
+        bridge: Some("br0".to_owned()),
+        mac_limit: 9,
+        broadcast_limit: 0,
+        link_local_frames: false,
+    };
+    assert_eq!(parse(all, tunneld).unwrap().interface.ethernet, Some(expected));
+    for (interface, peer, says) in [
+        (tap, "", "[peer] profile: is missing; accepted: \"tunneld\", on both ends"),
+        (tap, "profile = 'wireguard'", "[peer] profile: \"wireguard\" carries IP packets"),
+        ("mode = 'bridge'", "", "[interface] mode: \"bridge\" is no mode; accepted: \"tun\""),
+        ("mode = 'tap'\nkill_switch = true", tunneld, "[interface] kill_switch: true protects"),
+        (
+            tap,
+            "profile = 'tunneld'\nallowed_ips = ['10.0.0.0/8']",
+            "[peer] allowed_ips: a list is for IP packets",
+        ),
+        (
+            "mode = 'tap'\nmac = '01:00:5e:00:00:01'",
+            tunneld,
+            "\"01:00:5e:00:00:01\" is not the address of one station",
+        ),
+        ("mode = 'tap'\nmac = '02-00'", tunneld, "is not six pairs"),
+        (
+            "mode = 'tap'\nbridge = 'a/b'",
+            tunneld,
+            "[interface] bridge: \"a/b\" is not a name for a device",
+        ),
+        ("mode = 'tap'\nmac_limit = 0", tunneld, "accepted: a number from 1 to 65536"),
+        (
+            "addresses = ['10.0.0.1/8']\npromisc = false",
+            "",
+            "[interface] promisc: false is for Ethernet frames; accepted: mode = \"tap\"",
+        ),
+        ("addresses = ['10.0.0.1/8']\nmode = 'tun'\nbridge = 'br0'", "", "is for Ethernet frames"),
+        ("", "", "[interface] addresses: is missing"),
+    ] {
+        let error = error(interface, peer);
+        assert!(error.contains(says), "{error}\ndoes not say\n{says}");
+    }
 }
 
 #[test]

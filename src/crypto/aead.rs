@@ -1,14 +1,18 @@
-//! ChaCha20-Poly1305 in place: for handshakes, for cookies (XChaCha20), and for transport data.
+//! Sealing and opening in place: ChaCha20-Poly1305 for handshakes and (as XChaCha20) for cookies, and the [`Cipher`] of
+//! transport data.
 //!
-//! Handshakes use RustCrypto's implementation. Transport data uses the same cipher from AWS-LC, which takes a
-//! third of the time and erases its key memory when freed; a property test holds the two against each other.
+//! Handshakes use RustCrypto's implementation. Transport data uses that of AWS-LC, which takes a third of the time
+//! and erases its key memory when freed; property tests hold the two against each other.
 //! Every buffer given here ends with the 16 bytes of the tag.
 
-use aws_lc_rs::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, Nonce as BulkNonce, UnboundKey};
+use aws_lc_rs::aead::{
+    AES_256_GCM, Aad, CHACHA20_POLY1305, LessSafeKey, Nonce as BulkNonce, UnboundKey,
+};
 use chacha20poly1305::aead::consts::U16;
 use chacha20poly1305::aead::inout::InOutBuf;
 use chacha20poly1305::{AeadInOut, ChaCha20Poly1305, KeyInit, XChaCha20Poly1305};
 
+use super::cipher::Cipher;
 use super::keys::KEY;
 
 /// Bytes of a tag.
@@ -67,14 +71,18 @@ fn open<'b, C: AeadInOut<TagSize = U16>>(
 
 const ROOM_FOR_TAG: &str = "every buffer ends with room for the tag";
 
-/// The key of one direction of a session; its nonce is the counter (paper §5.4.6).
+/// The key of one direction of a session; its nonce is the counter (paper §5.4.6), whatever the cipher.
 pub struct TransportKey(LessSafeKey);
 
 impl TransportKey {
-    /// The key with these bytes.
+    /// The key of `cipher` with these bytes.
     #[must_use]
-    pub fn new(key: &[u8; KEY]) -> Self {
-        let key = UnboundKey::new(&CHACHA20_POLY1305, key).expect("a ChaCha20 key has 32 bytes");
+    pub fn new(cipher: Cipher, key: &[u8; KEY]) -> Self {
+        let algorithm = match cipher {
+            Cipher::ChaCha20Poly1305 => &CHACHA20_POLY1305,
+            Cipher::Aes256Gcm => &AES_256_GCM,
+        };
+        let key = UnboundKey::new(algorithm, key).expect("keys of both ciphers have 32 bytes");
         Self(LessSafeKey::new(key))
     }
 
@@ -106,20 +114,27 @@ fn nonce(counter: u64) -> BulkNonce {
 
 #[cfg(test)]
 mod tests {
+    use aes_gcm::Aes256Gcm;
     use proptest::prelude::*;
 
     use super::*;
 
     /// Transport data as RustCrypto seals it.
-    fn reference_seal(key: &[u8; KEY], counter: u64, buffer: &mut [u8]) {
+    fn reference_seal(cipher: Cipher, key: &[u8; KEY], counter: u64, buffer: &mut [u8]) {
         let mut nonce = [0; 12];
         nonce[4..].copy_from_slice(&counter.to_le_bytes());
-        seal(&ChaCha20Poly1305::new(key.into()), &nonce.into(), &[], buffer);
+        match cipher {
+            Cipher::ChaCha20Poly1305 => {
+                seal(&ChaCha20Poly1305::new(key.into()), &nonce.into(), &[], buffer);
+            }
+            Cipher::Aes256Gcm => seal(&Aes256Gcm::new(key.into()), &nonce.into(), &[], buffer),
+        }
     }
 
     proptest! {
         #[test]
-        fn the_two_ciphers_agree(
+        fn both_implementations_of_each_cipher_agree(
+            cipher in prop::sample::select(&Cipher::ALL),
             key: [u8; KEY],
             counter: u64,
             text in proptest::collection::vec(any::<u8>(), 0..3000),
@@ -127,10 +142,10 @@ mod tests {
             let mut ours = text.clone();
             ours.resize(text.len() + TAG, 0);
             let mut reference = ours.clone();
-            TransportKey::new(&key).seal(counter, &mut ours);
-            reference_seal(&key, counter, &mut reference);
+            TransportKey::new(cipher, &key).seal(counter, &mut ours);
+            reference_seal(cipher, &key, counter, &mut reference);
             prop_assert_eq!(&ours, &reference);
-            let opened = TransportKey::new(&key).open(counter, &mut ours).map(|text| text.to_vec());
+            let opened = TransportKey::new(cipher, &key).open(counter, &mut ours).map(|text| text.to_vec());
             prop_assert_eq!(opened, Some(text));
         }
     }
@@ -150,6 +165,24 @@ mod tests {
     }
 
     #[test]
+    fn what_one_cipher_seals_no_other_key_counter_or_cipher_opens() {
+        let key = |cipher, byte| TransportKey::new(cipher, &[byte; KEY]);
+        for (cipher, other) in Cipher::ALL.into_iter().zip(Cipher::ALL.into_iter().rev()) {
+            let mut sealed = *b"the text and its                ";
+            key(cipher, 7).seal(1, &mut sealed);
+            assert!(key(cipher, 7).open(1, &mut sealed.clone()).is_some());
+            assert!(key(cipher, 7).open(2, &mut sealed.clone()).is_none());
+            assert!(key(cipher, 8).open(1, &mut sealed.clone()).is_none());
+            assert!(key(other, 7).open(1, &mut sealed.clone()).is_none());
+            for bit in 0..sealed.len() * 8 {
+                let mut flipped = sealed;
+                flipped[bit / 8] ^= 1 << (bit % 8);
+                assert!(key(cipher, 7).open(1, &mut flipped).is_none());
+            }
+        }
+    }
+
+    #[test]
     fn a_cookie_opens_only_with_its_nonce_and_aad() {
         let mut sealed = [9; 32];
         seal_cookie(&[1; KEY], &[2; 24], &[3; 16], &mut sealed);
@@ -163,7 +196,10 @@ mod tests {
     #[test]
     fn what_is_shorter_than_a_tag_does_not_open() {
         for len in 0..TAG {
-            assert!(TransportKey::new(&[0; KEY]).open(0, &mut vec![0; len]).is_none());
+            for cipher in Cipher::ALL {
+                let key = TransportKey::new(cipher, &[0; KEY]);
+                assert!(key.open(0, &mut vec![0; len]).is_none());
+            }
             assert!(open_once(&[0; KEY], &[], &mut vec![0; len]).is_none());
         }
     }

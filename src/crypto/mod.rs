@@ -5,13 +5,15 @@
 //! | key agreement | X25519 | `x25519-dalek` |
 //! | hash, MAC, key derivation | BLAKE2s, HMAC of our own | `blake2` |
 //! | handshake and cookie encryption | (X)ChaCha20-Poly1305 | `chacha20poly1305` |
-//! | transport encryption | ChaCha20-Poly1305 | `aws-lc-rs` |
+//! | transport encryption | ChaCha20-Poly1305, or AES-256-GCM | `aws-lc-rs` |
 
 pub(crate) mod aead;
+mod cipher;
 pub(crate) mod hash;
 pub mod keys;
 pub(crate) mod random;
 pub(crate) mod secret;
 
 pub use aead::{TAG, TransportKey};
+pub use cipher::Cipher;
 pub use keys::{PresharedKey, PrivateKey, PublicKey};

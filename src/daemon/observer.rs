@@ -9,6 +9,7 @@ use super::clock;
 use super::status::{Arrivals, Device, Link, Peer, State, Status, Traffic, Underlay, discards};
 use crate::config::Config;
 use crate::proto::{Event, Instant, Now, Role, Tunnel};
+use crate::wire::Profile;
 
 /// Events kept for a reader who is slow; it is told how many it has missed.
 const NOTICES: usize = 256;
@@ -35,6 +36,7 @@ pub(super) struct About {
     public_key: String,
     fwmark: u32,
     peer_public_key: String,
+    profile: Profile,
     endpoints: Vec<String>,
     allowed_ips: Vec<String>,
 }
@@ -48,6 +50,7 @@ impl About {
             public_key: interface.private_key.public_key().to_string(),
             fwmark: config.mark(),
             peer_public_key: peer.public_key.to_string(),
+            profile: peer.profile,
             endpoints: texts(&peer.endpoints),
             allowed_ips: texts(&peer.allowed_ips),
         }
@@ -228,6 +231,8 @@ impl Observer {
                     .map(|latest| latest.unix.as_secs_f64()),
                 latest_handshake_age_seconds: self.latest_handshake.map(|latest| age(latest.boot)),
                 heard_age_seconds: tunnel.last_received().map(age),
+                profile: about.profile.name().to_owned(),
+                cipher: about.profile.cipher().name().to_owned(),
             },
             sent: Traffic::of(stats.sent()),
             received: Traffic::of(stats.received()),
@@ -272,6 +277,7 @@ mod tests {
             public_key: String::new(),
             fwmark: 0,
             peer_public_key: String::new(),
+            profile: Profile::default(),
             endpoints: texts(endpoints),
             allowed_ips: Vec::new(),
         };

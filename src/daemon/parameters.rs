@@ -16,6 +16,7 @@ pub(super) fn parameters(
 ) -> (Parameters, Vec<HostPort>) {
     let layer = interface.layer();
     let parameters = Parameters {
+        profile: peer.profile,
         routed: routed(&interface, &peer.allowed_ips),
         addresses: interface.addresses.iter().map(IpNet::addr).collect(),
         private_key: interface.private_key,
@@ -29,7 +30,6 @@ pub(super) fn parameters(
             Layer::Ip => interface.mtu.map_or(network::DEFAULT_MTU, u32::from),
             Layer::Ethernet => network::DEFAULT_MTU,
         } as usize,
-        layer,
         frames: interface.ethernet.as_ref().map_or(FrameRules::default(), frame_rules),
     };
     (parameters, peer.endpoints)

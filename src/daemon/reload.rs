@@ -1,5 +1,5 @@
 //! Reload: the file is read anew and taken on as a whole, or not at all. What did not change is not touched: sessions live on
-//! while both static keys stay.
+//! while both static keys and the profile stay.
 
 use std::os::fd::AsFd as _;
 
@@ -103,9 +103,11 @@ impl Control {
         }
         let ours = config.interface.private_key.public_key();
         let other_pair = self.state.switch(&ours, &config.peer.public_key).await;
+        // Another profile ends the sessions too, but the peer stays where it is.
+        let begins_anew = other_pair || config.peer.profile != self.tunnel.profile();
         let calls = config.peer.persistent_keepalive.is_some();
-        self.observer.take_on(clock::boot(), About::new(&config), other_pair, calls);
-        if other_pair {
+        self.observer.take_on(clock::boot(), About::new(&config), begins_anew, calls);
+        if begins_anew {
             self.report = Report::new(ours);
             self.hooks.lose_peer();
         }

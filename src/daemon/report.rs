@@ -34,7 +34,7 @@ pub(super) struct Report {
 }
 
 /// The discards that hint at a wrong configuration, and what to do.
-const HINTS: [(Discard, &str); 3] = [
+const HINTS: [(Discard, &str); 4] = [
     (
         Discard::ResponseNotAuthentic,
         "the peer answers, but its answer does not decrypt: preshared_key must be the same on both ends",
@@ -42,6 +42,11 @@ const HINTS: [(Discard, &str); 3] = [
     (
         Discard::UnknownPeer,
         "somebody calls with another key than [peer] public_key: is it the peer's?",
+    ),
+    (
+        Discard::InitiationNotAuthentic,
+        "somebody who knows our public key calls, and the call does not decrypt: [peer] profile and cipher must be the same on \
+         both ends",
     ),
     (
         Discard::Mac1,
@@ -225,7 +230,8 @@ impl Report {
     /// The likely reason if the peer does not answer.
     pub(super) fn reason(&self, stats: &Stats) -> &'static str {
         self.hint(stats).unwrap_or(
-            "is tunneld running there, is its UDP port open and its address right, and is [peer] public_key its key?",
+            "is tunneld running there, is its UDP port open and its address right, is [peer] public_key its key, and are [peer] \
+             profile and cipher the same there?",
         )
     }
 
@@ -299,5 +305,14 @@ mod tests {
         stats.discard(Discard::ResponseNotAuthentic);
         assert!(report.reason(&stats).contains("preshared_key"));
         assert_eq!(discards(&stats), "response_not_authentic=1");
+    }
+
+    #[test]
+    fn another_profile_is_named_where_a_call_does_not_decrypt_and_where_nobody_answers() {
+        let report = Report::new(PublicKey::from([0; 32]));
+        let stats = Stats::default();
+        assert!(report.reason(&stats).contains("are [peer] profile and cipher the same there?"));
+        stats.discard(Discard::InitiationNotAuthentic);
+        assert!(report.reason(&stats).contains("profile and cipher must be the same"));
     }
 }

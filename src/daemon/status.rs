@@ -117,6 +117,10 @@ pub(crate) struct Peer {
     pub(crate) latest_handshake_age_seconds: Option<f64>,
     /// How long ago anything authentic came.
     pub(crate) heard_age_seconds: Option<f64>,
+    /// The profile, as in the configuration.
+    pub(crate) profile: String,
+    /// What transport data is sealed with.
+    pub(crate) cipher: String,
 }
 
 /// Layer packets one way.
@@ -286,6 +290,8 @@ pub(crate) fn example() -> Status {
             latest_handshake_unix_seconds: Some(1_800_000_000.25),
             latest_handshake_age_seconds: Some(61.0),
             heard_age_seconds: Some(0.5),
+            profile: "tunneld".to_owned(),
+            cipher: "aes-256-gcm".to_owned(),
         },
         sent: Traffic { packets: 1000, bytes: 1_400_000 },
         received: Traffic { packets: 2000, bytes: 2_800_000 },

@@ -6,6 +6,12 @@ use std::time::Duration;
 pub(crate) const REKEY_AFTER_MESSAGES: u64 = 1 << 60;
 /// First counter that is never used nor accepted: the replay window's width below the wrap.
 pub(crate) const REJECT_AFTER_MESSAGES: u64 = u64::MAX - (1 << 13);
+/// Blocks under one key of AES-256-GCM beyond which a new handshake is asked for: 2^28 messages of 2^11 bytes, where RFC 9001
+/// (§6.6) ends.
+pub(crate) const REKEY_AFTER_BLOCKS: u64 = 1 << 35;
+/// The most blocks under one key of AES-256-GCM: an attacker who sees them all tells them from random bytes with a chance of
+/// 2^-57, the margin of RFC 8446 (§5.5).
+pub(crate) const REJECT_AFTER_BLOCKS: u64 = (1 << 36) - 1;
 /// Age at which the initiator of a session replaces it, on sending.
 pub(crate) const REKEY_AFTER_TIME: Duration = Duration::from_secs(120);
 /// Age from which a session neither sends nor receives.

@@ -71,9 +71,11 @@ discards! {
     Replayed = "replayed",
     /// An inner packet, either way, that is neither IPv4 nor IPv6.
     NotIp = "not_ip",
+    /// A control frame from the peer of a kind that is not known here.
+    UnknownControl = "unknown_control",
     /// A frame, either way, that is shorter than its header.
     NotFrame = "not_frame",
-    /// Transport data of a tunnel of frames that is no frame: of a later version, or broken.
+    /// A frame from the peer, or a fragment of one, whose numbers cannot be true.
     NotPiece = "not_piece",
     /// A frame of which not all fragments came.
     FrameIncomplete = "frame_incomplete",

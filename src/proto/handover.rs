@@ -13,15 +13,16 @@ use zeroize::Zeroize;
 use super::constants::REJECT_AFTER_TIME;
 use super::noise::SessionKeys;
 use super::replay::ReplayWindow;
-use super::session::{OpeningHalf, Role, Session, resumed};
+use super::session::{OpeningHalf, Progress, Role, Session, resumed};
 use super::time::Instant;
 use super::timestamp::Timestamp;
 use crate::crypto::PublicKey;
 use crate::crypto::hash::{HASH, hash};
 use crate::crypto::secret::Secret;
+use crate::wire::Profile;
 
 /// Changes with the layout, so that another version's is refused.
-const MAGIC: [u8; 8] = *b"tunneld\x01";
+const MAGIC: [u8; 8] = *b"tunneld\x02";
 
 /// The bytes: in one place on the heap, erased when dropped.
 pub struct Handover(Box<Layout>);
@@ -31,8 +32,8 @@ pub struct Handover(Box<Layout>);
 #[repr(C)]
 struct Layout {
     magic: [u8; 8],
-    /// Whose sessions these are.
-    pair: [u8; HASH],
+    /// Whose sessions these are, and of which profile.
+    bond: [u8; HASH],
     /// Where the peer is, as text; zeros behind it.
     endpoint: [u8; 64],
     /// The greatest timestamp of the peer's initiations; zeros if there was none.
@@ -46,6 +47,8 @@ struct Layout {
 #[repr(C)]
 struct Record {
     counter: u64,
+    /// Blocks sealed, and blocks opened.
+    blocks: [u64; 2],
     born: u64,
     window: ReplayWindow,
     send: [u8; 32],
@@ -83,6 +86,7 @@ impl Handover {
 
     /// Of no session yet.
     pub(super) fn new(
+        profile: Profile,
         ours: &PublicKey,
         theirs: &PublicKey,
         endpoint: Option<SocketAddr>,
@@ -90,7 +94,7 @@ impl Handover {
     ) -> Self {
         let mut layout = Box::new(Layout::new_zeroed());
         layout.magic = MAGIC;
-        layout.pair = pair(ours, theirs);
+        layout.bond = bond(profile, ours, theirs);
         layout.timestamp = timestamp.unwrap_or_default();
         let text = endpoint.map(|endpoint| endpoint.to_string()).unwrap_or_default();
         for (byte, sign) in layout.endpoint.iter_mut().zip(text.bytes()) {
@@ -106,9 +110,9 @@ impl Handover {
         }
     }
 
-    /// Whether it is of these two hosts.
-    pub(super) fn is_of(&self, ours: &PublicKey, theirs: &PublicKey) -> bool {
-        self.0.pair == pair(ours, theirs)
+    /// Whether it is of these two hosts, and of this profile.
+    pub(super) fn is_of(&self, profile: Profile, ours: &PublicKey, theirs: &PublicKey) -> bool {
+        self.0.bond == bond(profile, ours, theirs)
     }
 
     /// Where the peer was.
@@ -122,14 +126,18 @@ impl Handover {
         Some(self.0.timestamp).filter(|timestamp| timestamp.iter().any(|byte| *byte != 0))
     }
 
-    /// The sessions that have not ended, by slot.
-    pub(super) fn sessions(&self, now: Instant) -> [Option<(Session, OpeningHalf)>; 3] {
-        self.0.sessions.each_ref().map(|record| record.resume(now))
+    /// The sessions that have not ended, by slot, given the profile that they are of.
+    pub(super) fn sessions(
+        &self,
+        profile: Profile,
+        now: Instant,
+    ) -> [Option<(Session, OpeningHalf)>; 3] {
+        self.0.sessions.each_ref().map(|record| record.resume(profile, now))
     }
 }
 
-fn pair(ours: &PublicKey, theirs: &PublicKey) -> [u8; HASH] {
-    hash(&[ours.as_bytes(), theirs.as_bytes()])
+fn bond(profile: Profile, ours: &PublicKey, theirs: &PublicKey) -> [u8; HASH] {
+    hash(&[ours.as_bytes(), theirs.as_bytes(), profile.identifier().as_bytes()])
 }
 
 impl Drop for Handover {
@@ -141,6 +149,7 @@ impl Drop for Handover {
 impl Record {
     fn fill(&mut self, session: &Session, opening: &OpeningHalf) {
         self.counter = session.sealing.counter();
+        self.blocks = [session.sealing.blocks(), opening.blocks()];
         self.born = session.sealing.born().as_nanos();
         self.window = opening.window().clone();
         self.send = *session.keys.send;
@@ -155,7 +164,7 @@ impl Record {
     }
 
     /// The session, unless there is none or it has ended.
-    fn resume(&self, now: Instant) -> Option<(Session, OpeningHalf)> {
+    fn resume(&self, profile: Profile, now: Instant) -> Option<(Session, OpeningHalf)> {
         let role = match self.role {
             INITIATOR => Role::Initiator,
             RESPONDER => Role::Responder,
@@ -166,14 +175,21 @@ impl Record {
             return None;
         }
         let keys = SessionKeys {
+            profile,
             local_index: self.local_index,
             peer_index: self.peer_index,
             send: Secret::from(self.send),
             receive: Secret::from(self.receive),
         };
-        let confirmed = self.confirmed != 0;
-        let (sealing, opening) =
-            resumed(&keys, role, born, self.counter, self.window.clone(), confirmed);
+        let [sealed, opened] = self.blocks;
+        let progress = Progress {
+            counter: self.counter,
+            sealed,
+            window: self.window.clone(),
+            opened,
+            confirmed: self.confirmed != 0,
+        };
+        let (sealing, opening) = resumed(&keys, role, born, progress);
         Some((Session { keys, role, sealing: Arc::new(sealing) }, opening))
     }
 }

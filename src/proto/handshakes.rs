@@ -13,7 +13,7 @@ use super::time::{Instant, Now};
 use super::timestamp::{Timestamp, Timestamps};
 use crate::crypto::PublicKey;
 use crate::crypto::random::Random;
-use crate::wire::{CookieReply, Initiation, Response};
+use crate::wire::{CookieReply, Initiation, Profile, Response};
 
 /// Initiations of ours that may still be answered: the last one, and the one before it for a path that takes
 /// longer than the time between two.
@@ -36,6 +36,7 @@ pub(crate) struct Handshakes {
 impl Handshakes {
     pub(crate) fn new(parameters: &Parameters) -> Self {
         let identity = Identity::new(
+            parameters.profile,
             parameters.private_key.clone(),
             parameters.public_key,
             parameters.preshared_key.clone(),
@@ -50,15 +51,26 @@ impl Handshakes {
         }
     }
 
-    /// The newest timestamp we sent, as a time since 1970.
-    /// Is what `parameters` say from now on. If a static key is another one, whatever was under way is forgotten.
+    /// Is what `parameters` say from now on. If a static key or the profile is another one, whatever was under way is forgotten;
+    /// but the same two hosts go on with their timestamps.
     pub(crate) fn reconfigure(&mut self, parameters: &Parameters) {
         let ours = parameters.private_key.public_key();
-        if ours == *self.public_key() && parameters.public_key == *self.peer() {
+        let same_hosts = ours == *self.public_key() && parameters.public_key == *self.peer();
+        if same_hosts && parameters.profile == self.profile() {
             self.identity.set_preshared_key(parameters.preshared_key.clone());
-        } else {
-            *self = Self::new(parameters);
+            return;
         }
+        let new = Self::new(parameters);
+        if same_hosts {
+            self.identity = new.identity;
+            self.forget();
+        } else {
+            *self = new;
+        }
+    }
+
+    pub(crate) fn profile(&self) -> Profile {
+        self.identity.profile()
     }
 
     /// The greatest timestamp of the peer's initiations.
@@ -75,6 +87,7 @@ impl Handshakes {
         self.identity.peer()
     }
 
+    /// The newest timestamp we sent, as a time since 1970.
     pub(crate) fn last_timestamp(&self) -> Option<Duration> {
         self.timestamps.last()
     }
@@ -177,6 +190,7 @@ mod tests {
     #[test]
     fn an_index_that_is_in_use_is_not_given_out_again() {
         let mut handshakes = Handshakes::new(&Parameters {
+            profile: Profile::default(),
             private_key: PrivateKey::clamped([1; 32]),
             public_key: PrivateKey::clamped([2; 32]).public_key(),
             preshared_key: PresharedKey::default(),
@@ -187,7 +201,6 @@ mod tests {
             last_timestamp: None,
             persistent_keepalive: None,
             mtu: 1420,
-            layer: Default::default(),
             frames: Default::default(),
         });
         // The same numbers are drawn each time.

@@ -12,7 +12,7 @@ use super::stations::{self, FrameFilter, Learned, Side};
 use super::time::Instant;
 use crate::wire::ethernet::FrameHeader;
 use crate::wire::ip::{NotIp, decapsulate, set_ecn};
-use crate::wire::piece::{FRAME_START, Piece};
+use crate::wire::piece::{FRAME_START, NotPiece, Piece};
 use crate::wire::transport::HEADER;
 use crate::wire::{Ecn, Endpoint, Handshake, IpHeader, Layer, Malformed, Message};
 
@@ -164,7 +164,11 @@ impl Inbound {
             .iter_mut()
             .find(|half| half.local_index() == index)
             .ok_or(Discard::UnknownReceiver)?;
-        let text = half.open(now, data, &mut self.batch.arrivals)?;
+        let opened = half.open(now, data, &mut self.batch.arrivals);
+        if half.is_worn() {
+            self.wake_control |= self.shared.facts.want_handshake();
+        }
+        let text = opened?;
         if self.shared.endpoint.load().as_deref() != Some(&from) {
             if self.shared.may_be_inside(&from) {
                 self.wake_control = true;
@@ -179,6 +183,9 @@ impl Inbound {
         self.batch.authentic = true;
         if text.is_empty() {
             return Ok(Received::Keepalive);
+        }
+        if half.profile().is_control(text) {
+            return Err(Discard::UnknownControl);
         }
         self.batch.data = true;
         match self.shared.layer {
@@ -217,7 +224,10 @@ impl Inbound {
         outer: Ecn,
         text: &'d mut [u8],
     ) -> Result<Received<'d>, Discard> {
-        let (piece, bytes) = Piece::parse(text).map_err(|_| Discard::NotPiece)?;
+        let (piece, bytes) = Piece::parse(text).map_err(|not_piece| match not_piece {
+            NotPiece::Kind => Discard::UnknownControl,
+            NotPiece::Length => Discard::NotPiece,
+        })?;
         let Piece::Fragment(fragment) = piece else {
             let header = stations::header(bytes)?;
             self.check_frame(now, &header)?;
@@ -269,4 +279,73 @@ fn mark(packet: &mut [u8], inner: Ecn, outer: Ecn) -> Result<(), Discard> {
         set_ecn(packet, ecn);
     }
     Ok(())
+}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::{Cipher, secret::Secret};
+    use crate::proto::noise::SessionKeys;
+    use crate::proto::session::{Role, SealingHalf, halves};
+    use crate::proto::shared::Networks;
+    use crate::wire::Profile;
+
+    const NOW: Instant = Instant::from_nanos(1);
+
+    /// An inbound half with a session of this profile with itself.
+    fn inbound(profile: Profile) -> (Inbound, SealingHalf, Arc<Shared>) {
+        let secret = Secret::from([1; 32]);
+        let (send, receive) = (secret.clone(), secret);
+        let keys = SessionKeys { profile, local_index: 1, peer_index: 1, send, receive };
+        let (sealing, opening) = halves(&keys, Role::Initiator, NOW);
+        let shared = Arc::new(Shared::new(Networks::default(), profile.layer(), 1420));
+        shared.opening.give(Some(opening), [1].into_iter());
+        let mut inbound = Inbound::new(shared.clone());
+        inbound.obey();
+        (inbound, sealing, shared)
+    }
+
+    /// What becomes of transport data that begins with this byte; whether it is owed an answer.
+    fn received(profile: Profile, first: u8) -> (Discard, bool) {
+        let (mut inbound, sealing, shared) = inbound(profile);
+        let mut datagram = [0; 48];
+        datagram[16] = first;
+        sealing.seal_run(0, &mut datagram, 48);
+        let from = Endpoint::new("192.0.2.1:9".parse().unwrap());
+        let discard = inbound.receive(NOW, from, Ecn::NotEct, &mut datagram).unwrap_err();
+        inbound.finish(NOW);
+        assert_eq!(shared.facts.last_received(), Some(NOW), "it was authentic");
+        (discard, shared.facts.owing_reply.began().is_some())
+    }
+
+    #[test]
+    fn what_is_no_packet_is_a_control_frame_only_in_a_profile_that_has_them() {
+        let tunneld = Profile::Tunneld { cipher: Cipher::Aes256Gcm, layer: Layer::Ip };
+        for nibble in 0..16 {
+            let is_packet = matches!(nibble, 4 | 6);
+            let control = match nibble {
+                4 => (Discard::InnerLength, true),
+                6 => (Discard::NotIp, true),
+                _ => (Discard::UnknownControl, false),
+            };
+            assert_eq!(received(tunneld, nibble << 4), control);
+            let (discard, owed) = received(Profile::WireGuard, nibble << 4);
+            assert!(owed && (is_packet || discard == Discard::NotIp), "{discard:?}");
+        }
+    }
+
+    #[test]
+    fn a_session_worn_by_what_was_opened_wakes_control_once() {
+        let tunneld = Profile::Tunneld { cipher: Cipher::Aes256Gcm, layer: Layer::Ip };
+        let (mut inbound, sealing, _) = inbound(tunneld);
+        inbound.halves[0].set_blocks(1 << 35);
+        for (counter, wakes) in [(0, true), (1, false)] {
+            let mut datagram = [0; 48];
+            sealing.seal_run(counter, &mut datagram, 48);
+            datagram[40] ^= 1;
+            let from = Endpoint::new("192.0.2.1:9".parse().unwrap());
+            let discard = inbound.receive(NOW, from, Ecn::NotEct, &mut datagram).unwrap_err();
+            assert_eq!(discard, Discard::DataNotAuthentic);
+            assert_eq!(inbound.take_wake(), wakes);
+        }
+    }
 }

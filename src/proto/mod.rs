@@ -35,6 +35,7 @@ mod time;
 mod timers;
 mod timestamp;
 mod tunnel;
+mod usage;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -57,12 +58,14 @@ pub use tunnel::Tunnel;
 use crate::crypto::secret::on_clean_stack;
 use crate::crypto::{PresharedKey, PrivateKey, PublicKey};
 use crate::wire::ethernet::Mac;
-use crate::wire::{Endpoint, Handshake, Layer};
+use crate::wire::{Endpoint, Handshake, Profile};
 use shared::{Networks, Shared};
 
 /// What a tunnel is made from.
 #[derive(Clone, Debug)]
 pub struct Parameters {
+    /// What both ends speak.
+    pub profile: Profile,
     /// Our static private key.
     pub private_key: PrivateKey,
     /// The peer's static public key.
@@ -83,8 +86,6 @@ pub struct Parameters {
     pub persistent_keepalive: Option<Duration>,
     /// The device's MTU in bytes; of frames, most bytes of text in transport data.
     pub mtu: usize,
-    /// Whether packets or frames cross.
-    pub layer: Layer,
     /// Which frames may.
     pub frames: FrameRules,
 }
@@ -92,7 +93,11 @@ pub struct Parameters {
 /// Makes the three parts of a tunnel. All randomness follows from `seed`, which nobody else may know.
 #[must_use]
 pub fn tunnel(parameters: &Parameters, seed: &[u8; 32]) -> (Tunnel, Outbound, Inbound) {
-    let shared = Arc::new(Shared::new(Networks::new(parameters), parameters.layer, parameters.mtu));
+    let shared = Arc::new(Shared::new(
+        Networks::new(parameters),
+        parameters.profile.layer(),
+        parameters.mtu,
+    ));
     (
         on_clean_stack(|| Tunnel::new(parameters, seed, shared.clone())),
         Outbound::new(shared.clone()),

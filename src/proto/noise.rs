@@ -7,10 +7,10 @@
 //! <- e, ee, se, psk, {}
 //! ```
 //!
+//! The Identifier is that of the [`Profile`]: ends of different profiles cannot read a word of each other.
+//!
 //! Each function follows a message token by token. States and keys are erased when dropped, and a state is
 //! consumed by the step that needs it last.
-
-use std::sync::LazyLock;
 
 use subtle::ConstantTimeEq;
 
@@ -21,19 +21,21 @@ use crate::crypto::hash::{HASH, hash, kdf};
 use crate::crypto::random::Random;
 use crate::crypto::secret::Secret;
 use crate::crypto::{PresharedKey, PrivateKey, PublicKey};
-use crate::wire::{Initiation, MessageType, Response};
+use crate::wire::{Initiation, MessageType, Profile, Response};
 
 const CONSTRUCTION: &[u8] = b"Noise_IKpsk2_25519_ChaChaPoly_BLAKE2s";
-const IDENTIFIER: &[u8] = b"WireGuard v1 zx2c4 Jason@zx2c4.com";
 
 /// Who we are and who the peer is: all that lasts longer than a handshake.
 pub(crate) struct Identity {
+    profile: Profile,
     private_key: PrivateKey,
     public_key: PublicKey,
     peer: PublicKey,
     preshared_key: PresharedKey,
     /// The product of both static keys; `None` if the peer's has low order: then no handshake succeeds.
     static_static: Option<Secret>,
+    /// The state in which every handshake of the profile begins.
+    start: Symmetric,
 }
 
 /// Our initiation that waits for its response.
@@ -54,6 +56,7 @@ pub(crate) struct ReceivedInitiation {
 
 /// What a handshake leaves: the keys of a session and both ends' index for it.
 pub(crate) struct SessionKeys {
+    pub(crate) profile: Profile,
     pub(crate) local_index: u32,
     pub(crate) peer_index: u32,
     pub(crate) send: Secret,
@@ -62,13 +65,19 @@ pub(crate) struct SessionKeys {
 
 impl Identity {
     pub(crate) fn new(
+        profile: Profile,
         private_key: PrivateKey,
         peer: PublicKey,
         preshared_key: PresharedKey,
     ) -> Self {
         let public_key = private_key.public_key();
         let static_static = private_key.diffie_hellman(&peer);
-        Self { private_key, public_key, peer, preshared_key, static_static }
+        let start = Symmetric::new(profile);
+        Self { profile, private_key, public_key, peer, preshared_key, static_static, start }
+    }
+
+    pub(crate) fn profile(&self) -> Profile {
+        self.profile
     }
 
     pub(crate) fn public_key(&self) -> &PublicKey {
@@ -91,7 +100,7 @@ impl Identity {
         index: u32,
         timestamp: &Timestamp,
     ) -> Option<(Initiation, SentInitiation)> {
-        let mut state = Symmetric::new(&self.peer);
+        let mut state = self.start.towards(&self.peer);
         // e
         let ephemeral = PrivateKey::clamped(*random.secret());
         let ephemeral_public = ephemeral.public_key();
@@ -121,7 +130,7 @@ impl Identity {
         &self,
         message: &Initiation,
     ) -> Result<ReceivedInitiation, Discard> {
-        let mut state = Symmetric::new(&self.public_key);
+        let mut state = self.start.towards(&self.public_key);
         // e
         let peer_ephemeral = PublicKey::from(message.ephemeral);
         state.mix_ephemeral(&peer_ephemeral);
@@ -178,7 +187,8 @@ impl Identity {
             mac2: [0; 16],
         };
         let [receive, send] = state.split();
-        Ok((message, SessionKeys { local_index: index, peer_index, send, receive }))
+        let profile = self.profile;
+        Ok((message, SessionKeys { profile, local_index: index, peer_index, send, receive }))
     }
 
     /// Reads the response to `initiation`, which stays valid if the response is not authentic.
@@ -203,7 +213,8 @@ impl Identity {
         let [] = state.open(&key, message.empty).ok_or(Discard::ResponseNotAuthentic)?;
         let [send, receive] = state.split();
         let peer_index = message.sender.get();
-        Ok(SessionKeys { local_index: initiation.index, peer_index, send, receive })
+        let (profile, local_index) = (self.profile, initiation.index);
+        Ok(SessionKeys { profile, local_index, peer_index, send, receive })
     }
 }
 
@@ -222,14 +233,15 @@ struct Symmetric {
 }
 
 impl Symmetric {
+    fn new(profile: Profile) -> Self {
+        let chaining_key = hash(&[CONSTRUCTION]);
+        let hash = hash(&[&chaining_key, profile.identifier().as_bytes()]);
+        Self { chaining_key: chaining_key.into(), hash: hash.into() }
+    }
+
     /// The state before the first message to the host with key `responder`.
-    fn new(responder: &PublicKey) -> Self {
-        static START: LazyLock<([u8; HASH], [u8; HASH])> = LazyLock::new(|| {
-            let chaining_key = hash(&[CONSTRUCTION]);
-            (chaining_key, hash(&[&chaining_key, IDENTIFIER]))
-        });
-        let (chaining_key, hash) = *START;
-        let mut state = Self { chaining_key: chaining_key.into(), hash: hash.into() };
+    fn towards(&self, responder: &PublicKey) -> Self {
+        let mut state = self.clone();
         state.mix_hash(responder.as_bytes());
         state
     }
@@ -297,7 +309,8 @@ mod tests {
     const STAMP: Timestamp = [1; 12];
 
     fn identity(ours: u8, theirs: PublicKey) -> Identity {
-        Identity::new(PrivateKey::clamped([ours; 32]), theirs, PresharedKey::default())
+        let private = PrivateKey::clamped([ours; 32]);
+        Identity::new(Profile::default(), private, theirs, PresharedKey::default())
     }
 
     fn ends() -> (Identity, Identity) {
@@ -340,7 +353,7 @@ mod tests {
     #[test]
     fn an_initiation_of_a_static_key_of_zero_is_not_read() {
         let b = identity(2, zero());
-        let mut state = Symmetric::new(b.public_key());
+        let mut state = Symmetric::new(Profile::default()).towards(b.public_key());
         let ephemeral = PrivateKey::clamped([5; 32]);
         state.mix_ephemeral(&ephemeral.public_key());
         let key = state.mix_key(&ephemeral.diffie_hellman(b.public_key()).unwrap());

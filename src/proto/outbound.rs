@@ -216,7 +216,7 @@ impl Outbound {
         while sent < count {
             let end = count.min(sent.saturating_add(most));
             let in_run = end.saturating_sub(sent);
-            let Some(counter) = sealing.take_counters(now, in_run) else {
+            let Some(counter) = sealing.take_counters(now, in_run, stride) else {
                 break;
             };
             let last = if end == count { datagram_len(packet.last_size(), mtu) } else { stride };
@@ -272,7 +272,7 @@ impl Outbound {
         let Some(sealing) = sealing.as_deref() else {
             return;
         };
-        let Some(counter) = sealing.take_counters(now, 1) else {
+        let Some(counter) = sealing.take_counters(now, 1, OVERHEAD) else {
             return;
         };
         let slot = sink.reserve(Run::single(OVERHEAD, Ecn::NotEct));
@@ -287,10 +287,12 @@ impl Outbound {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::crypto::Cipher;
     use crate::proto::noise::SessionKeys;
     use crate::proto::replay::Arrivals;
     use crate::proto::session::{OpeningHalf, Role, halves};
     use crate::proto::shared::Networks;
+    use crate::wire::{Layer, Profile};
 
     const NOW: Instant = Instant::from_nanos(1);
 
@@ -322,9 +324,13 @@ mod tests {
 
     /// Both halves of a session with itself.
     fn session() -> (Arc<SealingHalf>, OpeningHalf) {
+        session_of(Profile::default())
+    }
+
+    fn session_of(profile: Profile) -> (Arc<SealingHalf>, OpeningHalf) {
         let secret = crate::crypto::secret::Secret::from([1; 32]);
         let (send, receive) = (secret.clone(), secret);
-        let keys = SessionKeys { local_index: 1, peer_index: 1, send, receive };
+        let keys = SessionKeys { profile, local_index: 1, peer_index: 1, send, receive };
         let (sealing, opening) = halves(&keys, Role::Initiator, NOW);
         (Arc::new(sealing), opening)
     }
@@ -339,6 +345,26 @@ mod tests {
         outbound.send(NOW, &packet(20).as_slice(), &mut sink).unwrap();
         let lengths: Vec<_> = sink.0.iter().map(Vec::len).collect();
         assert_eq!(lengths, [112 + OVERHEAD, 32 + OVERHEAD]);
+    }
+
+    #[test]
+    fn a_worn_key_asks_for_the_next_and_one_worn_out_seals_no_more() {
+        let aes = Profile::Tunneld { cipher: Cipher::Aes256Gcm, layer: Layer::Ip };
+        let ((mut outbound, shared), mut sink) = (outbound(), Datagrams::default());
+        let (sealing, _) = session_of(aes);
+        shared.sealing.store(Some(sealing.clone()));
+        sealing.set_blocks((1 << 35) - 2);
+        outbound.send(NOW, &packet(20).as_slice(), &mut sink).unwrap();
+        assert!(outbound.take_wake(), "three blocks: one too many");
+        assert_eq!(sink.0.len(), 1, "it serves until there is another");
+
+        sealing.set_blocks((1 << 36) - 1 - 2);
+        outbound.send(NOW, &packet(21).as_slice(), &mut sink).unwrap();
+        assert_eq!((sink.0.len(), sealing.counter()), (1, 1), "nothing sealed, no counter used");
+
+        shared.sealing.store(Some(session_of(aes).0));
+        outbound.send(NOW, &packet(22).as_slice(), &mut sink).unwrap();
+        assert_eq!(sink.0.len(), 3, "what waited leaves under the next key");
     }
 
     #[test]

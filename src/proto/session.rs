@@ -2,7 +2,7 @@
 //! is owned by the inbound thread; the control thread makes and erases both.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use zerocopy::{FromBytes, IntoBytes};
 
@@ -14,9 +14,10 @@ use super::discard::Discard;
 use super::noise::SessionKeys;
 use super::replay::{Arrivals, ReplayWindow};
 use super::time::Instant;
+use super::usage::{Limits, blocks};
 use crate::crypto::aead::TransportKey;
 use crate::wire::transport::HEADER;
-use crate::wire::{MessageType, TransportHeader};
+use crate::wire::{MessageType, Profile, TransportHeader};
 
 /// Who began the handshake of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,29 +30,54 @@ pub enum Role {
 
 /// Both halves of a new session.
 pub(crate) fn halves(keys: &SessionKeys, role: Role, born: Instant) -> (SealingHalf, OpeningHalf) {
-    resumed(keys, role, born, 0, ReplayWindow::default(), role == Role::Initiator)
+    let begun = Progress { confirmed: role == Role::Initiator, ..Progress::default() };
+    resumed(keys, role, born, begun)
 }
 
-/// Both halves of a session that goes on: with the next counter to send, and the window of those received.
+/// How far a session has come.
+#[derive(Default)]
+pub(crate) struct Progress {
+    /// The next counter to send.
+    pub(crate) counter: u64,
+    /// Blocks sealed, or about to be.
+    pub(crate) sealed: u64,
+    /// Which counters were seen.
+    pub(crate) window: ReplayWindow,
+    /// Blocks opened, authentic or not.
+    pub(crate) opened: u64,
+    /// Whether the peer has used the session.
+    pub(crate) confirmed: bool,
+}
+
+/// Both halves of a session that goes on.
 pub(crate) fn resumed(
     keys: &SessionKeys,
     role: Role,
     born: Instant,
-    counter: u64,
-    window: ReplayWindow,
-    confirmed: bool,
+    progress: Progress,
 ) -> (SealingHalf, OpeningHalf) {
+    let Progress { counter, sealed, window, opened, confirmed } = progress;
+    let cipher = keys.profile.cipher();
+    let limits = Limits::of(cipher);
+    let worn = Arc::new(AtomicBool::new(opened > limits.rekey));
     let sealing = SealingHalf {
-        key: TransportKey::new(&keys.send),
+        key: TransportKey::new(cipher, &keys.send),
         peer_index: keys.peer_index,
         counter: AtomicU64::new(counter),
+        blocks: AtomicU64::new(sealed),
+        limits,
+        opening_worn: Arc::clone(&worn),
         role,
         born,
     };
     let opening = OpeningHalf {
-        key: TransportKey::new(&keys.receive),
+        key: TransportKey::new(cipher, &keys.receive),
+        profile: keys.profile,
         local_index: keys.local_index,
         window,
+        blocks: opened,
+        limits,
+        worn,
         born,
         confirmed,
     };
@@ -63,16 +89,25 @@ pub(crate) struct SealingHalf {
     key: TransportKey,
     peer_index: u32,
     counter: AtomicU64,
+    /// Blocks that were sealed, or whose counters are taken.
+    blocks: AtomicU64,
+    limits: Limits,
+    /// The other half asks for the next session.
+    opening_worn: Arc<AtomicBool>,
     role: Role,
     born: Instant,
 }
 
 impl SealingHalf {
-    /// The first of `count` counters, which are used up; `None` if the session may send no more.
-    pub(crate) fn take_counters(&self, now: Instant, count: usize) -> Option<u64> {
+    /// The first of `count` counters for datagrams of up to `len` bytes, which are used up; `None` if the session may send no
+    /// more.
+    pub(crate) fn take_counters(&self, now: Instant, count: usize, len: usize) -> Option<u64> {
         if self.is_expired(now) {
             return None;
         }
+        let more = blocks(len).saturating_mul(count as u64);
+        let take = |used| self.limits.add(used, more);
+        self.blocks.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).ok()?;
         let take = |counter: u64| {
             counter.checked_add(count as u64).filter(|end| *end <= REJECT_AFTER_MESSAGES)
         };
@@ -82,6 +117,11 @@ impl SealingHalf {
     /// The next counter.
     pub(crate) fn counter(&self) -> u64 {
         self.counter.load(Ordering::Relaxed)
+    }
+
+    /// The blocks that count against the limit.
+    pub(crate) fn blocks(&self) -> u64 {
+        self.blocks.load(Ordering::Relaxed)
     }
 
     /// When the handshake ended.
@@ -102,7 +142,8 @@ impl SealingHalf {
     /// Whether it is time, on sending, to ask for the next session.
     pub(crate) fn wants_rekey(&self, now: Instant) -> bool {
         let old = self.role == Role::Initiator && now.since(self.born) >= REKEY_AFTER_TIME;
-        old || self.counter.load(Ordering::Relaxed) > REKEY_AFTER_MESSAGES
+        let worn = self.blocks() > self.limits.rekey || self.opening_worn.load(Ordering::Relaxed);
+        old || worn || self.counter() > REKEY_AFTER_MESSAGES
     }
 
     /// Whether it is time, on receiving, to ask for the next session: we began this one and it ends soon.
@@ -132,13 +173,25 @@ impl SealingHalf {
     pub(crate) fn set_counter(&self, counter: u64) {
         self.counter.store(counter, Ordering::Relaxed);
     }
+
+    /// As if so many blocks had been sealed.
+    #[cfg(test)]
+    pub(crate) fn set_blocks(&self, blocks: u64) {
+        self.blocks.store(blocks, Ordering::Relaxed);
+    }
 }
 
 /// What receives: key and replay window.
 pub(crate) struct OpeningHalf {
     key: TransportKey,
+    profile: Profile,
     local_index: u32,
     window: ReplayWindow,
+    /// Blocks that were opened, authentic or not.
+    blocks: u64,
+    limits: Limits,
+    /// Set once there are so many that the next session is to be asked for.
+    worn: Arc<AtomicBool>,
     born: Instant,
     confirmed: bool,
 }
@@ -159,6 +212,21 @@ impl OpeningHalf {
         &self.window
     }
 
+    /// The blocks that count against the limit.
+    pub(crate) fn blocks(&self) -> u64 {
+        self.blocks
+    }
+
+    /// What both ends speak.
+    pub(crate) fn profile(&self) -> Profile {
+        self.profile
+    }
+
+    /// Whether so much was opened, or was to be, that the next session is to be asked for.
+    pub(crate) fn is_worn(&self) -> bool {
+        self.blocks > self.limits.rekey
+    }
+
     /// When the handshake ended.
     pub(crate) fn born(&self) -> Instant {
         self.born
@@ -176,6 +244,7 @@ impl OpeningHalf {
         datagram: &'d mut [u8],
         arrivals: &mut Arrivals,
     ) -> Result<&'d mut [u8], Discard> {
+        let len = datagram.len();
         let (header, sealed) =
             datagram.split_at_mut_checked(HEADER).ok_or(Discard::MessageLength)?;
         let header = TransportHeader::ref_from_bytes(header).map_err(|_| Discard::MessageLength)?;
@@ -183,6 +252,7 @@ impl OpeningHalf {
         if now.since(self.born) >= REJECT_AFTER_TIME || counter >= REJECT_AFTER_MESSAGES {
             return Err(Discard::SessionEnded);
         }
+        self.count(len)?;
         let text = self.key.open(counter, sealed).ok_or(Discard::DataNotAuthentic)?;
         if !self.window.accept_counted(counter, arrivals) {
             return Err(Discard::Replayed);
@@ -190,9 +260,24 @@ impl OpeningHalf {
         Ok(text)
     }
 
+    /// Counts the blocks of a datagram that is about to be opened.
+    fn count(&mut self, len: usize) -> Result<(), Discard> {
+        self.blocks = self.limits.add(self.blocks, blocks(len)).ok_or(Discard::SessionEnded)?;
+        if self.is_worn() {
+            self.worn.store(true, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
     /// Whether this is the first authentic packet of a session we answered: it confirms the session.
     pub(crate) fn confirm(&mut self) -> bool {
         !std::mem::replace(&mut self.confirmed, true)
+    }
+
+    /// As if so many blocks had been opened.
+    #[cfg(test)]
+    pub(crate) fn set_blocks(&mut self, blocks: u64) {
+        self.blocks = blocks;
     }
 }
 
@@ -265,13 +350,16 @@ impl SessionSlots {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::crypto::Cipher;
     use crate::crypto::secret::Secret;
+    use crate::wire::Layer;
 
     const BORN: Instant = Instant::from_nanos(1);
 
     fn keys(local_index: u32) -> SessionKeys {
         let key = Secret::from([5; 32]);
-        SessionKeys { local_index, peer_index: 1, send: key.clone(), receive: key }
+        let profile = Profile::default();
+        SessionKeys { profile, local_index, peer_index: 1, send: key.clone(), receive: key }
     }
 
     fn pair(role: Role) -> (SealingHalf, OpeningHalf) {
@@ -292,7 +380,7 @@ mod tests {
         let (sealing, _) = pair(Role::Responder);
         sealing.set_counter(1 << 60);
         assert!(!sealing.wants_rekey(BORN));
-        sealing.take_counters(BORN, 1).unwrap();
+        sealing.take_counters(BORN, 1, 48).unwrap();
         assert!(sealing.wants_rekey(BORN));
     }
 
@@ -301,15 +389,70 @@ mod tests {
         let last = u64::MAX - (1 << 13) - 1;
         let (sealing, mut opening) = pair(Role::Initiator);
         sealing.set_counter(last);
-        assert_eq!(sealing.take_counters(BORN, 2), None);
-        assert_eq!(sealing.take_counters(BORN, 1), Some(last));
-        assert_eq!(sealing.take_counters(BORN, 1), None);
+        assert_eq!(sealing.take_counters(BORN, 2, 48), None);
+        assert_eq!(sealing.take_counters(BORN, 1, 48), Some(last));
+        assert_eq!(sealing.take_counters(BORN, 1, 48), None);
         for (counter, accepted) in [(last, true), (last + 1, false), (last + 9, false)] {
             let mut datagram = [0; 48];
             sealing.seal_run(counter, &mut datagram, 48);
             let opened = opening.open(BORN, &mut datagram, &mut Arrivals::default());
             assert_eq!(opened.is_ok(), accepted, "counter {counter}");
         }
+    }
+
+    /// Both halves of a session of AES-256-GCM.
+    fn aes(role: Role) -> (SealingHalf, OpeningHalf) {
+        let profile = Profile::Tunneld { cipher: Cipher::Aes256Gcm, layer: Layer::Ip };
+        halves(&SessionKeys { profile, ..keys(1) }, role, BORN)
+    }
+
+    #[test]
+    fn aes_asks_for_the_next_session_after_two_to_the_thirty_five_blocks_sealed() {
+        for (sealing, wants) in [(aes(Role::Responder).0, true), (pair(Role::Responder).0, false)] {
+            sealing.set_blocks((1 << 35) - 3);
+            sealing.take_counters(BORN, 1, 32 + 32).unwrap();
+            assert!(!sealing.wants_rekey(BORN), "two blocks of text and one of the tag");
+            sealing.take_counters(BORN, 1, 32).unwrap();
+            assert_eq!(sealing.wants_rekey(BORN), wants);
+        }
+    }
+
+    #[test]
+    fn aes_seals_no_block_beyond_two_to_the_thirty_six_and_wastes_no_counter_on_it() {
+        let (sealing, _) = aes(Role::Initiator);
+        sealing.set_blocks((1 << 36) - 1 - 10);
+        assert_eq!(sealing.take_counters(BORN, 4, 32 + 32), None, "twelve blocks");
+        assert_eq!(sealing.take_counters(BORN, 3, 32 + 32), Some(0));
+        assert_eq!(sealing.take_counters(BORN, 1, 32 + 1), None);
+        assert_eq!(sealing.take_counters(BORN, 1, 32), Some(3));
+        assert_eq!(sealing.take_counters(BORN, 1, 32), None);
+        assert_eq!(sealing.blocks(), (1 << 36) - 1);
+    }
+
+    #[test]
+    fn what_aes_opens_counts_authentic_or_not_asks_for_the_next_session_and_ends() {
+        let (sealing, mut opening) = aes(Role::Responder);
+        let sealed = |counter| {
+            let mut datagram = [0; 48];
+            sealing.seal_run(counter, &mut datagram, 48);
+            datagram
+        };
+        let open = |opening: &mut OpeningHalf, mut datagram: [u8; 48]| {
+            opening.open(BORN, &mut datagram, &mut Arrivals::default()).map(|_| ())
+        };
+        let mut forged = sealed(0);
+        forged[40] ^= 1;
+        opening.set_blocks((1 << 35) - 3);
+        assert_eq!(open(&mut opening, sealed(0)), Ok(()));
+        assert!(!opening.is_worn() && !sealing.wants_rekey(BORN));
+        assert_eq!(open(&mut opening, forged), Err(Discard::DataNotAuthentic));
+        assert!(opening.is_worn() && sealing.wants_rekey(BORN));
+
+        opening.set_blocks((1 << 36) - 1 - 5);
+        assert_eq!(open(&mut opening, forged), Err(Discard::DataNotAuthentic));
+        assert_eq!(open(&mut opening, sealed(1)), Ok(()));
+        assert_eq!(open(&mut opening, sealed(2)), Err(Discard::SessionEnded));
+        assert_eq!(opening.blocks(), (1 << 36) - 2);
     }
 
     #[test]

@@ -21,7 +21,7 @@ use super::timers::{Timer, Timers};
 use super::{Event, Parameters, Request, Transmit};
 use crate::crypto::random::Random;
 use crate::crypto::secret::on_clean_stack;
-use crate::wire::{Endpoint, Handshake, Initiation, Maced, Response};
+use crate::wire::{Endpoint, Handshake, Initiation, Maced, Profile, Response};
 
 /// Responses to the peer that it did not confirm, one after the other, before that is worth telling.
 const UNCONFIRMED_WORTH_TELLING: u32 = 3;
@@ -108,6 +108,12 @@ impl Tunnel {
     #[must_use]
     pub fn persistent_keepalive(&self) -> Option<Duration> {
         self.timers.persistent_keepalive()
+    }
+
+    /// What is spoken with the peer.
+    #[must_use]
+    pub fn profile(&self) -> Profile {
+        self.handshakes.profile()
     }
 
     /// The newest timestamp of our initiations, as a time since 1970: to be kept for the next run, as the peer refuses what is not

@@ -3,15 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-/// What a tunnel carries, and its device gives and takes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Layer {
-    /// IP packets (layer 3).
-    #[default]
-    Ip,
-    /// Ethernet frames (layer 2), without preamble and check sequence.
-    Ethernet,
-}
+use super::Layer;
 
 impl Layer {
     /// Where the IP packet starts in `bytes`; `None` if they have none. Of a packet only the fixed header need be

@@ -17,6 +17,7 @@ pub mod icmp;
 pub mod ip;
 pub(crate) mod offload;
 pub mod piece;
+pub mod profile;
 pub mod screen;
 pub mod transport;
 
@@ -24,10 +25,10 @@ use zerocopy::little_endian::U32;
 use zerocopy::{FromBytes, IntoBytes};
 
 pub use datagram::{DatagramSink, Endpoint, Run};
-pub use ethernet::Layer;
 pub use handshake::{CookieReply, Initiation, Maced, Response};
 pub use ip::{Ecn, IpHeader, Superpacket};
 pub(crate) use offload::Offload;
+pub use profile::{Layer, Profile};
 pub use screen::{Chance, Screen};
 pub use transport::TransportHeader;
 

@@ -52,6 +52,12 @@ pub const LONGEST_FRAME: usize = u16::MAX as usize;
 const FRAME: u8 = 1;
 const FRAGMENT: u8 = 2;
 
+/// Whether what transport data starts with says that it is a piece, perhaps a broken one.
+#[must_use]
+pub(super) fn is_kind(first: u8) -> bool {
+    matches!(first, FRAME | FRAGMENT)
+}
+
 impl Piece {
     /// Reads what `text`, the opened transport data, starts with; also the bytes themselves, without padding. Any input is
     /// fine.

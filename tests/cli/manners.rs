@@ -13,7 +13,7 @@ fn help_and_version_go_to_standard_output() {
         assert!(!answer.stdout.is_empty());
     }
     let help = answer(tunneld().arg("--help")).stdout;
-    let commands = "run check reload status top events genkey pubkey genpsk pair import export demo completions manual";
+    let commands = "run check reload status top events genkey pubkey genpsk pair import export demo bench completions manual";
     for word in commands.split(' ').chain(["Exit status", "TUNNELD_LOG"]) {
         assert!(help.contains(word), "{word}\n{help}");
     }
@@ -108,6 +108,8 @@ peer
   endpoint       none; waits for the peer to call
   allowed ips    10.77.0.0/30, fd77::/64
   keepalive      every 25 s
+  profile        wireguard
+  cipher         chacha20-poly1305
 ",
             path.display()
         )

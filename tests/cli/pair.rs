@@ -5,6 +5,8 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use tunneld::config::Config;
+use tunneld::crypto::Cipher;
+use tunneld::wire::{Layer, Profile};
 
 use crate::host::{Answer, Host, answer, check, tunneld};
 
@@ -40,6 +42,7 @@ fn mode(path: &Path) -> u32 {
 fn a_pair_is_the_two_ends_of_one_link() {
     let host = Host::new();
     let ([a, b], said) = paired(&host, "--a a.example.net --b 192.0.2.2:7");
+    assert_eq!([&a, &b].map(|end| end.peer.profile), [Profile::WireGuard; 2]);
     for (here, there) in [(&a, &b), (&b, &a)] {
         assert_eq!(here.peer.public_key, there.interface.private_key.public_key());
         assert_eq!(here.peer.preshared_key, there.peer.preshared_key);
@@ -83,6 +86,16 @@ fn a_host_that_cannot_be_called_calls() {
 }
 
 #[test]
+fn a_cipher_is_asked_for_on_both_ends_alike() {
+    for cipher in Cipher::ALL {
+        let host = Host::new();
+        let (ends, _) = paired(&host, &format!("--a a --b b --cipher {cipher}"));
+        let expected = Profile::Tunneld { cipher, layer: Layer::Ip };
+        assert_eq!(ends.map(|end| end.peer.profile), [expected; 2]);
+    }
+}
+
+#[test]
 fn hosts_and_networks_that_make_no_link_are_a_mistake_of_the_user_and_leave_nothing() {
     let host = Host::new();
     for (words, expected) in [
@@ -97,6 +110,7 @@ fn hosts_and_networks_that_make_no_link_are_a_mistake_of_the_user_and_leave_noth
         ("--a x --b y --net 10.0.0.1/32", "two hosts; accepted: "),
         ("--a x:0 --b y", "65535"),
         ("--a x", "--b <HOST>"),
+        ("--a x --b y --cipher des", "no cipher; accepted: chacha20-poly1305 or aes-256-gcm"),
     ] {
         let answer = pair(&host.path("new"), words);
         assert_eq!((answer.code, answer.stdout.as_str()), (Some(2), ""), "{words}: {answer:?}");

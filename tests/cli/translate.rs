@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
-use crate::host::{Host, after, answer, check, key, tunneld};
+use crate::host::{Host, after, answer, check, key, tunneld, with};
 
 /// A file of wg-quick, with these lines in `[Interface]`.
 fn wg0(interface: &str) -> String {
@@ -76,6 +76,12 @@ fn what_cannot_be_translated_says_why() {
     let none = host.path("none.toml");
     let message = after(answer(tunneld().args(["export", "--wg", "-c"]).arg(&none)), &none);
     assert!(message.starts_with(" cannot be read: "), "{message}");
+    let toml = host.write("tunneld.toml", &with("peer", "profile = 'tunneld'"), 0o600);
+    let exported = answer(tunneld().args(["export", "--wg", "-c"]).arg(&toml));
+    assert_eq!((exported.code, exported.stdout.as_str()), (Some(2), ""), "{exported:?}");
+    let expected =
+        "[peer] profile: \"tunneld\" is nothing that WireGuard can link with; accepted: ";
+    assert!(exported.stderr.contains(expected), "{exported:?}");
     let how = answer(tunneld().arg("export"));
     assert_eq!(how.code, Some(2));
     assert!(how.stderr.contains("--wg"), "{how:?}");

@@ -310,3 +310,28 @@ fn metrics_are_served_where_an_address_and_a_port_say() {
     let answer = host.check(&with_metrics("listen = \"[::1]:9586\""));
     assert!(answer.stdout.contains("metrics\n  listen         [::1]:9586\n"), "{answer:?}");
 }
+
+#[test]
+fn a_profile_and_its_cipher_are_named_alike_on_both_ends() {
+    refused(
+        "peer",
+        "\"wireguard\" or \"tunneld\"",
+        &[
+            ("profile = \"wg\"", 11, "\"wg\" is no profile"),
+            ("profile = 1", 11, "1 is not text in quotes"),
+        ],
+    );
+    refused(
+        "peer",
+        "\"chacha20-poly1305\" or \"aes-256-gcm\"",
+        &[
+            ("cipher = \"AES-256-GCM\"", 10, "\"AES-256-GCM\" is no cipher"),
+            ("cipher = true", 10, "true is not text in quotes"),
+        ],
+    );
+    refused(
+        "peer",
+        "\"chacha20-poly1305\", or profile = \"tunneld\" in the same section, on both ends",
+        &[("cipher = \"aes-256-gcm\"", 10, "\"aes-256-gcm\" is not WireGuard's cipher")],
+    );
+}

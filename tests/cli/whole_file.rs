@@ -9,8 +9,7 @@ use std::process::Command;
 use crate::host::{Host, PROGRAM, after, check, good, message, with};
 
 const INTERFACE_KEYS: &str = "name, addresses, private_key, private_key_file, listen_port, mtu, table, fwmark, offload, kill_switch, dns, search";
-const PEER_KEYS: &str =
-    "public_key, preshared_key, preshared_key_file, endpoint, allowed_ips, persistent_keepalive";
+const PEER_KEYS: &str = "public_key, preshared_key, preshared_key_file, endpoint, allowed_ips, persistent_keepalive, profile, cipher";
 
 #[test]
 fn an_unknown_key_is_named_with_the_one_that_may_be_meant() {

@@ -140,6 +140,7 @@ fn initiation(aim: &Aim, random: &mut Random) -> Result<Vec<u8>> {
         random.bytes(32).try_into().expect("there are 32 of them")
     };
     let parameters = Parameters {
+        profile: tunneld::wire::Profile::default(),
         private_key: PrivateKey::clamped(seed(random)),
         public_key: aim.public_key,
         preshared_key: [0; 32].into(),
@@ -150,7 +151,6 @@ fn initiation(aim: &Aim, random: &mut Random) -> Result<Vec<u8>> {
         last_timestamp: None,
         persistent_keepalive: Some(Duration::from_secs(25)),
         mtu: 1420,
-        layer: Default::default(),
         frames: Default::default(),
     };
     let (mut stranger, _, _) = tunnel(&parameters, &seed(random));

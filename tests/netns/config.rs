@@ -25,6 +25,8 @@ pub(crate) struct End {
     pub(crate) endpoint: Option<String>,
     pub(crate) allowed_ips: Option<Vec<&'static str>>,
     pub(crate) persistent_keepalive: Option<u16>,
+    /// Further lines of `[peer]`.
+    pub(crate) more_peer: &'static str,
     /// The lines of their section.
     pub(crate) hooks: String,
 }
@@ -60,6 +62,7 @@ pub(crate) fn ends(endpoint_of: impl Fn(Host) -> String) -> [End; 2] {
             endpoint: Some(endpoint_of(other)),
             allowed_ips: None,
             persistent_keepalive: None,
+            more_peer: "",
             hooks: String::new(),
         }
     })
@@ -129,6 +132,7 @@ impl End {
         if let Some(seconds) = self.persistent_keepalive {
             peer += &format!("persistent_keepalive = {seconds}\n");
         }
+        peer += &format!("{}\n", self.more_peer);
         interface + &peer + "[hooks]\n" + &self.hooks
     }
 }

@@ -29,7 +29,7 @@ fn bridged_ends(offload: &'static str, more: &'static str) -> [End; 2] {
 }
 
 /// What `[peer]` has to say for frames.
-const TAP: &str = "";
+const TAP: &str = "profile = \"tunneld\"";
 
 /// A lab with a bridge on each host and a station behind it, and the linked daemons.
 fn sites(mtu: u16, ends: &[End; 2]) -> (Lab, [Process; 2]) {

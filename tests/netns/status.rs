@@ -53,6 +53,8 @@ fn the_state_follows_the_link_from_the_first_call_to_the_loss_of_the_peer() {
     let up = status(&lab);
     assert_eq!(up["link"]["state"], "up");
     assert_eq!(up["peer"]["endpoint"], direct_v4(Host::B));
+    assert_eq!(up["peer"]["profile"], "wireguard");
+    assert_eq!(up["peer"]["cipher"], "chacha20-poly1305");
     assert_eq!(number(&up, "/listen_port"), 51820);
     assert!(wait_until(BOUND, || number(&status(&lab), "/mtu") == 1440), "as the path has it");
     assert!(number(&up, "/peer/handshakes") >= 1);

@@ -1,7 +1,7 @@
 //! Ethernet frames: whole or in fragments, and which of them cross.
 
 use tunneld::proto::{Discard, Event, FrameRules, Parameters};
-use tunneld::wire::{Ecn, Layer, Superpacket};
+use tunneld::wire::{Ecn, Layer, Profile, Superpacket};
 
 use crate::host::Datagram;
 use crate::link::{A, B, Link, millis, packet, parameters, secs};
@@ -12,7 +12,8 @@ const PATH: usize = 1420;
 
 fn ethernet(ours: u8, theirs: u8, endpoint: &str, rules: FrameRules) -> Parameters {
     let ip = parameters(ours, theirs, Some(endpoint));
-    Parameters { layer: Layer::Ethernet, allowed_ips: Vec::new(), frames: rules, ..ip }
+    let profile = Profile::Tunneld { cipher: Default::default(), layer: Layer::Ethernet };
+    Parameters { profile, allowed_ips: Vec::new(), frames: rules, ..ip }
 }
 
 fn link_with(rules: FrameRules) -> Link {

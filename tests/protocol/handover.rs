@@ -1,6 +1,8 @@
 //! Sessions that go on in another process.
 
-use tunneld::proto::Handover;
+use tunneld::crypto::Cipher;
+use tunneld::proto::{Handover, Parameters};
+use tunneld::wire::{Layer, Profile};
 
 use crate::host::{A, Host};
 use crate::link::{B, Link, packet, parameters, secs};
@@ -8,7 +10,12 @@ use crate::paper::{DATA, INITIATION, REJECT_AFTER_TIME, counter};
 
 /// Ends host a and begins it again with what it left, changed by `change`; whether a session goes on.
 fn begin_again(link: &mut Link, change: impl FnOnce(&mut Vec<u8>)) -> bool {
-    let parameters = parameters(1, 2, Some(B));
+    begin_again_with(link, Profile::WireGuard, change)
+}
+
+/// The same, with this profile from then on.
+fn begin_again_with(link: &mut Link, profile: Profile, change: impl FnOnce(&mut Vec<u8>)) -> bool {
+    let parameters = Parameters { profile, ..parameters(1, 2, Some(B)) };
     let new = Host::new(&parameters, 77, A);
     let Host { mut tunnel, inbound, .. } = std::mem::replace(&mut link.a, new);
     let mut bytes = tunnel.hand_over(inbound).as_bytes().to_vec();
@@ -99,6 +106,23 @@ fn sessions_end_in_their_time_also_across_a_restart() {
     let mut link = Link::established();
     link.run(REJECT_AFTER_TIME);
     assert!(!begin_again(&mut link, |_| ()));
+}
+
+#[test]
+fn sessions_of_any_profile_go_on_in_it_and_in_no_other() {
+    let tunneld = |cipher| Profile::Tunneld { cipher, layer: Layer::Ip };
+    let profiles = [Profile::WireGuard].into_iter().chain(Cipher::ALL.map(tunneld));
+    let profiles: Vec<_> = profiles.collect();
+    for before in &profiles {
+        for after in &profiles {
+            let mut link = Link::established_with(*before);
+            let goes_on = begin_again_with(&mut link, *after, |_| ());
+            assert_eq!(goes_on, before == after, "{before}, then {after}");
+            if goes_on {
+                works(&mut link);
+            }
+        }
+    }
 }
 
 #[test]

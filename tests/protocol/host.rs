@@ -8,7 +8,7 @@ use tunneld::proto::{
     Discard, Event, Inbound, Instant, Now, Outbound, Parameters, Received, Request, Timer,
     Transmit, Tunnel, tunnel,
 };
-use tunneld::wire::{DatagramSink, Ecn, Endpoint, Handshake, Run, Superpacket};
+use tunneld::wire::{DatagramSink, Ecn, Endpoint, Handshake, Profile, Run, Superpacket};
 
 /// Seconds on the wall clock when a test begins.
 pub const WALL_START: Duration = Duration::from_secs(1_700_000_000);
@@ -104,6 +104,7 @@ pub const B: &str = "198.51.100.2:51820";
 pub fn parameters(ours: u8, theirs: u8, endpoint: Option<&str>) -> Parameters {
     let (inner4, inner6) = (format!("10.0.0.{theirs}/32"), format!("fd00::{theirs}/128"));
     Parameters {
+        profile: Profile::default(),
         private_key: key(ours),
         public_key: key(theirs).public_key(),
         preshared_key: PresharedKey::default(),
@@ -114,7 +115,6 @@ pub fn parameters(ours: u8, theirs: u8, endpoint: Option<&str>) -> Parameters {
         last_timestamp: None,
         persistent_keepalive: None,
         mtu: 1420,
-        layer: Default::default(),
         frames: Default::default(),
     }
 }

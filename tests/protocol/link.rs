@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use tunneld::proto::{Discard, Instant, Parameters};
-use tunneld::wire::Handshake;
+use tunneld::wire::{Handshake, Profile};
 
 use crate::host::BOOT_START;
 pub use crate::host::{
@@ -36,6 +36,12 @@ impl Link {
         Self::with(&parameters(1, 2, Some(B)), &parameters(2, 1, Some(A)))
     }
 
+    /// A link whose ends, a first, speak these.
+    pub fn speaking([a, b]: [Profile; 2]) -> Self {
+        let [of_a, of_b] = [parameters(1, 2, Some(B)), parameters(2, 1, Some(A))];
+        Self::with(&Parameters { profile: a, ..of_a }, &Parameters { profile: b, ..of_b })
+    }
+
     pub fn with(a: &Parameters, b: &Parameters) -> Self {
         Self {
             clock: Clock::new(),
@@ -53,7 +59,12 @@ impl Link {
 
     /// A link with a session that a began and both ends confirmed.
     pub fn established() -> Self {
-        let mut link = Self::new();
+        Self::established_with(Profile::WireGuard)
+    }
+
+    /// The same, in this profile.
+    pub fn established_with(profile: Profile) -> Self {
+        let mut link = Self::speaking([profile; 2]);
         link.a_sends(&packet(1, 2, b"first"));
         link.run(Duration::from_secs(1));
         assert_eq!(link.b.delivered.len(), 1, "the link is up");

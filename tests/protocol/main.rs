@@ -19,6 +19,7 @@ mod memory;
 mod paper;
 mod paper_messages;
 mod peer;
+mod profiles;
 mod reconfigure;
 mod reference;
 mod replay;

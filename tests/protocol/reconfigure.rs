@@ -1,11 +1,14 @@
 //! Another configuration for a tunnel that runs.
 
-use tunneld::crypto::PresharedKey;
+use tunneld::crypto::{Cipher, PresharedKey};
 use tunneld::proto::{Discard, Parameters};
+use tunneld::wire::{Layer, Profile};
 
 use crate::host::key;
-use crate::link::{B, Link, packet, parameters, secs};
+use crate::link::{A, B, Link, packet, parameters, secs};
 use crate::paper::{DATA, INITIATION, REKEY_AFTER_TIME};
+
+const AES: Profile = Profile::Tunneld { cipher: Cipher::Aes256Gcm, layer: Layer::Ip };
 
 /// A link that is up, of which host a takes on what `change` makes of its parameters.
 fn reconfigured(change: impl FnOnce(&mut Parameters)) -> Link {
@@ -87,6 +90,26 @@ fn another_key_of_ours_ends_the_sessions_and_calls_within_the_interval() {
     let sent = link.moments(link.a.address, INITIATION);
     assert!(sent[1] - sent[0] >= secs(5), "{sent:?}");
     assert_eq!(link.b.discards(Discard::UnknownPeer), sent.len() as u64 - 1);
+}
+
+#[test]
+fn another_profile_ends_the_sessions_and_links_anew_once_both_ends_have_it() {
+    let mut link = reconfigured(|parameters| parameters.profile = AES);
+    link.b_sends(&packet(2, 1, b"of the old session"));
+    link.a_sends(&packet(1, 2, b"waits"));
+    link.run(secs(7));
+    assert!(link.a.delivered.is_empty() && link.b.delivered.is_empty());
+    assert_eq!(link.a.discards(Discard::UnknownReceiver), 1, "it is erased");
+    assert!(link.b.discards(Discard::InitiationNotAuthentic) > 0);
+    // Whatever a clock says meanwhile: the same two hosts go on with their timestamps.
+    link.clock.unix -= secs(1000);
+    let of_b = Parameters { profile: AES, ..parameters(2, 1, Some(A)) };
+    link.b.tunnel.reconfigure(link.clock.now(), &of_b);
+    link.run(secs(7));
+    assert_eq!(link.b.delivered, [packet(1, 2, b"waits")]);
+    link.b_sends(&packet(2, 1, b"and back"));
+    link.run(secs(1));
+    assert_eq!(link.a.delivered, [packet(2, 1, b"and back")]);
 }
 
 #[test]

@@ -1,8 +1,9 @@
-//! The formulas of the WireGuard paper (§5.4) once more, sharing no code with `src`; HMAC and the key derivation are
+//! The formulas of the WireGuard paper (§5.4) and of docs/protocol.md once more, sharing no code with `src`; HMAC and the key derivation are
 //! spelled out. What the core's bytes are measured against.
 
 use std::time::Duration;
 
+use aes_gcm::Aes256Gcm;
 use blake2::digest::consts::U16;
 use blake2::digest::{Digest, FixedOutput, KeyInit as _, Update};
 use blake2::{Blake2s256, Blake2sMac};
@@ -50,14 +51,28 @@ pub fn mac1(receiver: &Key, before: &[u8]) -> [u8; 16] {
 }
 
 pub fn seal(key: &Key, counter: u64, text: &[u8], aad: &[u8]) -> Vec<u8> {
-    let mut nonce = [0; 12];
-    nonce[4..].copy_from_slice(&counter.to_le_bytes());
     let mut sealed = text.to_vec();
     let tag = ChaCha20Poly1305::new(key.into())
-        .encrypt_inout_detached(&nonce.into(), aad, InOutBuf::from(&mut sealed[..]))
+        .encrypt_inout_detached(&nonce(counter).into(), aad, InOutBuf::from(&mut sealed[..]))
         .unwrap();
     sealed.extend(tag);
     sealed
+}
+
+pub fn seal_aes(key: &Key, counter: u64, text: &[u8]) -> Vec<u8> {
+    let mut sealed = text.to_vec();
+    let tag = Aes256Gcm::new(key.into())
+        .encrypt_inout_detached(&nonce(counter).into(), &[], InOutBuf::from(&mut sealed[..]))
+        .unwrap();
+    sealed.extend(tag);
+    sealed
+}
+
+/// Four zeros and the counter.
+fn nonce(counter: u64) -> [u8; 12] {
+    let mut nonce = [0; 12];
+    nonce[4..].copy_from_slice(&counter.to_le_bytes());
+    nonce
 }
 
 pub fn seal_cookie(receiver: &Key, nonce: [u8; 24], cookie: &[u8; 16], mac1: &[u8]) -> Vec<u8> {
@@ -72,6 +87,7 @@ pub fn seal_cookie(receiver: &Key, nonce: [u8; 24], cookie: &[u8; 16], mac1: &[u
 /// All that both ends of one handshake know and choose.
 #[derive(Clone, Copy, Debug)]
 pub struct Transcript {
+    pub identifier: &'static [u8],
     pub initiator: Key,
     pub responder: Key,
     pub preshared: Key,
@@ -97,7 +113,7 @@ impl Transcript {
         let responder_public = public_key(&self.responder);
         let initiator_public = public_key(&self.initiator);
         let c = hash(&[CONSTRUCTION]);
-        let h = hash(&[&hash(&[&c, IDENTIFIER]), &responder_public]);
+        let h = hash(&[&hash(&[&c, self.identifier]), &responder_public]);
 
         let ephemeral = public_key(&self.initiator_ephemeral);
         let [c, ..] = kdf(&c, &ephemeral);
@@ -147,10 +163,15 @@ pub fn signed(mut message: Vec<u8>, receiver: &Key, cookie: Option<[u8; 16]>) ->
 
 /// Transport data (§5.4.6) of a packet already padded.
 pub fn transport_data(key: &Key, receiver: u32, counter: u64, padded: &[u8]) -> Vec<u8> {
+    transport_message(receiver, counter, seal(key, counter, padded, &[]))
+}
+
+/// The same, sealed already.
+pub fn transport_message(receiver: u32, counter: u64, sealed: Vec<u8>) -> Vec<u8> {
     let mut message = vec![4, 0, 0, 0];
     message.extend(receiver.to_le_bytes());
     message.extend(counter.to_le_bytes());
-    message.extend(seal(key, counter, padded, &[]));
+    message.extend(sealed);
     message
 }
 

@@ -1,12 +1,14 @@
 //! Fixed seeds and clocks give the bytes in `tests/vectors`, and those bytes are what the paper's formulas give,
-//! worked out apart from the core. See `tests/vectors/README.md`.
+//! and for the profile `tunneld` those of docs/protocol.md, worked out apart from the core. See `tests/vectors/README.md`.
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
+use tunneld::crypto::Cipher;
 use tunneld::proto::Discard;
+use tunneld::wire::{Layer, Profile};
 
 use crate::link::{A, B, Clock, Datagram, Host, packet, parameters};
 use crate::reference::{self, Key, Transcript};
@@ -91,16 +93,20 @@ struct Run {
 }
 
 impl Run {
-    fn new(preshared: Key) -> Self {
+    fn new(profile: Profile, preshared: Key) -> Self {
         let mut clock = Clock::new();
         clock.unix += Duration::from_nanos(123_456_789);
         let host = |ours, theirs, endpoint, seed, address| {
             let mut parameters = parameters(ours, theirs, endpoint);
+            parameters.profile = profile;
             parameters.preshared_key = preshared.into();
             parameters.mtu = MTU;
             Host::new(&parameters, seed, address)
         };
         let mut vectors = Vectors::default();
+        if profile != Profile::WireGuard {
+            vectors.add("identifier", identifier(profile));
+        }
         vectors.add("initiator.private_key", A_PRIVATE);
         vectors.add("responder.private_key", B_PRIVATE);
         vectors.add("preshared_key", preshared);
@@ -168,10 +174,25 @@ fn secret_behind(seed: u8, source: &str, cookie: &[u8]) -> Key {
     found.expect("cookie secrets come from the seed")
 }
 
+/// As docs/protocol.md writes it.
+fn identifier(profile: Profile) -> &'static [u8] {
+    match profile.cipher() {
+        _ if profile == Profile::WireGuard => reference::IDENTIFIER,
+        Cipher::ChaCha20Poly1305 => b"tunneld v1 chacha20-poly1305 ip control",
+        Cipher::Aes256Gcm => b"tunneld v1 aes-256-gcm ip control",
+    }
+}
+
 /// What the paper makes of what both ends chose for these two messages.
-fn outcome(vectors: &Vectors, initiation: &str, response: Option<&str>) -> reference::Outcome {
+fn outcome(
+    profile: Profile,
+    vectors: &Vectors,
+    initiation: &str,
+    response: Option<&str>,
+) -> reference::Outcome {
     let index = |name| u32::from_le_bytes(vectors.get(name)[4..8].try_into().unwrap());
     Transcript {
+        identifier: identifier(profile),
         initiator: vectors.array("initiator.private_key"),
         responder: vectors.array("responder.private_key"),
         preshared: vectors.array("preshared_key"),
@@ -191,12 +212,12 @@ fn padded(packet: &[u8], len: usize) -> Vec<u8> {
     padded
 }
 
-fn session(file: &str, preshared: Key) {
+fn session(file: &str, profile: Profile, preshared: Key) {
     // 31, 32 and 99 bytes: padded to the next sixteen, not at all, and to the MTU only.
     let short = packet(1, 2, b"WireGuard's");
     let even = packet(2, 1, b"sixteen's 2x");
     let long = packet(1, 2, &[0x5a; MTU - 21]);
-    let mut run = Run::new(preshared);
+    let mut run = Run::new(profile, preshared);
     let leaving = run.a.send(&run.clock, &short);
     let initiation = run.note("initiation", leaving);
     let leaving = run.b_receives(&initiation, None);
@@ -218,13 +239,19 @@ fn session(file: &str, preshared: Key) {
     assert_eq!(run.a.delivered, std::slice::from_ref(&even));
 
     let vectors = run.vectors.matched(file);
-    let paper = outcome(&vectors, "initiation", Some("response"));
+    let paper = outcome(profile, &vectors, "initiation", Some("response"));
     let initiator = reference::public_key(&vectors.array("initiator.private_key"));
     let responder = reference::public_key(&vectors.array("responder.private_key"));
     let [there, back] = paper.transport;
     let index = |name| u32::from_le_bytes(vectors.get(name)[4..8].try_into().unwrap());
     let (ours, theirs) = (index("initiation"), index("response"));
-    let data = reference::transport_data;
+    let data = |key, receiver, counter, text: &[u8]| match profile.cipher() {
+        Cipher::ChaCha20Poly1305 => reference::transport_data(key, receiver, counter, text),
+        Cipher::Aes256Gcm => {
+            let sealed = reference::seal_aes(key, counter, text);
+            reference::transport_message(receiver, counter, sealed)
+        }
+    };
     for (name, expected) in [
         ("initiation", reference::signed(paper.initiation, &responder, None)),
         ("response", reference::signed(paper.response, &initiator, None)),
@@ -239,12 +266,20 @@ fn session(file: &str, preshared: Key) {
 
 #[test]
 fn a_session_is_byte_for_byte_as_written_down() {
-    session("session.txt", [0; 32]);
+    session("session.txt", Profile::WireGuard, [0; 32]);
 }
 
 #[test]
 fn a_session_with_a_preshared_key_is_byte_for_byte_as_written_down() {
-    session("session-preshared.txt", [0x77; 32]);
+    session("session-preshared.txt", Profile::WireGuard, [0x77; 32]);
+}
+
+#[test]
+fn a_session_of_the_profile_tunneld_is_byte_for_byte_as_written_down_with_either_cipher() {
+    for cipher in Cipher::ALL {
+        let profile = Profile::Tunneld { cipher, layer: Layer::Ip };
+        session(&format!("session-tunneld-{}.txt", cipher.name()), profile, [0x77; 32]);
+    }
 }
 
 /// Opens a cookie reply; its sealing again must give the same bytes.
@@ -261,7 +296,7 @@ fn cookie_in(reply: &[u8], index: &[u8], sealer: &Key, mac1: &[u8]) -> [u8; 16] 
 
 #[test]
 fn cookies_are_byte_for_byte_as_written_down() {
-    let mut run = Run::new([0x77; 32]);
+    let mut run = Run::new(Profile::WireGuard, [0x77; 32]);
     run.b.queued = UNDER_LOAD;
     let leaving = run.a.send(&run.clock, &packet(1, 2, b"WireGuard's"));
     let initiation = run.note("initiation.1", leaving);
@@ -294,7 +329,7 @@ fn cookies_are_byte_for_byte_as_written_down() {
         ("initiation.2", Some("response.2")),
         ("initiation.3", Some("response.3")),
     ]
-    .map(|(initiation, response)| outcome(&vectors, initiation, response));
+    .map(|(initiation, response)| outcome(Profile::WireGuard, &vectors, initiation, response));
     let provoking = reference::signed(first.initiation, &responder, None);
     let reply = vectors.get("cookie_reply.to_initiator");
     let cookie = cookie_in(reply, &provoking[4..8], &responder, &provoking[116..132]);

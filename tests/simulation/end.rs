@@ -278,6 +278,7 @@ fn process(
         endpoints: [Vec::new()].into_iter().chain(second_of(side.other())).collect(),
         last_timestamp: kept,
         persistent_keepalive: scenario.keepalive,
+        profile: scenario.profile,
         ..PARAMETERS[side as usize].clone()
     };
     let mut host =

@@ -3,6 +3,9 @@
 
 use std::time::Duration;
 
+use tunneld::crypto::Cipher;
+use tunneld::wire::{Layer, Profile};
+
 use crate::host::{millis, secs};
 use crate::packets::SHORTEST;
 use crate::scenario::{Action, Scenario, Side, Step};
@@ -43,8 +46,17 @@ pub fn generate(seed: u64) -> Scenario {
         interval: between(dice, millis(500), most_interval),
         stays: if one_in(dice, 100) { secs(200) } else { Duration::ZERO },
         steps,
+        // Drawn last: what else a seed makes stays as it was.
+        profile: profile(dice),
         sabotage: None,
     }
+}
+
+/// That of WireGuard as often as all others.
+fn profile(dice: &mut Dice) -> Profile {
+    let tunneld = |cipher| Profile::Tunneld { cipher, layer: Layer::Ip };
+    let others = Cipher::ALL.map(tunneld);
+    if one_in(dice, 2) { Profile::WireGuard } else { others[dice.below(2) as usize] }
 }
 
 fn one_in(dice: &mut Dice, cases: u64) -> bool {

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use tunneld::wire::Profile;
+
 use crate::host::{millis, secs};
 use crate::sabotage::Sabotage;
 
@@ -48,6 +50,8 @@ pub struct Scenario {
     /// Who is reached by its second endpoint only.
     pub only_second: Option<Side>,
     pub keepalive: Option<Duration>,
+    /// What both ends speak.
+    pub profile: Profile,
     /// From packet to packet, each way, until the last fault is over.
     pub interval: Duration,
     /// How long the run goes on after traffic passes again.
@@ -111,6 +115,7 @@ impl Scenario {
             listed: false,
             only_second: None,
             keepalive: None,
+            profile: Profile::WireGuard,
             interval: secs(1),
             stays: Duration::ZERO,
             steps: Vec::new(),
@@ -128,8 +133,8 @@ impl Scenario {
 impl fmt::Display for Scenario {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { seed, latency, lag, pace, lookup, apart, keepalive, .. } = self;
-        let Self { a_is_named, dead, listed, only_second, .. } = self;
-        writeln!(f, "seed {seed}: latency {latency:?}, lag {lag:?}, pace {pace:?},")?;
+        let Self { a_is_named, dead, listed, only_second, profile, .. } = self;
+        writeln!(f, "seed {seed}: {profile}, latency {latency:?}, lag {lag:?}, pace {pace:?},")?;
         writeln!(
             f,
             "  lookup {lookup:?}, apart {apart:?}, a is named: {a_is_named}, keepalive {keepalive:?},"

@@ -85,6 +85,7 @@ fn simpler(scenario: &Scenario) -> impl Iterator<Item = Scenario> {
         Scenario { apart: calm.apart, ..scenario.clone() },
         Scenario { stays: calm.stays, ..scenario.clone() },
         Scenario { keepalive: calm.keepalive, ..scenario.clone() },
+        Scenario { profile: calm.profile, ..scenario.clone() },
         Scenario { a_is_named: calm.a_is_named, ..scenario.clone() },
         Scenario { dead: calm.dead, ..scenario.clone() },
         Scenario { only_second: calm.only_second, ..scenario.clone() },

@@ -195,6 +195,7 @@ fn sayable(mut config: Config) -> Config {
     config.peer.endpoints.truncate(1);
     config.hooks = Hooks::default();
     config.metrics = None;
+    config.peer.profile = crate::wire::Profile::WireGuard;
     config
 }
 

@@ -21,7 +21,8 @@ impl Tunnel {
         let (ours, theirs) = (self.handshakes.public_key(), self.handshakes.peer());
         let endpoint = self.endpoint().map(|endpoint| endpoint.remote);
         let timestamp = self.handshakes.greatest_timestamp();
-        let mut handover = Handover::new(ours, theirs, endpoint, timestamp);
+        let profile = self.handshakes.profile();
+        let mut handover = Handover::new(profile, ours, theirs, endpoint, timestamp);
         for (slot, session) in self.slots.as_array().into_iter().enumerate() {
             let opening = session.and_then(|session| inbound.half(session.keys.local_index));
             if let (Some(session), Some(opening)) = (session, opening) {
@@ -31,10 +32,11 @@ impl Tunnel {
         handover
     }
 
-    /// Goes on with what another process has left, as far as it is of the same two hosts and has not ended. Whether there is a
+    /// Goes on with what another process has left, as far as it is of the same two hosts and profile and has not ended. Whether there is a
     /// session now. To be called before [`Tunnel::start`].
     pub fn take_over(&mut self, now: Instant, handover: &Handover) -> bool {
-        if !handover.is_of(self.handshakes.public_key(), self.handshakes.peer()) {
+        let profile = self.handshakes.profile();
+        if !handover.is_of(profile, self.handshakes.public_key(), self.handshakes.peer()) {
             return false;
         }
         self.handshakes.accept_only_after(handover.timestamp());
@@ -42,7 +44,7 @@ impl Tunnel {
             self.shared.set_endpoint(Endpoint::new(remote));
             self.remote_told = Some(remote);
         }
-        let halves = on_clean_stack(|| handover.sessions(now)).map(Option::unzip);
+        let halves = on_clean_stack(|| handover.sessions(profile, now)).map(Option::unzip);
         let [(previous, opening_0), (current, opening_1), (next, opening_2)] = halves;
         self.slots = SessionSlots::from_array([previous, current, next]);
         for opening in [opening_0, opening_1, opening_2].into_iter().flatten() {

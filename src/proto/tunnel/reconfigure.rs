@@ -1,5 +1,5 @@
 //! How a tunnel takes on another configuration while it runs. What does not change is not touched: a session lives on with its
-//! keys, counters and timers as long as both static keys stay.
+//! keys, counters and timers as long as both static keys and the profile stay.
 
 use super::Tunnel;
 use crate::crypto::secret::on_clean_stack;
@@ -11,9 +11,10 @@ use crate::proto::time::Now;
 
 impl Tunnel {
     /// Is what `parameters` say from now on, but for the endpoints and the MTU, which have calls of their own
-    /// ([`Tunnel::set_endpoints`], [`Tunnel::set_mtu`]). A preshared key is for the next handshake. If one of the static keys is
-    /// another one, all sessions end; if it is the peer's, its endpoint is forgotten.
+    /// ([`Tunnel::set_endpoints`], [`Tunnel::set_mtu`]). A preshared key is for the next handshake. If the profile or one of the
+    /// static keys is another one, all sessions end; if it is the peer's key, its endpoint is forgotten.
     pub fn reconfigure(&mut self, now: Now, parameters: &Parameters) {
+        let profile = self.handshakes.profile();
         let (ours, theirs) = (*self.handshakes.public_key(), *self.handshakes.peer());
         on_clean_stack(|| self.handshakes.reconfigure(parameters));
         self.shared.set_networks(Networks::new(parameters));
@@ -24,7 +25,7 @@ impl Tunnel {
             self.shared.endpoint.store(None);
             self.remote_told = None;
             self.shared.outbound_orders.give(Orders::ABANDON);
-        } else if *self.handshakes.public_key() == ours {
+        } else if *self.handshakes.public_key() == ours && parameters.profile == profile {
             return;
         }
         self.admission = Admission::new(self.handshakes.public_key());

@@ -1,14 +1,19 @@
 use super::*;
-use crate::crypto::{PresharedKey, PrivateKey};
+use crate::crypto::{Cipher, PresharedKey, PrivateKey};
 use crate::proto::{flood::Tally, shared::Networks, timers::Timer};
+use crate::wire::Layer;
 use std::time::Duration;
 
 fn key(number: u8) -> PrivateKey {
     PrivateKey::clamped([number; 32])
 }
 
+/// With sessions whose keys wear out.
+const AES: Profile = Profile::Tunneld { cipher: Cipher::Aes256Gcm, layer: Layer::Ip };
+
 fn host(ours: u8, theirs: u8) -> (Tunnel, Arc<Shared>) {
     let parameters = Parameters {
+        profile: AES,
         private_key: key(ours),
         public_key: key(theirs).public_key(),
         preshared_key: PresharedKey::default(),
@@ -19,7 +24,6 @@ fn host(ours: u8, theirs: u8) -> (Tunnel, Arc<Shared>) {
         last_timestamp: None,
         persistent_keepalive: None,
         mtu: 1420,
-        layer: Default::default(),
         frames: Default::default(),
     };
     let shared = Arc::new(Shared::new(Networks::default(), Default::default(), 1420));
@@ -59,6 +63,17 @@ fn a_wish_on_account_of_an_old_session_is_fulfilled() {
     let (mut tunnel, shared) = initiator();
     assert!(shared.facts.want_handshake());
     tunnel.handle_facts(at(121));
+    assert!(tunnel.poll_transmit().is_some());
+}
+
+#[test]
+fn a_wish_on_account_of_a_worn_key_is_fulfilled() {
+    let (mut tunnel, shared) = initiator();
+    let sealing = tunnel.slots.current().unwrap().sealing.clone();
+    sealing.set_blocks(1 << 35);
+    sealing.take_counters(at(6).boot, 1, 32).unwrap();
+    assert!(shared.facts.want_handshake());
+    tunnel.handle_facts(at(6));
     assert!(tunnel.poll_transmit().is_some());
 }
 

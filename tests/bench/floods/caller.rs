@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use tunneld::proto::{Event, Instant, Now, Parameters, Tunnel, tunnel};
-use tunneld::wire::{Endpoint, Handshake};
+use tunneld::wire::{Endpoint, Handshake, Profile};
 
 use crate::lab::{Lab, PORT, Side, inside};
 use crate::peers::private_key;
@@ -68,6 +68,7 @@ fn peer(endpoint: SocketAddr) -> Tunnel {
     let mut seed = [0; 32];
     seed[..16].copy_from_slice(&wall().as_nanos().to_le_bytes());
     let parameters = Parameters {
+        profile: Profile::default(),
         private_key: private_key(Side::A),
         public_key: private_key(Side::B).public_key(),
         preshared_key: [0; 32].into(),
@@ -78,7 +79,6 @@ fn peer(endpoint: SocketAddr) -> Tunnel {
         last_timestamp: None,
         persistent_keepalive: Some(Duration::from_secs(25)),
         mtu: 1420,
-        layer: Default::default(),
         frames: Default::default(),
     };
     tunnel(&parameters, &seed).0

@@ -3,7 +3,7 @@
 use std::hint::black_box;
 
 use criterion::{BatchSize, Criterion};
-use tunneld::crypto::{TAG, TransportKey};
+use tunneld::crypto::{Cipher, TAG, TransportKey};
 
 use crate::shapes::{SHAPES, Shape};
 
@@ -11,7 +11,7 @@ use crate::shapes::{SHAPES, Shape};
 /// cipher does not care.
 pub(crate) fn seal(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("seal");
-    let key = TransportKey::new(&KEY);
+    let key = TransportKey::new(Cipher::default(), &KEY);
     for shape in SHAPES {
         let id = shape.enter(&mut group);
         let mut slots = slots(shape);
@@ -29,7 +29,7 @@ pub(crate) fn seal(criterion: &mut Criterion) {
 /// All segments in place. Opening destroys the ciphertext, so each round gets a copy, made before.
 pub(crate) fn open(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("open");
-    let key = TransportKey::new(&KEY);
+    let key = TransportKey::new(Cipher::default(), &KEY);
     for shape in SHAPES {
         let id = shape.enter(&mut group);
         let stride = shape.size + TAG;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tunneld::crypto::{PresharedKey, PrivateKey};
 use tunneld::proto::{Inbound, Instant, Now, Outbound, Parameters, Received, Tunnel, tunnel};
-use tunneld::wire::{DatagramSink, Ecn, Endpoint, Run};
+use tunneld::wire::{DatagramSink, Ecn, Endpoint, Profile, Run};
 
 /// When everything happens: sessions do not age here.
 pub(crate) const NOW: Instant = Instant::from_nanos(1_000_000_000);
@@ -74,6 +74,7 @@ fn hand_over(from: &mut Tunnel, to: &mut Tunnel, from_endpoint: Endpoint, now: N
 
 fn parameters(ours: u8, theirs: u8, endpoint: Endpoint) -> Parameters {
     Parameters {
+        profile: Profile::default(),
         private_key: PrivateKey::clamped([ours; 32]),
         public_key: PrivateKey::clamped([theirs; 32]).public_key(),
         preshared_key: PresharedKey::default(),
@@ -84,7 +85,6 @@ fn parameters(ours: u8, theirs: u8, endpoint: Endpoint) -> Parameters {
         last_timestamp: None,
         persistent_keepalive: None,
         mtu: 1420,
-        layer: Default::default(),
         frames: Default::default(),
     }
 }
