@@ -41,12 +41,14 @@ pub(crate) fn render(config: &Config) -> String {
         Table::Number(number) => format!("table = {number}\n"),
     };
     text += &format!(
-        "[peer]\npublic_key = {:?}\npreshared_key = {:?}\nallowed_ips = {}\npersistent_keepalive = {}\n",
+        "[peer]\npublic_key = {:?}\npreshared_key = {:?}\npersistent_keepalive = {}\n",
         peer.public_key.to_string(),
         peer.preshared_key.to_base64().as_str(),
-        nets(&peer.allowed_ips),
         peer.persistent_keepalive.map_or(0, |every| every.as_secs()),
     );
+    if !peer.allowed_ips.is_empty() {
+        text += &format!("allowed_ips = {}\n", nets(&peer.allowed_ips));
+    }
     text += &format!(
         "profile = {:?}\ncipher = {:?}\n",
         peer.profile.name(),
