@@ -13,6 +13,7 @@ mod control;
 mod dns;
 mod doors;
 mod endpoints;
+pub(crate) mod entropy;
 mod handover;
 mod hooks;
 mod inbound;
@@ -43,10 +44,9 @@ use nix::sys::prctl;
 use tokio::sync::mpsc;
 
 use crate::config::{self, Config, HostPort, Interface, Table};
-use crate::crypto::secret::Secret;
-use crate::net::{Underlay, UnderlayCounters, UnderlayDiscard};
-use crate::proto::{self, HANDSHAKE_QUEUE, Inbound, Parameters, Stats};
-use crate::tun::{Origin, Tun, TunCounters};
+use crate::net::Underlay;
+use crate::proto::{self, HANDSHAKE_QUEUE, Inbound, Parameters};
+use crate::tun::{Origin, Tun};
 use crate::wire::{Endpoint, Handshake, Offload};
 use clock::Alarm;
 use control::{Control, Ended};
@@ -54,6 +54,7 @@ use dns::Dns;
 use doors::Doors;
 use doors::query::Asker;
 use endpoints::Endpoints;
+use entropy::entropy;
 use handover::Kept;
 use hooks::Hooks;
 use kill_switch::KillSwitch;
@@ -237,13 +238,6 @@ fn underlay(config: &Config, kept: Vec<OwnedFd>) -> anyhow::Result<Underlay> {
     let underlay = Underlay::bind(interface.listen_port, config.mark(), wanted, kept)?;
     handover::keep_underlay(&underlay.main());
     Ok(underlay)
-}
-
-/// 32 random bytes of the system.
-fn entropy() -> anyhow::Result<Secret> {
-    let mut bytes = Secret::zero();
-    getrandom::fill(&mut *bytes).context("asking the system for randomness")?;
-    Ok(bytes)
 }
 
 /// What the configuration says to the tunnel, and the endpoints, which are to be resolved for it.
