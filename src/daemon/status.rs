@@ -187,6 +187,8 @@ pub(crate) struct Device {
     pub(crate) superpackets_read: u64,
     /// Superpackets among what was written.
     pub(crate) superpackets_written: u64,
+    /// Superpackets that it refused; their segments went one by one.
+    pub(crate) superpackets_refused: u64,
     /// Packets that did not pass, by the reason.
     pub(crate) discards: BTreeMap<String, u64>,
 }
@@ -234,6 +236,7 @@ impl Device {
             written: Calls::of(&write.calls, &write.packets),
             superpackets_read: load(&read.superpackets),
             superpackets_written: load(&write.superpackets),
+            superpackets_refused: load(&write.superpackets_refused),
             discards: named(&discards, |each| each),
         }
     }
@@ -313,3 +316,4 @@ pub(crate) fn example() -> Status {
         },
     }
 }
+            superpackets_refused: 6,
