@@ -24,6 +24,8 @@ mod netns {
     mod config;
     mod counters;
     mod crash;
+    mod credentials;
+    mod dashboard;
     mod default_route;
     mod device;
     mod device_faults;
@@ -48,6 +50,7 @@ mod netns {
     mod order;
     mod pair;
     mod process;
+    mod panels;
     mod refusal;
     mod reload;
     mod restart;

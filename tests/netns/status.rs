@@ -26,7 +26,7 @@ fn tunneld(lab: &Lab, words: &str) -> (Option<i32>, String) {
     (output.status.code(), said)
 }
 
-fn status(lab: &Lab) -> Value {
+pub(super) fn status(lab: &Lab) -> Value {
     let (code, said) = tunneld(lab, "status --json");
     assert_eq!(code, Some(0), "{said}");
     serde_json::from_str(&said).unwrap()
@@ -36,7 +36,7 @@ fn state(lab: &Lab) -> String {
     status(lab)["link"]["state"].as_str().unwrap().to_owned()
 }
 
-fn number(status: &Value, path: &str) -> u64 {
+pub(super) fn number(status: &Value, path: &str) -> u64 {
     status.pointer(path).and_then(Value::as_u64).unwrap_or_else(|| panic!("{path} in {status}"))
 }
 
