@@ -30,6 +30,7 @@ mod netns {
     mod device;
     mod device_faults;
     mod dns;
+    mod doors;
     mod ecn;
     mod faults;
     mod floods;
@@ -49,8 +50,9 @@ mod netns {
     mod offload;
     mod order;
     mod pair;
-    mod process;
     mod panels;
+    mod process;
+    mod prometheus;
     mod refusal;
     mod reload;
     mod restart;

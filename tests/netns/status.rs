@@ -4,6 +4,7 @@ use std::io::{BufRead as _, Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use serde_json::Value;
 
@@ -228,8 +229,10 @@ fn metrics_are_served_where_the_configuration_says() {
 }
 
 /// A daemon on host a that `wg` finds, under a name that nobody else has.
-fn daemon_for_wg(lab: &Lab, end: &End) -> (Process, String) {
-    let name = format!("tnl{}", std::process::id());
+pub(super) fn daemon_for_wg(lab: &Lab, end: &End) -> (Process, String) {
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    let name = format!("tnl{}-{number}", std::process::id());
     let mut command = lab.daemon_command(Host::A, &End { name: name.clone(), ..end.clone() });
     let places = format!("{}:/run/wireguard", lab.directory_of(Host::A).display());
     command.env("RUNTIME_DIRECTORY", places);
