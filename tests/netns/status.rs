@@ -88,14 +88,14 @@ fn loss_on_the_way_is_counted_and_what_was_discarded_is_named() {
     let [_a, _b] = lab.link(&ends(direct_v4));
     let before = status(&lab);
     assert_eq!(number(&before, "/arrivals/lost"), 0);
-    // Every fourth datagram of data from b, as long as they are pings: they are lost on the way to a.
+    // Every fourth datagram from b that is as long as these pings, and nothing else is, is lost on the way to a.
     filter(
         &lab,
         Host::A,
         "chain in { type filter hook prerouting priority 0;\n\
-         udp dport 51820 udp length > 100 numgen inc mod 4 0 drop; }",
+         udp dport 51820 udp length > 400 numgen inc mod 4 0 drop; }",
     );
-    lab.ping(Host::B, &format!("-c 40 -i 0.01 -W 1 {}", INNER_A[0]));
+    lab.ping(Host::B, &format!("-c 40 -i 0.01 -W 1 -s 400 {}", INNER_A[0]));
     let after = status(&lab);
     let lost = number(&after, "/arrivals/lost");
     assert_eq!(lost, 10);
