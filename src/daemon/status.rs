@@ -256,25 +256,6 @@ fn load(counter: &AtomicU64) -> u64 {
     counter.load(Ordering::Relaxed)
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn each_reason_to_discard_is_explained() {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/operations.md");
-        let text = std::fs::read_to_string(path).unwrap();
-        let rows = text.lines().filter_map(|line| line.strip_prefix("| `")?.split_once(" | "));
-        let explained: Vec<_> = rows.flat_map(|(names, _)| names.split(['`', ',', ' '])).collect();
-        let device = Device::of(&TunCounters::default()).discards;
-        let underlay = UnderlayDiscard::ALL.iter().map(|reason| reason.name());
-        let core = Discard::ALL.iter().map(|reason| reason.name());
-        for reason in core.chain(underlay).chain(device.keys().map(String::as_str)) {
-            assert!(explained.contains(&reason), "{reason} is not in {path}");
-        }
-    }
-}
-
 /// A status with something in every field, for tests.
 #[cfg(test)]
 pub(crate) fn example() -> Status {
@@ -334,5 +315,24 @@ pub(crate) fn example() -> Status {
             superpackets_refused: 6,
             discards: counts(&[("down", 1), ("refused", 0)]),
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_reason_to_discard_is_explained() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/operations.md");
+        let text = std::fs::read_to_string(path).unwrap();
+        let rows = text.lines().filter_map(|line| line.strip_prefix("| `")?.split_once(" | "));
+        let explained: Vec<_> = rows.flat_map(|(names, _)| names.split(['`', ',', ' '])).collect();
+        let device = Device::of(&TunCounters::default()).discards;
+        let underlay = UnderlayDiscard::ALL.iter().map(|reason| reason.name());
+        let core = Discard::ALL.iter().map(|reason| reason.name());
+        for reason in core.chain(underlay).chain(device.keys().map(String::as_str)) {
+            assert!(explained.contains(&reason), "{reason} is not in {path}");
+        }
     }
 }
