@@ -26,10 +26,13 @@ mod netns {
     mod config;
     mod counters;
     mod crash;
+    mod credentials;
+    mod dashboard;
     mod default_route;
     mod device;
     mod device_faults;
     mod dns;
+    mod doors;
     mod ecn;
     mod ethernet;
     mod faults;
@@ -53,6 +56,9 @@ mod netns {
     mod port;
     mod process;
     mod profiles;
+    mod panels;
+    mod process;
+    mod prometheus;
     mod refusal;
     mod reload;
     mod restart;

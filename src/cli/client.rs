@@ -69,7 +69,9 @@ impl ClientError {
 
 fn advice(error: &io::Error) -> &'static str {
     match error.kind() {
-        io::ErrorKind::PermissionDenied => "; root may ask, and who may read the keys",
+        io::ErrorKind::PermissionDenied => {
+            "; root may ask, and the group that the socket belongs to"
+        }
         io::ErrorKind::NotFound => "; is it running?",
         _ => "",
     }
@@ -132,12 +134,12 @@ impl Client {
     pub(super) fn line(&mut self) -> Result<String, ClientError> {
         let mut line = String::new();
         match self.stream.read_line(&mut line) {
-            Ok(0) => Err(self.unreachable(io::Error::other("it has closed the connection"))),
+            Ok(0) => Err(self.closed()),
             Ok(_) => Ok(line),
             Err(cause) if cause.kind() == io::ErrorKind::WouldBlock => {
                 Err(self.unreachable(io::Error::other("it does not answer")))
             }
-            Err(cause) => Err(self.unreachable(cause)),
+            Err(cause) => Err(self.broken(cause)),
         }
     }
 
@@ -147,7 +149,19 @@ impl Client {
 
     fn send(&mut self, request: &str) -> Result<(), ClientError> {
         let sent = self.stream.get_ref().write_all(format!("{request}\n").as_bytes());
-        sent.map_err(|cause| self.unreachable(cause))
+        sent.map_err(|cause| self.broken(cause))
+    }
+
+    fn broken(&self, cause: io::Error) -> ClientError {
+        match cause.kind() {
+            io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => self.closed(),
+            _ => self.unreachable(cause),
+        }
+    }
+
+    fn closed(&self) -> ClientError {
+        let why = "it has closed the connection: it ends, or serves as many others as it may";
+        self.unreachable(io::Error::other(why))
     }
 
     fn unreachable(&self, cause: io::Error) -> ClientError {

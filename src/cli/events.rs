@@ -1,11 +1,15 @@
 //! `tunneld events`: what happens to the link of a running daemon, line by line.
 
+use std::time::{Duration, UNIX_EPOCH};
+
 use clap::Args;
 use serde::Deserialize;
 
 use super::client::{Client, Target, parse};
-use super::logging;
 use crate::daemon::observer::Notice;
+
+/// The last second that has four digits for its year: no later one can be written.
+const YEAR_9999: Duration = Duration::from_secs(253_402_300_799);
 
 /// What is asked for.
 #[derive(Args, Debug)]
@@ -38,7 +42,7 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
             super::print(&line)?;
         } else {
             let entry: Entry = parse(&line)?;
-            super::print(&format!("{} {}\n", logging::time_of_day(), in_words(&entry)))?;
+            super::print(&format!("{}\n", in_words(&entry)))?;
         }
     }
 }
@@ -46,11 +50,18 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
 fn in_words(entry: &Entry) -> String {
     match entry {
         Entry::Missed { missed } => format!("{missed} events were not read in time"),
-        Entry::Notice(Notice { event, state, reason, endpoint, .. }) => {
+        Entry::Notice(Notice { unix_seconds, event, state, reason, endpoint }) => {
             let place = endpoint.map(|endpoint| format!(" at {endpoint}")).unwrap_or_default();
-            format!("{event}: {}{place}: {reason}", state.name())
+            format!("{} {event}: {}{place}: {reason}", time(*unix_seconds), state.name())
         }
     }
+}
+
+/// When the daemon says that it happened, as date and time in UTC.
+fn time(unix_seconds: f64) -> String {
+    let since = Duration::try_from_secs_f64(unix_seconds).unwrap_or_default();
+    let time = UNIX_EPOCH.checked_add(since.min(YEAR_9999)).unwrap_or(UNIX_EPOCH);
+    humantime::format_rfc3339_seconds(time).to_string()
 }
 
 #[cfg(test)]
@@ -59,12 +70,14 @@ mod tests {
 
     #[test]
     fn an_event_reads_as_a_line_and_so_do_those_that_were_missed() {
-        let event = r#"{"unix_seconds":1.5,"event":"peer_silent","state":"silent","reason":"nothing heard","endpoint":"192.0.2.1:7"}"#;
+        let event = r#"{"unix_seconds":1800000000.9,"event":"peer_silent","state":"silent","reason":"nothing heard","endpoint":"192.0.2.1:7"}"#;
         for (line, words) in [
-            (event, "peer_silent: silent at 192.0.2.1:7: nothing heard"),
+            (event, "2027-01-15T08:00:00Z peer_silent: silent at 192.0.2.1:7: nothing heard"),
             (r#"{"missed":3}"#, "3 events were not read in time"),
         ] {
             assert_eq!(in_words(&parse(line).unwrap()), words);
         }
+        assert_eq!(time(-1.0), "1970-01-01T00:00:00Z");
+        assert_eq!(time(1e15), "9999-12-31T23:59:59Z");
     }
 }

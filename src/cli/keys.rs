@@ -6,15 +6,15 @@ use anyhow::Context;
 use nix::sys::stat::{SFlag, fstat};
 use zeroize::Zeroizing;
 
-use crate::crypto::keys::KEY;
 use crate::crypto::{PresharedKey, PrivateKey};
+use crate::daemon::entropy::entropy;
 
 /// Prints a new private key.
 ///
 /// # Errors
 /// No randomness, or standard output.
 pub fn genkey() -> anyhow::Result<()> {
-    let key = PrivateKey::clamped(*random()?);
+    let key = PrivateKey::clamped(*entropy()?);
     print_secret(&line(&key.to_base64()))
 }
 
@@ -23,7 +23,7 @@ pub fn genkey() -> anyhow::Result<()> {
 /// # Errors
 /// No randomness, or standard output.
 pub fn genpsk() -> anyhow::Result<()> {
-    let key = PresharedKey::from(*random()?);
+    let key = PresharedKey::from(*entropy()?);
     print_secret(&line(&key.to_base64()))
 }
 
@@ -45,13 +45,6 @@ pub fn pubkey() -> anyhow::Result<()> {
         "standard input is no private key; accepted: one line as made by tunneld genkey",
     )?;
     Ok(super::print(&format!("{}\n", key.public_key()))?)
-}
-
-/// 32 random bytes of the system.
-pub(super) fn random() -> anyhow::Result<Zeroizing<[u8; KEY]>> {
-    let mut bytes = Zeroizing::new([0; KEY]);
-    getrandom::fill(bytes.as_mut_slice()).context("the system gives no random numbers")?;
-    Ok(bytes)
 }
 
 /// Prints what holds a secret, and warns if it goes to a file that others may read.

@@ -125,14 +125,6 @@ fn goes_to_journal() -> bool {
     fstat(io::stderr()).is_ok_and(|about| stream == format!("{}:{}", about.st_dev, about.st_ino))
 }
 
-/// Date and time in UTC, as the log has it.
-pub(super) fn time_of_day() -> String {
-    let mut text = String::new();
-    // Text has room for more text.
-    let _ = Seconds.format_time(&mut Writer::new(&mut text));
-    text
-}
-
 /// The time of day in UTC, without fractions of a second.
 struct Seconds;
 

@@ -11,9 +11,10 @@ use ipnet::IpNet;
 use nix::errno::Errno;
 use zeroize::Zeroizing;
 
-use super::{Mistake, keys, new_files};
+use super::{Mistake, new_files};
 use crate::config::{self, Config, EndpointError, HostPort, network};
 use crate::crypto::{Cipher, PresharedKey, PrivateKey};
+use crate::daemon::entropy::entropy;
 
 const DEFAULT_PORT: u16 = 51820;
 const DEFAULT_NET: &str = "10.77.0.0/30";
@@ -50,7 +51,7 @@ pub fn run(Options { a, b, net, cipher, output }: &Options) -> anyhow::Result<()
     refuse_no_link(a, b)?;
     let nets = networks(net)?;
     let ends = [End::new('a', a, &nets, 0)?, End::new('b', b, &nets, 1)?];
-    let preshared_key = PresharedKey::from(*keys::random()?);
+    let preshared_key = PresharedKey::from(*entropy()?);
     let [a, b] = &ends;
     let profile = profile(*cipher);
     let texts = [a.file(b, &preshared_key, &profile), b.file(a, &preshared_key, &profile)];
@@ -92,7 +93,7 @@ impl End {
             letter,
             reach: reach.0.clone(),
             addresses: nets.iter().filter_map(address).collect(),
-            private_key: PrivateKey::clamped(*keys::random()?),
+            private_key: PrivateKey::clamped(*entropy()?),
         })
     }
 

@@ -14,6 +14,7 @@ use super::clock::{self, Alarm};
 use super::dns::Dns;
 use super::doors::query::{Change, Query, Refused};
 use super::endpoints::Endpoints;
+use super::entropy::entropy;
 use super::hooks::Hooks;
 use super::kill_switch::KillSwitch;
 use super::network::Network;
@@ -22,7 +23,7 @@ use super::reload::Fixed;
 use super::report::Report;
 use super::service::{self, Signals, Told};
 use super::state::State;
-use super::{DataPath, HandshakeMessage, entropy};
+use super::{DataPath, HandshakeMessage};
 use crate::proto::{Discard, Event, Now, Request, Tunnel};
 use crate::wire::Screen;
 

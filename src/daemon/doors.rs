@@ -1,6 +1,7 @@
 //! Where others may ask how the link is: the control socket, the one that `wg` knows, and the metrics. That one of them
 //! cannot be opened is told, and costs the link nothing.
 
+mod accept;
 mod http;
 mod lines;
 mod local;
@@ -15,13 +16,14 @@ use std::path::Path;
 use nix::sys::stat::Mode;
 
 use super::runtime;
-use local::{Client, SocketFile};
+use local::{Access, Client, SocketFile};
 use query::Asker;
 
-/// For owner and group.
-const CONTROL: Mode = Mode::from_bits_truncate(0o660);
+/// For the owner, and a group that is for nothing else.
+const CONTROL: Access =
+    Access { mode: Mode::from_bits_truncate(0o660), group: Some("tunneld-admin") };
 /// For the owner: as WireGuard's own daemons have it.
-const WIREGUARD: Mode = Mode::from_bits_truncate(0o600);
+const WIREGUARD: Access = Access { mode: Mode::from_bits_truncate(0o600), group: None };
 
 /// The doors that are open; their files go when it is dropped.
 pub(super) struct Doors(#[expect(dead_code, reason = "held for its drop")] Vec<SocketFile>);
@@ -43,11 +45,11 @@ impl Doors {
 
 fn open<F: Future<Output = ()> + Send + 'static>(
     path: &Path,
-    mode: Mode,
+    access: Access,
     asker: &Asker,
     serve: impl Fn(Client, Asker) -> F + Send + 'static,
 ) -> Option<SocketFile> {
-    match local::bind(path, mode) {
+    match local::bind(path, access) {
         Ok((listener, file)) => {
             let asker = asker.clone();
             tokio::spawn(local::accept(listener, move |client| serve(client, asker.clone())));

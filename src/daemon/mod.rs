@@ -13,6 +13,7 @@ mod control;
 mod dns;
 mod doors;
 mod endpoints;
+pub(crate) mod entropy;
 mod handover;
 mod hooks;
 mod inbound;
@@ -30,11 +31,11 @@ mod service;
 mod state;
 pub(crate) mod status;
 mod threads;
+mod totals;
 
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -43,10 +44,9 @@ use nix::sys::prctl;
 use tokio::sync::mpsc;
 
 use crate::config::{self, Config, Interface};
-use crate::crypto::secret::Secret;
-use crate::net::{Underlay, UnderlayCounters, UnderlayDiscard};
-use crate::proto::{self, HANDSHAKE_QUEUE, Inbound, Stats};
-use crate::tun::{Origin, Tun, TunCounters};
+use crate::net::Underlay;
+use crate::proto::{self, HANDSHAKE_QUEUE, Inbound};
+use crate::tun::{Origin, Tun};
 use crate::wire::{Endpoint, Handshake, Offload};
 use clock::Alarm;
 use control::{Control, Ended};
@@ -54,6 +54,7 @@ use dns::Dns;
 use doors::Doors;
 use doors::query::Asker;
 use endpoints::Endpoints;
+use entropy::entropy;
 use handover::Kept;
 use hooks::Hooks;
 use kill_switch::KillSwitch;
@@ -241,13 +242,6 @@ fn underlay(config: &Config, kept: Vec<OwnedFd>) -> anyhow::Result<Underlay> {
     Ok(underlay)
 }
 
-/// 32 random bytes of the system.
-fn entropy() -> anyhow::Result<Secret> {
-    let mut bytes = Secret::zero();
-    getrandom::fill(&mut *bytes).context("asking the system for randomness")?;
-    Ok(bytes)
-}
-
 fn tell_started(path: &DataPath) {
     let (device, port) = (path.tun.name(), path.underlay.port());
     let udp = path.underlay.offload();
@@ -310,51 +304,5 @@ async fn stop(
         tracing::warn!(%error, "not everything could be taken back");
     }
     control.count_not_received();
-    tell_counters(path, control.tunnel.stats());
-}
-
-fn tell_counters(path: &DataPath, stats: &Stats) {
-    let ((sent, sent_bytes), (received, received_bytes)) = (stats.sent(), stats.received());
-    tracing::info!(
-        sent,
-        sent_bytes,
-        received,
-        received_bytes,
-        "discarded: {}",
-        report::discards(stats)
-    );
-    let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-    // About 1 on the way that large transfers took: the offload was not used.
-    let per_call = |count: &AtomicU64, calls: &AtomicU64| {
-        format!("{:.1}", load(count) as f64 / load(calls).max(1) as f64)
-    };
-    let UnderlayCounters { send, receive } = path.underlay.counters();
-    tracing::info!(
-        sent = load(&send.datagrams),
-        send_calls = load(&send.calls),
-        per_send = per_call(&send.datagrams, &send.calls),
-        gso_refused = load(&send.gso_refused),
-        received = load(&receive.datagrams),
-        receive_calls = load(&receive.calls),
-        per_receive = per_call(&receive.datagrams, &receive.calls),
-        truncated = load(&receive.truncated),
-        "underlay: not sent: {}",
-        report::named(UnderlayDiscard::ALL.iter().map(|why| (why.name(), send.discarded(*why))))
-    );
-    let TunCounters { read, write } = path.tun.counters();
-    tracing::info!(
-        read = load(&read.packets),
-        read_calls = load(&read.calls),
-        per_read = per_call(&read.packets, &read.calls),
-        superpackets_read = load(&read.superpackets),
-        malformed = load(&read.malformed),
-        written = load(&write.packets),
-        write_calls = load(&write.calls),
-        per_write = per_call(&write.packets, &write.calls),
-        superpackets_written = load(&write.superpackets),
-        down = load(&write.down),
-        refused = load(&write.refused),
-        superpackets_refused = load(&write.superpackets_refused),
-        "device"
-    );
+    totals::tell(&control.observer.status(path, &control.tunnel));
 }

@@ -245,18 +245,6 @@ fn counters(stats: &Stats) -> [u64; HINTS.len()] {
     HINTS.map(|(reason, _)| stats.discards(reason))
 }
 
-/// All discards that happened, as `name=count`.
-pub(super) fn discards(stats: &Stats) -> String {
-    named(Discard::ALL.iter().map(|reason| (reason.name(), stats.discards(*reason))))
-}
-
-/// Those counts that are not zero, as `name=count`.
-pub(super) fn named(counts: impl Iterator<Item = (&'static str, u64)>) -> String {
-    let met = counts.filter(|(_, count)| *count > 0);
-    let list: Vec<_> = met.map(|(name, count)| format!("{name}={count}")).collect();
-    if list.is_empty() { "nothing".to_owned() } else { list.join(" ") }
-}
-
 /// So many lines in so much time.
 #[derive(Default)]
 struct Quota {
@@ -304,7 +292,6 @@ mod tests {
         assert!(report.reason(&stats).contains("public_key"));
         stats.discard(Discard::ResponseNotAuthentic);
         assert!(report.reason(&stats).contains("preshared_key"));
-        assert_eq!(discards(&stats), "response_not_authentic=1");
     }
 
     #[test]

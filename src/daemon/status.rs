@@ -191,6 +191,8 @@ pub(crate) struct Device {
     pub(crate) superpackets_read: u64,
     /// Superpackets among what was written.
     pub(crate) superpackets_written: u64,
+    /// Superpackets that it refused; their segments went one by one.
+    pub(crate) superpackets_refused: u64,
     /// Packets that did not pass, by the reason.
     pub(crate) discards: BTreeMap<String, u64>,
 }
@@ -238,6 +240,7 @@ impl Device {
             written: Calls::of(&write.calls, &write.packets),
             superpackets_read: load(&read.superpackets),
             superpackets_written: load(&write.superpackets),
+            superpackets_refused: load(&write.superpackets_refused),
             discards: named(&discards, |each| each),
         }
     }
@@ -315,7 +318,27 @@ pub(crate) fn example() -> Status {
             written: calls(400, 2000),
             superpackets_read: 80,
             superpackets_written: 300,
+            superpackets_refused: 6,
             discards: counts(&[("down", 1), ("refused", 0)]),
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_reason_to_discard_is_explained() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/operations.md");
+        let text = std::fs::read_to_string(path).unwrap();
+        let rows = text.lines().filter_map(|line| line.strip_prefix("| `")?.split_once(" | "));
+        let explained: Vec<_> = rows.flat_map(|(names, _)| names.split(['`', ',', ' '])).collect();
+        let device = Device::of(&TunCounters::default()).discards;
+        let underlay = UnderlayDiscard::ALL.iter().map(|reason| reason.name());
+        let core = Discard::ALL.iter().map(|reason| reason.name());
+        for reason in core.chain(underlay).chain(device.keys().map(String::as_str)) {
+            assert!(explained.contains(&reason), "{reason} is not in {path}");
+        }
     }
 }

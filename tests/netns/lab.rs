@@ -163,17 +163,17 @@ impl Lab {
     /// The names that resolve on a host, as in hosts(5); no others do. To be called before the host's daemon starts, and later
     /// to change them.
     pub(crate) fn set_names(&self, host: Host, hosts: &str) {
-        // These take the place of the files in /etc for what runs in the namespace: ip-netns(8).
+        self.set_etc(host, "resolv.conf", "nameserver 127.0.0.1\n");
+        self.set_etc(host, "nsswitch.conf", "hosts: files\n");
+        self.set_etc(host, "hosts", hosts);
+    }
+
+    /// A file of /etc as a host's programs find it, if they start later.
+    pub(crate) fn set_etc(&self, host: Host, file: &str, content: &str) {
+        // It takes the place of the file in /etc for what runs in the namespace: ip-netns(8).
         let etc = Path::new("/etc/netns").join(self.namespace(host));
         fs::DirBuilder::new().recursive(true).mode(0o755).create(&etc).expect("we are root");
-        let files = [
-            ("resolv.conf", "nameserver 127.0.0.1\n"),
-            ("nsswitch.conf", "hosts: files\n"),
-            ("hosts", hosts),
-        ];
-        for (file, content) in files {
-            fs::write(etc.join(file), content).expect("we are root");
-        }
+        fs::write(etc.join(file), content).expect("we are root");
     }
 
     /// A program with these words, to be run on a host.

@@ -3,24 +3,18 @@
 use std::fs;
 use std::io::{BufRead as _, BufReader, ErrorKind, Read as _, Write as _};
 use std::net::Shutdown;
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
 use std::os::unix::net::UnixStream;
-use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use super::config::ends;
-use super::lab::{Host, INNER_B, Lab, direct_v4, expect_success, stop};
+use super::lab::{Host, INNER_B, Lab, direct_v4, expect_success};
 use super::needs::needs;
 use super::process::{BOUND, Process, wait_until};
 use super::vitals::Vitals;
-
-/// A user and a group that nothing on the machine belongs to.
-const NOBODY: u32 = 64_999;
 
 /// Where the control socket of host a's daemon is.
 pub(super) fn socket(lab: &Lab) -> PathBuf {
@@ -62,40 +56,6 @@ fn linked() -> (Lab, [Process; 2], Vitals) {
 
 fn link_is_fine(lab: &Lab) {
     expect_success(&lab.ping(Host::A, &format!("-c 20 -i 0.01 -W 5 {}", INNER_B[0])));
-}
-
-/// `tunneld status` as that user.
-fn status_as(lab: &Lab, user: u32, group: u32) -> Output {
-    // Where such a user can reach it.
-    let program = lab.directory_of(Host::A).join("tunneld");
-    if !program.exists() {
-        fs::copy(env!("CARGO_BIN_EXE_tunneld"), &program).unwrap();
-        let directory = lab.directory_of(Host::A);
-        for path in [directory.parent().unwrap(), &directory] {
-            fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
-        }
-    }
-    let mut command = Command::new(program);
-    command.arg("status").env("RUNTIME_DIRECTORY", lab.directory_of(Host::A));
-    command.env_remove("TUNNELD_LOG").uid(user).gid(group).output().unwrap()
-}
-
-#[test]
-fn only_root_and_the_sockets_group_may_ask_and_the_socket_goes_with_the_daemon() {
-    needs!("ping");
-    let (lab, [a, _b], _) = linked();
-    let path = socket(&lab);
-    let about = fs::metadata(&path).unwrap();
-    assert_eq!((about.permissions().mode() & 0o777, about.uid(), about.gid()), (0o660, 0, 0));
-    expect_success(&status_as(&lab, 0, 0));
-    let refused = status_as(&lab, NOBODY, NOBODY);
-    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
-    assert_eq!(refused.status.code(), Some(1), "{said}");
-    assert!(said.contains("Permission denied") && said.contains("who may read the keys"), "{said}");
-    chown(&path, None, Some(NOBODY)).unwrap();
-    expect_success(&status_as(&lab, NOBODY, NOBODY));
-    stop(a);
-    assert!(!path.exists());
 }
 
 #[test]

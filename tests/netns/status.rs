@@ -4,6 +4,7 @@ use std::io::{BufRead as _, Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use serde_json::Value;
 
@@ -26,7 +27,7 @@ fn tunneld(lab: &Lab, words: &str) -> (Option<i32>, String) {
     (output.status.code(), said)
 }
 
-fn status(lab: &Lab) -> Value {
+pub(super) fn status(lab: &Lab) -> Value {
     let (code, said) = tunneld(lab, "status --json");
     assert_eq!(code, Some(0), "{said}");
     serde_json::from_str(&said).unwrap()
@@ -36,7 +37,7 @@ fn state(lab: &Lab) -> String {
     status(lab)["link"]["state"].as_str().unwrap().to_owned()
 }
 
-fn number(status: &Value, path: &str) -> u64 {
+pub(super) fn number(status: &Value, path: &str) -> u64 {
     status.pointer(path).and_then(Value::as_u64).unwrap_or_else(|| panic!("{path} in {status}"))
 }
 
@@ -89,14 +90,14 @@ fn loss_on_the_way_is_counted_and_what_was_discarded_is_named() {
     let [_a, _b] = lab.link(&ends(direct_v4));
     let before = status(&lab);
     assert_eq!(number(&before, "/arrivals/lost"), 0);
-    // Every fourth datagram of data from b, as long as they are pings: they are lost on the way to a.
+    // Every fourth datagram from b that is as long as these pings, and nothing else is, is lost on the way to a.
     filter(
         &lab,
         Host::A,
         "chain in { type filter hook prerouting priority 0;\n\
-         udp dport 51820 udp length > 100 numgen inc mod 4 0 drop; }",
+         udp dport 51820 udp length > 400 numgen inc mod 4 0 drop; }",
     );
-    lab.ping(Host::B, &format!("-c 40 -i 0.01 -W 1 {}", INNER_A[0]));
+    lab.ping(Host::B, &format!("-c 40 -i 0.01 -W 1 -s 400 {}", INNER_A[0]));
     let after = status(&lab);
     let lost = number(&after, "/arrivals/lost");
     assert_eq!(lost, 10);
@@ -230,8 +231,10 @@ fn metrics_are_served_where_the_configuration_says() {
 }
 
 /// A daemon on host a that `wg` finds, under a name that nobody else has.
-fn daemon_for_wg(lab: &Lab, end: &End) -> (Process, String) {
-    let name = format!("tnl{}", std::process::id());
+pub(super) fn daemon_for_wg(lab: &Lab, end: &End) -> (Process, String) {
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    let name = format!("tnl{}-{number}", std::process::id());
     let mut command = lab.daemon_command(Host::A, &End { name: name.clone(), ..end.clone() });
     let places = format!("{}:/run/wireguard", lab.directory_of(Host::A).display());
     command.env("RUNTIME_DIRECTORY", places);

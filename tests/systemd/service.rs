@@ -54,7 +54,8 @@ fn the_package_installs_upgrades_removes_and_purges_what_is_its_own() {
     assert_eq!(shows(machine, "ExecMainStatus"), "2");
     let log = machine.must("journalctl -u tunneld -o cat");
     assert!(log.contains("tunneld: error: /etc/tunneld.toml: cannot be read"), "{log}");
-    machine.must("id tunneld");
+    assert!(machine.must("getent group tunneld").ends_with(":tunneld"), "it may read the keys");
+    assert!(machine.must("getent group tunneld-admin").ends_with(':'), "nobody may ask yet");
     let files = machine.must("dpkg -L tunneld");
     for file in [
         "/usr/bin/tunneld",
@@ -175,6 +176,27 @@ fn a_transfer_survives_a_reboot_of_an_end() {
     site.in_a_transfer(&[&reboot]);
     assert!(site.lab.pings(Host::A, INNER_B[0]));
     assert!(site.lab.pings(Host::B, INNER_A[0]));
+}
+
+#[test]
+fn a_member_of_the_group_may_look_and_neither_change_anything_nor_read_the_keys() {
+    needs_machines!();
+    let site = Site::linked();
+    let machine = &site.a;
+    let socket = machine.must("stat -c '%A %U %G' /run/tunneld/tun0.sock");
+    assert_eq!(socket, "srw-rw---- tunneld tunneld-admin");
+    machine.must("useradd -G tunneld-admin member; useradd stranger");
+    machine.must("runuser -u member -- tunneld status | grep 'state  *up'");
+    for (user, words, reason) in [
+        ("member", "tunneld reload", "only root and the user that tunneld runs as"),
+        ("member", "cat /etc/tunneld.toml", "Permission denied"),
+        ("stranger", "tunneld status", "Permission denied"),
+    ] {
+        let refused = machine.run(&format!("runuser -u {user} -- {words}"));
+        let said = String::from_utf8_lossy(&refused.stderr);
+        assert!(!refused.status.success() && said.contains(reason), "{user}: {words}: {said}");
+    }
+    machine.must("systemctl reload tunneld && runuser -u tunneld -- tunneld reload");
 }
 
 #[test]

@@ -2,10 +2,11 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use zeroize::Zeroizing;
 
 use crate::crypto::{PresharedKey, PrivateKey};
+use crate::daemon::entropy::entropy;
 
 /// The device of the tunnel, on either host.
 pub(super) const DEVICE: &str = "tun0";
@@ -38,8 +39,8 @@ impl Plan {
     /// Fresh keys.
     pub(super) fn new() -> Result<Self> {
         Ok(Self {
-            keys: [PrivateKey::clamped(*random()?), PrivateKey::clamped(*random()?)],
-            preshared: PresharedKey::from(*random()?),
+            keys: [PrivateKey::clamped(*entropy()?), PrivateKey::clamped(*entropy()?)],
+            preshared: PresharedKey::from(*entropy()?),
         })
     }
 
@@ -66,10 +67,4 @@ endpoint = "{}:{PORT}"
             UNDERLAY[other],
         ))
     }
-}
-
-fn random() -> Result<Zeroizing<[u8; 32]>> {
-    let mut bytes = Zeroizing::new([0; 32]);
-    getrandom::fill(bytes.as_mut_slice()).context("the kernel gives no random numbers")?;
-    Ok(bytes)
 }

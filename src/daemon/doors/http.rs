@@ -1,20 +1,19 @@
 //! The metrics over HTTP: `GET /metrics` and nothing else, one request for each connection.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncBufRead, BufReader};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 
+use super::accept::{self, Places};
 use super::lines::{self, Line};
 use super::metrics::{self, CONTENT_TYPE};
 use super::query::Asker;
 use crate::daemon::backoff::Backoff;
 
 /// Connections served at once; more are closed as they come.
-const CONNECTIONS: usize = 8;
+pub(super) const CONNECTIONS: usize = 8;
 /// Most lines of a request's head.
 const LINES: usize = 64;
 /// How long one request may take in all.
@@ -26,23 +25,14 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// Serves the metrics at `address` for as long as it is polled.
 pub(super) async fn serve(address: SocketAddr, asker: Asker) {
     let listener = listen(address).await;
-    let places = Arc::new(Semaphore::new(CONNECTIONS));
-    loop {
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
-            Err(error) => {
-                tracing::debug!(%error, "a request for metrics cannot be taken");
-                tokio::time::sleep(FIRST_PAUSE).await;
-                continue;
-            }
-        };
-        let Ok(place) = places.clone().try_acquire_owned() else { continue };
+    let places = Places::new(CONNECTIONS);
+    let take = move |(stream, _)| {
         let asker = asker.clone();
-        tokio::spawn(async move {
-            let _place = place;
+        places.serve(async move {
             let _ = tokio::time::timeout(REQUEST_TIME, answer(stream, &asker)).await;
         });
-    }
+    };
+    accept::each(|context| listener.poll_accept(context), take).await;
 }
 
 async fn listen(address: SocketAddr) -> TcpListener {

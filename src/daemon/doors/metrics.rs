@@ -138,6 +138,11 @@ fn device(page: &mut Page, Status { device, .. }: &Status) {
             "System calls that wrote packets to the device.",
             written.calls,
         ),
+        (
+            "tunneld_device_superpackets_refused_total",
+            "Superpackets that the kernel refused; their segments went one by one.",
+            device.superpackets_refused,
+        ),
     ]);
     page.by_reason(
         "tunneld_device_discards_total",

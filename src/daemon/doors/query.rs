@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use tokio::sync::{broadcast, mpsc, oneshot};
 
+use super::{http, local};
 use crate::daemon::observer::Notice;
 use crate::daemon::status::Status;
 
 /// Questions that may wait for control. Each connection asks one at a time, so more than all of them never wait.
-const WAITING: usize = 64;
+const WAITING: usize = 4 * local::CONNECTIONS + http::CONNECTIONS;
 
 /// A question.
 pub(in crate::daemon) enum Query {

@@ -62,7 +62,7 @@ struct Refusal<'t> {
 
 /// Answers one client until it goes away, or takes too long.
 pub(super) async fn serve(client: Client, asker: Asker) {
-    let Client { stream, may_change, _place } = client;
+    let Client { stream, may_change } = client;
     let (reader, mut writer) = stream.into_split();
     let mut reader = BufReader::new(reader);
     loop {

@@ -26,7 +26,7 @@ const ADDRESS_NOT_AVAILABLE: i32 = -99;
 
 /// Answers one client until it goes away, or takes too long.
 pub(super) async fn serve(client: Client, asker: Asker) {
-    let Client { stream, may_change, _place } = client;
+    let Client { stream, may_change } = client;
     let (reader, mut writer) = stream.into_split();
     let mut reader = BufReader::new(reader);
     while let Some(request) = read(&mut reader).await {
