@@ -29,7 +29,7 @@ fn a_transfer_is_byte_exact_with_either_cipher() {
         let daemons = lab.link(&speaking([profile; 2]));
         Transfer::begin(&lab, Host::A, Host::B, INNER_B[0], 10_000_001).finish();
         Transfer::begin(&lab, Host::B, Host::A, INNER_A[1], 10_000_001).finish();
-        let _ = daemons.map(stop);
+        daemons.into_iter().for_each(|daemon| drop(stop(daemon)));
     }
 }
 

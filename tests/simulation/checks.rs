@@ -75,6 +75,7 @@ fn scenarios_reach_what_can_go_wrong() {
     let never = [
         // What the other end never sends, nor its device.
         Discard::NotIp,
+        Discard::UnknownControl,
         Discard::InnerLength,
         Discard::SourceNotAllowed,
         Discard::DestinationNotAllowed,
