@@ -1,16 +1,40 @@
 //! What netlink tells of a device's addresses and routes.
 
+use std::io;
 use std::net::IpAddr;
 
+use futures_util::TryStreamExt;
 use ipnet::IpNet;
 use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage};
 use rtnetlink::packet_route::route::{RouteAttribute, RouteMessage, RouteProtocol};
 
+use super::record::Ours;
+use super::{Link, MAIN_TABLE};
+use crate::tun::netlink::io_error;
 use crate::tun::underlay::ip_of;
 
+impl Link {
+    /// The addresses and routes that the device has, whoever made them.
+    pub(super) async fn there(&self) -> io::Result<Ours> {
+        let mut there = Ours::default();
+        let request = self.netlink.address().get().set_link_index_filter(self.index).execute();
+        let addresses: Vec<_> = request.try_collect().await.map_err(io_error)?;
+        there.addresses = addresses.iter().filter_map(address_of).collect();
+        for any in [IpAddr::from([0; 4]), IpAddr::from([0; 16])] {
+            let mut all = RouteMessage::default();
+            all.header.address_family =
+                self.route_message(any.into(), MAIN_TABLE)?.header.address_family;
+            let request = self.netlink.route().get(all).execute();
+            let routes: Vec<_> = request.try_collect().await.map_err(io_error)?;
+            there.routes.extend(routes.iter().filter_map(|route| route_to(route, self.index)));
+        }
+        Ok(there)
+    }
+}
+
 /// The address in a message, unless it is the one that the kernel gives each IPv6 device.
-pub(super) fn address_of(message: &AddressMessage) -> Option<IpNet> {
+fn address_of(message: &AddressMessage) -> Option<IpNet> {
     let address = message.attributes.iter().find_map(|attribute| match attribute {
         AddressAttribute::Address(address) => Some(*address),
         _ => None,
@@ -20,7 +44,7 @@ pub(super) fn address_of(message: &AddressMessage) -> Option<IpNet> {
 }
 
 /// Network and table of a route to the device of this index, unless the kernel made it by itself.
-pub(super) fn route_to(route: &RouteMessage, index: u32) -> Option<(IpNet, u32)> {
+fn route_to(route: &RouteMessage, index: u32) -> Option<(IpNet, u32)> {
     let any: IpAddr = match route.header.address_family {
         AddressFamily::Inet => [0; 4].into(),
         _ => [0; 16].into(),
