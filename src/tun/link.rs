@@ -27,8 +27,8 @@ use super::rules;
 use super::underlay::look_up;
 use super::{Origin, Tun};
 use found::leads_to;
-use record::Ours;
 pub(crate) use record::Record;
+use record::{Ours, note};
 pub(crate) use settings::LinkSettings;
 use settings::rules_to;
 
@@ -37,9 +37,13 @@ pub(crate) struct Link {
     netlink: Netlink,
     device: String,
     index: u32,
+    /// What was changed, or an earlier process has changed; `record` says no less.
+    ours: Ours,
     record: Record,
     /// An earlier process had this device, or left something else of ours.
     goes_on: bool,
+    /// That process made what is there already, as far as is known.
+    adopts: bool,
 }
 
 impl Link {
@@ -51,23 +55,24 @@ impl Link {
     pub(crate) async fn open(tun: &Tun, record: Record) -> Result<Self, LinkError> {
         let netlink = Netlink::connect().map_err(LinkError::Netlink)?;
         let (device, index) = (tun.name().to_owned(), tun.index());
-        let goes_on = tun.origin() == Origin::Inherited || record.ours != Ours::default();
-        let mut link = Self { netlink, device, index, record, goes_on };
-        let ours = &link.record.ours;
-        if (ours.device.as_str(), ours.index) != (tun.name(), tun.index()) {
+        let (ours, inherited) = (record.ours().clone(), tun.origin() == Origin::Inherited);
+        let known = ours != Ours::default();
+        let (goes_on, adopts) = (known || inherited, !known && inherited);
+        let mut link = Self { netlink, device, index, ours, record, goes_on, adopts };
+        if (link.ours.device.as_str(), link.ours.index) != (tun.name(), tun.index()) {
             link.leave_other().await;
             let found = match tun.origin() {
                 Origin::Found => Some(link.state().await?),
                 Origin::Created | Origin::Inherited => None,
             };
-            link.record.ours = link.record.ours.on(tun.name(), tun.index(), found);
+            link.ours = link.ours.on(tun.name(), tun.index(), found);
         }
         Ok(link)
     }
 
     /// Takes back what an earlier process did to another device.
     async fn leave_other(&mut self) {
-        let Ours { device, index, .. } = self.record.ours.clone();
+        let Ours { device, index, .. } = self.ours.clone();
         let this = (mem::replace(&mut self.device, device), mem::replace(&mut self.index, index));
         if let Err(error) = self.restore_device().await {
             tracing::warn!(%error, "a device that was used before has more than it had");
@@ -88,7 +93,7 @@ impl Link {
     /// # Errors
     /// [`LinkError`] names what failed; what went well before is still there, and can be [undone](Self::undo).
     pub(crate) async fn configure(&mut self, settings: &LinkSettings) -> Result<(), LinkError> {
-        self.begin(settings).await?;
+        self.begin(settings)?;
         if let Some(mtu) = settings.mtu {
             self.set_mtu(mtu).await?;
         }
@@ -103,9 +108,13 @@ impl Link {
             self.add_route(network, table).await?;
         }
         // After the routes, to which they lead.
-        for rule in settings.rules() {
-            self.add_rule(rule).await?;
+        for default in settings.ruled() {
+            note(&mut self.ours.rules, default);
+            for rule in rules_to(default) {
+                self.add_rule(rule).await?;
+            }
         }
+        self.record.write(&self.ours);
         Ok(())
     }
 
@@ -114,31 +123,31 @@ impl Link {
     /// # Errors
     /// [`LinkError`] names what failed; to go back, change to the settings before.
     pub(crate) async fn change(&mut self, settings: &LinkSettings) -> Result<(), LinkError> {
-        self.begin(settings).await?;
+        self.begin(settings)?;
         // The new ones before the old go: with its last address of a family a device loses all routes of that. The kernel may
         // take more with an address than that alone; what is missing then is added again.
         for address in &settings.addresses {
             self.add_address(*address).await?;
         }
-        for address in others(&self.record.ours.addresses, &settings.addresses) {
+        for address in others(&self.ours.addresses, &settings.addresses) {
             self.remove_address(address).await?;
-            self.record.ours.addresses.retain(|ours| *ours != address);
+            self.ours.addresses.retain(|ours| *ours != address);
         }
         self.configure(settings).await?;
         let (ruled, rules): (Vec<_>, Vec<_>) =
             (settings.ruled().collect(), settings.rules().collect());
-        for default in others(&self.record.ours.rules, &ruled) {
+        for default in others(&self.ours.rules, &ruled) {
             for rule in rules_to(default).into_iter().filter(|rule| !rules.contains(rule)) {
                 self.remove_rule(rule).await?;
             }
-            self.record.ours.rules.retain(|ours| *ours != default);
+            self.ours.rules.retain(|ours| *ours != default);
         }
         let routes: Vec<_> = settings.routes_to_add().collect();
-        for (network, table) in others(&self.record.ours.routes, &routes) {
+        for (network, table) in others(&self.ours.routes, &routes) {
             self.remove_route(network, table).await?;
-            self.record.ours.routes.retain(|ours| *ours != (network, table));
+            self.ours.routes.retain(|ours| *ours != (network, table));
         }
-        self.record.write();
+        self.record.write(&self.ours);
         Ok(())
     }
 
@@ -174,18 +183,18 @@ impl Link {
     /// The first thing that failed; the others have been tried all the same.
     pub(crate) async fn undo(&mut self) -> Result<(), LinkError> {
         let mut results = Vec::new();
-        for rule in self.record.ours.rules.iter().copied().flat_map(rules_to).rev() {
+        for rule in self.ours.rules.iter().copied().flat_map(rules_to).rev() {
             results.push(self.remove_rule(rule).await);
         }
         results.push(self.restore_device().await);
-        self.record.ours = Ours::default();
-        self.record.write();
+        self.ours = Ours::default();
+        self.record.write(&self.ours);
         results.into_iter().collect()
     }
 
     /// Takes back what was added to a device that existed before, and sets it as it was found.
     async fn restore_device(&self) -> Result<(), LinkError> {
-        let ours = &self.record.ours;
+        let ours = &self.ours;
         let Some(found) = ours.found else { return Ok(()) };
         let mut results = Vec::new();
         for (network, table) in ours.routes.iter().rev() {
@@ -202,17 +211,9 @@ impl Link {
     }
 
     /// Checks settings, and writes down what will be ours, before any of it is made.
-    async fn begin(&mut self, settings: &LinkSettings) -> Result<(), LinkError> {
+    fn begin(&mut self, settings: &LinkSettings) -> Result<(), LinkError> {
         self.check(settings)?;
-        // What is on a device of our own and named by the file is ours, whoever made it.
-        let there = match self.record.ours.found {
-            Some(_) => self.there().await,
-            None => Ok(Ours::default()),
-        };
-        let there =
-            there.map_err(|error| self.failed("reading its addresses and routes", error))?;
-        self.record.ours.add(settings, &there);
-        self.record.write();
+        self.record.write(&self.ours.with(settings));
         Ok(())
     }
 
@@ -240,24 +241,30 @@ impl Link {
         self.undone(format_args!("removing the route to {network}"), result)
     }
 
-    async fn add_address(&self, address: IpNet) -> Result<(), LinkError> {
+    async fn add_address(&mut self, address: IpNet) -> Result<(), LinkError> {
         let mut request =
             self.netlink.address().add(self.index, address.addr(), address.prefix_len());
         *request.message_mut() = self.address_message(address);
         match request.execute().await.map_err(io_error) {
-            Err(error) if !is_one_of(&error, &[Errno::EEXIST]) => {
-                Err(self.failed(format_args!("adding the address {address}"), error))
+            Ok(()) => note(&mut self.ours.addresses, address),
+            Err(error) if is_one_of(&error, &[Errno::EEXIST]) => {
+                if self.adopts {
+                    note(&mut self.ours.addresses, address);
+                }
             }
-            _ => Ok(()),
+            Err(error) => {
+                return Err(self.failed(format_args!("adding the address {address}"), error));
+            }
         }
+        Ok(())
     }
 
-    async fn add_route(&self, network: IpNet, table: u32) -> Result<(), LinkError> {
+    async fn add_route(&mut self, network: IpNet, table: u32) -> Result<(), LinkError> {
         let action = format_args!("adding the route to {network} in table {table}");
         let message =
             self.route_message(network, table).map_err(|error| self.failed(action, error))?;
         match self.netlink.route().add(message).execute().await.map_err(io_error) {
-            Ok(()) => {}
+            Ok(()) => note(&mut self.ours.routes, (network, table)),
             Err(error) if is_one_of(&error, &[Errno::EEXIST]) => {
                 let ours = self.has_route(network, table).await;
                 if !ours.map_err(|error| self.failed(action, error))? {
@@ -266,6 +273,9 @@ impl Link {
                         network,
                         table,
                     });
+                }
+                if self.adopts {
+                    note(&mut self.ours.routes, (network, table));
                 }
             }
             Err(error) => return Err(self.failed(action, error)),
@@ -362,7 +372,7 @@ impl fmt::Debug for Link {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Link")
             .field("device", &self.device)
-            .field("record", &self.record)
+            .field("ours", &self.ours)
             .finish_non_exhaustive()
     }
 }

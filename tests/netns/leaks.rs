@@ -13,7 +13,9 @@ use super::capture::Capture;
 use super::config::End;
 use super::counters::{filter, packets};
 use super::default_route::{ends_with_networks, far_lab, link};
-use super::lab::{CABLE, Host, INNER_A, INNER_B, Lab, SILENT, endpoint, routed_underlay, stop};
+use super::lab::{
+    CABLE, FAR, Host, INNER_A, INNER_B, Lab, SILENT, endpoint, routed_underlay, stop,
+};
 use super::needs::needs;
 use super::process::{BOUND, Process, wait_until};
 

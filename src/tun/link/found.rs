@@ -1,69 +1,11 @@
-//! What netlink tells of a device's addresses and routes.
+//! What netlink tells of routes.
 
-use std::io;
-use std::net::IpAddr;
-
-use futures_util::TryStreamExt;
 use ipnet::IpNet;
-use rtnetlink::packet_route::AddressFamily;
-use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage};
-use rtnetlink::packet_route::route::{RouteAttribute, RouteMessage, RouteProtocol};
+use rtnetlink::packet_route::route::{RouteAttribute, RouteMessage};
 
-use super::record::Ours;
-use super::{Link, MAIN_TABLE};
-use crate::tun::netlink::io_error;
 use crate::tun::underlay::ip_of;
 
-impl Link {
-    /// The addresses and routes that the device has, whoever made them.
-    pub(super) async fn there(&self) -> io::Result<Ours> {
-        let mut there = Ours::default();
-        let request = self.netlink.address().get().set_link_index_filter(self.index).execute();
-        let addresses: Vec<_> = request.try_collect().await.map_err(io_error)?;
-        there.addresses = addresses.iter().filter_map(address_of).collect();
-        for any in [IpAddr::from([0; 4]), IpAddr::from([0; 16])] {
-            let mut all = RouteMessage::default();
-            all.header.address_family =
-                self.route_message(any.into(), MAIN_TABLE)?.header.address_family;
-            let request = self.netlink.route().get(all).execute();
-            let routes: Vec<_> = request.try_collect().await.map_err(io_error)?;
-            there.routes.extend(routes.iter().filter_map(|route| route_to(route, self.index)));
-        }
-        Ok(there)
-    }
-}
-
-/// The address in a message, unless it is the one that the kernel gives each IPv6 device.
-fn address_of(message: &AddressMessage) -> Option<IpNet> {
-    let address = message.attributes.iter().find_map(|attribute| match attribute {
-        AddressAttribute::Address(address) => Some(*address),
-        _ => None,
-    })?;
-    let of_kernel = matches!(address, IpAddr::V6(address) if address.is_unicast_link_local());
-    (!of_kernel).then(|| IpNet::new(address, message.header.prefix_len).ok()).flatten()
-}
-
-/// Network and table of a route to the device of this index, unless the kernel made it by itself.
-fn route_to(route: &RouteMessage, index: u32) -> Option<(IpNet, u32)> {
-    let any: IpAddr = match route.header.address_family {
-        AddressFamily::Inet => [0; 4].into(),
-        _ => [0; 16].into(),
-    };
-    let of_kernel = route.header.protocol == RouteProtocol::Kernel;
-    let destination = route.attributes.iter().find_map(|attribute| match attribute {
-        RouteAttribute::Destination(address) => ip_of(address),
-        _ => None,
-    });
-    let network =
-        IpNet::new(destination.unwrap_or(any), route.header.destination_prefix_length).ok()?;
-    let table = route.attributes.iter().find_map(|attribute| match attribute {
-        RouteAttribute::Table(number) => Some(*number),
-        _ => None,
-    });
-    let table = table.unwrap_or(route.header.table.into());
-    (!of_kernel && leads_to(route, network, table, index)).then_some((network, table))
-}
-
+/// Whether a route to this network in this table leads to the device of this index.
 pub(super) fn leads_to(route: &RouteMessage, network: IpNet, table: u32, index: u32) -> bool {
     let mut route_table = u32::from(route.header.table);
     let mut destination = None;

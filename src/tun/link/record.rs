@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::LinkSettings;
 use crate::tun::netlink::DeviceState;
 
-/// What is ours; some of it may not be there, or not any more.
+/// What is ours.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Ours {
@@ -37,29 +37,27 @@ impl Ours {
         Self { version: VERSION, device, index, found, rules, ..Self::default() }
     }
 
-    /// Adds what these settings make, but for the addresses and routes that are `there` already.
-    pub(super) fn add(&mut self, settings: &LinkSettings, there: &Self) {
-        let addresses = settings.addresses.iter().copied();
-        add(&mut self.addresses, addresses.filter(|address| !there.addresses.contains(address)));
-        let routes = settings.routes_to_add();
-        add(&mut self.routes, routes.filter(|route| !there.routes.contains(route)));
-        add(&mut self.rules, settings.ruled());
+    /// The same and what these settings make.
+    pub(super) fn with(&self, settings: &LinkSettings) -> Self {
+        let mut all = self.clone();
+        settings.addresses.iter().for_each(|address| note(&mut all.addresses, *address));
+        settings.routes_to_add().for_each(|route| note(&mut all.routes, route));
+        settings.ruled().for_each(|default| note(&mut all.rules, default));
+        all
     }
 }
 
-fn add<T: PartialEq>(items: &mut Vec<T>, more: impl Iterator<Item = T>) {
-    for item in more {
-        if !items.contains(&item) {
-            items.push(item);
-        }
+/// Adds what is not there yet.
+pub(super) fn note<T: PartialEq>(items: &mut Vec<T>, item: T) {
+    if !items.contains(&item) {
+        items.push(item);
     }
 }
 
-/// The memory file, and what is to be in it.
+/// The memory file. It says too much rather than too little: some of it may not be there, or not any more.
 #[derive(Debug)]
 pub(crate) struct Record {
     file: File,
-    pub(super) ours: Ours,
     written: Ours,
 }
 
@@ -70,14 +68,14 @@ impl Record {
     /// The system has no memory files.
     pub(crate) fn new() -> io::Result<Self> {
         let file = memfd_create("tunneld network", MFdFlags::MFD_CLOEXEC)?.into();
-        Ok(Self { file, ours: Ours::default(), written: Ours::default() })
+        Ok(Self { file, written: Ours::default() })
     }
 
     /// The one that an earlier process left, to go on with. If it cannot be read or is of another version, nothing is
     /// known to be ours.
     pub(crate) fn take(kept: OwnedFd) -> Self {
         let mut file = File::from(kept);
-        let ours = read(&mut file).unwrap_or_else(|error| {
+        let written = read(&mut file).unwrap_or_else(|error| {
             tracing::warn!(
                 %error,
                 "what the process before added to the network is not known: what the file does not name stays"
@@ -85,22 +83,27 @@ impl Record {
             let _ = file.set_len(0);
             Ours::default()
         });
-        Self { file, written: ours.clone(), ours }
+        Self { file, written }
     }
 
     /// Whether there are rules that lead a default route into the tunnel.
     #[must_use]
     pub(crate) fn has_rules(&self) -> bool {
-        !self.ours.rules.is_empty()
+        !self.written.rules.is_empty()
+    }
+
+    /// What was written last.
+    pub(super) fn ours(&self) -> &Ours {
+        &self.written
     }
 
     /// Writes down what is ours, to be called before it is made. That this fails is no reason not to make it.
-    pub(super) fn write(&mut self) {
-        if self.ours == self.written {
+    pub(super) fn write(&mut self, ours: &Ours) {
+        if *ours == self.written {
             return;
         }
-        match self.append() {
-            Ok(()) => self.written.clone_from(&self.ours),
+        match self.append(ours) {
+            Ok(()) => self.written.clone_from(ours),
             Err(error) => {
                 tracing::warn!(%error, "the next process will not know all that is ours in the network");
             }
@@ -108,13 +111,13 @@ impl Record {
     }
 
     /// One line after the other: what was written before holds until this one is whole, whenever the process is killed.
-    fn append(&mut self) -> io::Result<()> {
+    fn append(&mut self, ours: &Ours) -> io::Result<()> {
         if self.file.metadata()?.len() > LONGEST {
             self.file.set_len(0)?;
         }
         self.file.seek(SeekFrom::End(0))?;
         // After what may be a part of a line.
-        let line = format!("\n{}\n", serde_json::to_string(&self.ours)?);
+        let line = format!("\n{}\n", serde_json::to_string(ours)?);
         self.file.write_all(line.as_bytes())
     }
 }
@@ -159,15 +162,14 @@ mod tests {
     fn written(all: &[Ours]) -> Record {
         let mut record = Record::new().unwrap();
         for ours in all {
-            record.ours = ours.clone();
-            record.write();
+            record.write(ours);
         }
         record
     }
 
     /// What a later process knows, which has the same file.
     fn known(record: &Record) -> Ours {
-        Record::take(record.as_fd().try_clone_to_owned().unwrap()).ours
+        Record::take(record.as_fd().try_clone_to_owned().unwrap()).written
     }
 
     #[test]
@@ -176,8 +178,7 @@ mod tests {
         let all = [ours(&["192.168.7.0/24", "fd78::/48"]), ours(&[]), ours(&["192.168.8.0/24"])];
         assert_eq!(known(&written(&all)), all[2]);
         let mut later = Record::take(written(&all).file.into());
-        later.ours = ours(&["192.168.9.0/24"]);
-        later.write();
+        later.write(&ours(&["192.168.9.0/24"]));
         assert_eq!(known(&later), ours(&["192.168.9.0/24"]));
     }
 
@@ -185,16 +186,14 @@ mod tests {
     fn what_was_written_before_holds_until_the_next_is_whole() {
         let mut record = written(&[ours(&["192.168.7.0/24"])]);
         let before = record.file.metadata().unwrap().len();
-        record.ours = ours(&["192.168.8.0/24"]);
-        record.write();
+        record.write(&ours(&["192.168.8.0/24"]));
         let after = record.file.metadata().unwrap().len();
         for length in before..after {
             record.file.set_len(length).unwrap();
             assert_eq!(known(&record), ours(&["192.168.7.0/24"]), "{length} of {after} bytes");
         }
-        record.write();
         record.written = Ours::default();
-        record.write();
+        record.write(&ours(&["192.168.8.0/24"]));
         assert_eq!(known(&record), ours(&["192.168.8.0/24"]), "also after a part of a line");
     }
 
@@ -225,13 +224,12 @@ mod tests {
         let networks: Vec<_> = (0..200).map(|i| format!("10.{i}.0.0/16")).collect();
         let networks: Vec<_> = networks.iter().map(String::as_str).collect();
         for length in (0..200).chain(0..200).chain(0..200) {
-            record.ours = ours(&networks[length..]);
-            record.write();
+            record.write(&ours(&networks[length..]));
             assert!(record.file.metadata().unwrap().len() < LONGEST + 10_000);
         }
         assert_eq!(known(&record), ours(&networks[199..]));
         let before = record.file.metadata().unwrap().len();
-        record.write();
+        record.write(&ours(&networks[199..]));
         assert_eq!(record.file.metadata().unwrap().len(), before, "nothing changed");
     }
 }

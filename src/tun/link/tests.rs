@@ -82,8 +82,7 @@ fn a_device_gets_addresses_mtu_state_and_routes() {
                 assert!(link.has_route(network, MAIN_TABLE).await.unwrap(), "{network}");
             }
             // The network of an address is the kernel's own route.
-            let added: Vec<_> =
-                link.record.ours.routes.iter().map(|(network, _)| *network).collect();
+            let added: Vec<_> = link.ours.routes.iter().map(|(network, _)| *network).collect();
             assert_eq!(added, nets(&["192.168.7.0/24", "fd78::/48"]));
             link.set_mtu(1300).await.unwrap();
             assert_eq!(link.netlink.device(link.index).await.unwrap().mtu, 1300);
@@ -131,7 +130,7 @@ fn undoing_leaves_a_device_that_existed_before_as_it_was_found() {
             let mut link = open(&tun).await;
             link.set_mtu(1500).await.unwrap();
             link.configure(&settings(None)).await.unwrap();
-            assert_eq!(link.record.ours.addresses, nets(&["fd77::1/64"]));
+            assert_eq!(link.ours.addresses, nets(&["fd77::1/64"]));
             link.undo().await.unwrap();
             assert_eq!(addresses(&link).await, nets(&["10.1.1.1/24", "10.77.0.1/30"]));
             let state = link.netlink.device(link.index).await.unwrap();
@@ -152,7 +151,7 @@ fn undoing_sets_a_device_down_that_was_down() {
         let tun = Tun::open("tun9", Offload::ALL).unwrap();
         block_on(async {
             let mut link = open(&tun).await;
-            let found = link.record.ours.found.unwrap();
+            let found = link.ours.found.unwrap();
             assert!(!found.up);
             link.configure(&settings(Some(100))).await.unwrap();
             link.undo().await.unwrap();
@@ -188,32 +187,28 @@ fn defaults(mark: u32) -> LinkSettings {
 #[test]
 fn who_goes_on_removes_what_is_ours_and_nothing_that_others_added() {
     in_namespace("who_goes_on_removes_what_is_ours_and_nothing_that_others_added", || {
-        for persistent in [false, true] {
-            let tun = Tun::open("tun9", Offload::ALL).unwrap();
-            block_on(async {
-                let mut first = open(&tun).await;
-                if persistent {
-                    // As on a device that existed before, with one address that the file names too.
-                    first.record.ours.found = Some(first.state().await.unwrap());
-                    first.add_address("10.77.0.1/30".parse().unwrap()).await.unwrap();
-                }
-                first.configure(&settings(None)).await.unwrap();
-                first.add_address("10.9.9.9/24".parse().unwrap()).await.unwrap();
-                let others = ("192.168.99.0/24".parse().unwrap(), 100);
-                first.add_route(others.0, others.1).await.unwrap();
+        let tun = Tun::open("tun9", Offload::ALL).unwrap();
+        block_on(async {
+            let mut others = open(&tun).await;
+            // Our file names it too.
+            others.add_address("10.77.0.1/30".parse().unwrap()).await.unwrap();
+            let mut first = open(&tun).await;
+            assert!(!first.goes_on());
+            first.configure(&settings(None)).await.unwrap();
+            others.add_address("10.9.9.9/24".parse().unwrap()).await.unwrap();
+            let [theirs, ours] =
+                ["192.168.99.0/24", "192.168.7.0/24"].map(|to| to.parse().unwrap());
+            others.add_route(theirs, MAIN_TABLE).await.unwrap();
 
-                let mut second = go_on(&tun, &first).await;
-                assert!(second.goes_on());
-                second.change(&LinkSettings::default()).await.unwrap();
-                let left: &[&str] =
-                    if persistent { &["10.9.9.9/24", "10.77.0.1/30"] } else { &["10.9.9.9/24"] };
-                assert_eq!(addresses(&second).await, nets(left));
-                assert_eq!(second.there().await.unwrap().routes, [others]);
-                let third = go_on(&tun, &second).await;
-                assert_eq!(third.record.ours.addresses, []);
-                assert_eq!(third.record.ours.routes, []);
-            });
-        }
+            let mut second = go_on(&tun, &first).await;
+            assert!(second.goes_on());
+            second.change(&LinkSettings::default()).await.unwrap();
+            assert_eq!(addresses(&second).await, nets(&["10.9.9.9/24", "10.77.0.1/30"]));
+            assert!(second.has_route(theirs, MAIN_TABLE).await.unwrap());
+            assert!(!second.has_route(ours, MAIN_TABLE).await.unwrap());
+            let third = go_on(&tun, &second).await;
+            assert_eq!((third.ours.addresses, third.ours.routes), (vec![], vec![]));
+        });
     });
 }
 
@@ -229,6 +224,8 @@ fn who_knows_nothing_takes_on_what_the_file_names_and_leaves_the_rest() {
                 ..LinkSettings::default()
             };
             let mut second = open(&tun).await;
+            // As with a device of an earlier version.
+            second.adopts = true;
             second.change(&fewer).await.unwrap();
             assert_eq!(addresses(&second).await, nets(&["10.77.0.1/30", "fd77::1/64"]));
             assert!(second.has_route("fd78::/48".parse().unwrap(), MAIN_TABLE).await.unwrap());
@@ -255,7 +252,7 @@ fn who_goes_on_removes_rules_that_are_ours_also_those_for_another_device() {
             let other = Tun::open("tun9", Offload::ALL).unwrap();
             let mut third = go_on(&other, &second).await;
             drop(tun);
-            assert_eq!(third.record.ours.addresses, [], "those are of the other device");
+            assert_eq!(third.ours.addresses, [], "those are of the other device");
             third.change(&settings(None)).await.unwrap();
             assert!(marks(&third).await.is_empty());
         });
@@ -272,17 +269,44 @@ fn a_device_that_existed_before_is_given_back_also_by_another_process_that_has_a
         let tun = Tun::open("tun8", Offload::ALL).unwrap();
         block_on(async {
             let mut first = open(&tun).await;
-            let found = first.record.ours.found;
+            let found = first.ours.found;
             first.configure(&defaults(7)).await.unwrap();
             drop(tun);
             let tun = Tun::open("tun8", Offload::ALL).unwrap();
             let second = go_on(&tun, &first).await;
-            assert_eq!(second.record.ours.found, found, "not what the first made of it");
+            assert_eq!(second.ours.found, found, "not what the first made of it");
             let other = Tun::open("tun9", Offload::ALL).unwrap();
             let third = go_on(&other, &second).await;
             assert_eq!(addresses(&second).await, []);
             assert_eq!(second.state().await.ok(), found);
             assert_eq!(marks(&third).await, [0, 7, 0, 7], "not before there are others");
+        });
+    });
+}
+
+#[test]
+fn what_is_to_be_made_is_written_down_before() {
+    in_namespace("what_is_to_be_made_is_written_down_before", || {
+        let [first, second] = ["tun8", "tun9"].map(|name| Tun::open(name, Offload::ALL).unwrap());
+        block_on(async {
+            let mut other = open(&first).await;
+            other.configure(&settings(None)).await.unwrap();
+            let mut link = open(&second).await;
+            let taken = LinkSettings {
+                addresses: nets(&["10.78.0.1/30"]),
+                routes: nets(&["192.168.6.0/24", "192.168.7.0/24", "0.0.0.0/0"]),
+                mark: Some(7),
+                ..LinkSettings::default()
+            };
+            link.configure(&taken).await.unwrap_err();
+            // As after a kill in the midst of it.
+            let mut next = go_on(&second, &link).await;
+            assert_eq!(next.ours, link.ours.with(&taken));
+            next.change(&LinkSettings::default()).await.unwrap();
+            assert_eq!(addresses(&next).await, []);
+            let [ours, theirs] = ["192.168.6.0/24", "192.168.7.0/24"].map(|to| to.parse().unwrap());
+            assert!(!next.has_route(ours, MAIN_TABLE).await.unwrap());
+            assert!(other.has_route(theirs, MAIN_TABLE).await.unwrap(), "it is the other's");
         });
     });
 }
