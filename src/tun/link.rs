@@ -187,7 +187,10 @@ impl Link {
             results.push(self.remove_rule(rule).await);
         }
         results.push(self.restore_device().await);
-        self.ours = Ours::default();
+        self.ours.rules.clear();
+        if self.ours.found.is_some() {
+            self.ours = Ours::default();
+        }
         self.record.write(&self.ours);
         results.into_iter().collect()
     }

@@ -248,6 +248,12 @@ fn who_goes_on_removes_rules_that_are_ours_also_those_for_another_device() {
             let mut second = go_on(&tun, &first).await;
             second.change(&defaults(8)).await.unwrap();
             assert_eq!(marks(&second).await, [0, 8, 0, 8]);
+            second.undo().await.unwrap();
+            assert!(marks(&second).await.is_empty());
+            // A device of our own may be kept, with all that it has.
+            let mut second = go_on(&tun, &second).await;
+            assert_eq!(second.ours.addresses, settings(None).addresses);
+            second.change(&defaults(8)).await.unwrap();
 
             let other = Tun::open("tun9", Offload::ALL).unwrap();
             let mut third = go_on(&other, &second).await;
