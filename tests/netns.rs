@@ -21,6 +21,7 @@ mod weapons;
 
 mod netns {
     mod any_config;
+    mod capture;
     mod config;
     mod counters;
     mod crash;

@@ -46,7 +46,7 @@ use tokio::sync::mpsc;
 use crate::config::{self, Config, HostPort, Interface, Table};
 use crate::net::Underlay;
 use crate::proto::{self, HANDSHAKE_QUEUE, Inbound, Parameters};
-use crate::tun::{Origin, Tun};
+use crate::tun::{Origin, Record, Tun};
 use crate::wire::{Endpoint, Handshake, Offload};
 use clock::Alarm;
 use control::{Control, Ended};
@@ -83,7 +83,8 @@ struct HandshakeMessage {
     message: Handshake,
 }
 
-/// Runs the link that the configuration in `file` describes until SIGTERM or SIGINT, then removes what it made.
+/// Runs the link that the configuration in `file` describes until SIGTERM or SIGINT, then removes what it made. At
+/// SIGUSR1 it ends too, and leaves that to the next process.
 ///
 /// # Errors
 /// [`ConfigError`](config::ConfigError); or the link could not be set up, or broke for good: the device was deleted.
@@ -115,7 +116,7 @@ async fn run_on(file: &Path, config: Config, kept: Kept) -> anyhow::Result<()> {
     let kill_switch = kill_switch(&config, kept.kill_switch)?;
     let tun = device(interface, kept.device).await?;
     let underlay = underlay(&config, kept.underlay)?;
-    let network = Network::new(&config, &tun).await?;
+    let network = Network::new(&config, &tun, record(kept.network)?).await?;
     let dns = Dns::new(&config, &tun);
     let hooks = Hooks::new(&config);
     let fixed = Fixed::new(&config);
@@ -170,7 +171,8 @@ async fn run_on(file: &Path, config: Config, kept: Kept) -> anyhow::Result<()> {
         screen: None,
     };
     let dns = control.dns.clone();
-    control.tell_name_servers(async move { dns.begin().await });
+    let goes_on = control.network.goes_on();
+    control.tell_name_servers(async move { dns.begin(goes_on).await });
     tell_started(&path);
     service::ready(&control.running());
     control.hooks.up();
@@ -181,17 +183,31 @@ async fn run_on(file: &Path, config: Config, kept: Kept) -> anyhow::Result<()> {
             tracing::info!("stopped: {signal}");
             Ok(())
         }
+        Ended::Restart => {
+            tracing::info!("stopped for a restart: what was made in the network stays");
+            Ok(())
+        }
         Ended::Failure(failure) => Err(failure),
     }
 }
 
-/// Reads the configuration. If it is wrong while a kill switch is on, that is no mistake to give up at: the service
-/// manager would let go of the rules.
+/// Reads the configuration. If it is wrong while something holds packets back, that is no mistake to give up at: the
+/// service manager would let go of it.
 fn load(file: &Path, kept: &Kept) -> anyhow::Result<Config> {
-    Config::load(file).map_err(|error| match kept.kill_switch {
-        Some(_) => anyhow::anyhow!("{error}; the kill switch stays on until that is mended"),
+    Config::load(file).map_err(|error| match kept.guard() {
+        Some(guard) => anyhow::anyhow!("{error}; {guard} until that is mended"),
         None => error.into(),
     })
+}
+
+/// The list of what is ours in the network: the one that was kept, or a new one.
+fn record(kept: Option<Record>) -> anyhow::Result<Record> {
+    if let Some(record) = kept {
+        return Ok(record);
+    }
+    let record = Record::new().context("making a memory file")?;
+    handover::keep_network(&record);
+    Ok(record)
 }
 
 /// Turns the kill switch on, if it is wanted; with the socket that was kept, if that is for the same interface.
@@ -304,8 +320,8 @@ fn spawn<T: Send + 'static>(
         .with_context(|| format!("starting the {name} thread"))
 }
 
-/// Ends the data threads, leaves the sessions to the next process, erases the keys, takes back what was changed, and tells the
-/// counters.
+/// Ends the data threads, leaves the sessions to the next process, erases the keys, takes back what was changed unless
+/// that process is to find it, and tells the counters.
 async fn stop(
     path: &DataPath,
     (outbound, inbound): (JoinHandle<()>, JoinHandle<Inbound>),
@@ -316,17 +332,20 @@ async fn stop(
     path.threads.stop();
     // A thread that panicked has aborted the process.
     let (_, inbound) = (outbound.join(), inbound.join());
-    if let (Ok(Ended::Signal(_)), Ok(inbound)) = (ended, inbound)
+    if let (Ok(Ended::Signal(_) | Ended::Restart), Ok(inbound)) = (ended, inbound)
         && let Err(error) = handover::leave(&control.tunnel.hand_over(inbound))
     {
         tracing::warn!(%error, "the sessions end with this process");
     }
     control.tunnel.erase();
     control.tell_name_servers(std::future::ready(()));
-    control.dns.undo().await;
+    let restart = matches!(ended, Ok(Ended::Restart));
+    if !restart {
+        control.dns.undo().await;
+    }
     control.state.finish().await;
     control.hooks.finish().await;
-    if let Err(error) = control.network.undo().await {
+    if !restart && let Err(error) = control.network.undo().await {
         tracing::warn!(%error, "not everything could be taken back");
     }
     control.count_not_received();
