@@ -1,11 +1,11 @@
 //! The sandbox of a running daemon: on every thread, in every hook, and in nobody's way.
 
 use std::fs;
-use std::path::Path;
 
 use super::config::ends;
 use super::lab::{Host, INNER_B, Lab, direct_v4, stop};
 use super::needs::needs;
+use super::process::{BOUND, Process, wait_until};
 
 /// Of each thread of a process its name, whether it may gain privileges, and how many filters its system calls pass.
 fn threads(process: u32) -> Vec<(String, [String; 3])> {
@@ -38,20 +38,28 @@ fn every_thread_of_a_daemon_is_confined_and_the_data_threads_most() {
 }
 
 #[test]
-fn a_hook_may_write_where_the_daemon_may_and_nowhere_else() {
+fn a_hook_writes_where_systemd_has_named_a_directory_and_nowhere_else() {
     needs!("ping", "sh", "unshare");
     let lab = Lab::direct();
-    let here = lab.directory_of(Host::A).join("here");
-    let there = format!("/run/tunneld-test-{}", std::process::id());
-    let script = r#"echo x > "$0"; mkdir "$1" && echo made; unshare -n true && echo left; exit 0"#;
+    // Not among temporary files, where everybody writes.
+    let place = tempfile::Builder::new().prefix("tunneld-test-").tempdir_in("/run").unwrap();
+    let [state, cache, there] = ["state", "cache", "there"].map(|name| place.path().join(name));
+    for directory in [&cache, &there] {
+        fs::create_dir(directory).unwrap();
+    }
+    let script = r#"echo x > "$0/x"; echo x > "$1/x"; unshare -n true && echo left; exit 0"#;
     let mut ends = ends(direct_v4);
-    ends[0].hooks = format!("up = ['/bin/sh', '-c', '{script}', {here:?}, {there:?}]\n");
-    let [a, _b] = lab.link(&ends);
+    ends[0].hooks = format!("up = ['/bin/sh', '-c', '{script}', {cache:?}, {there:?}]\n");
+    let mut command = lab.daemon_command(Host::A, &ends[0]);
+    command.env("STATE_DIRECTORY", &state);
+    command.env("CACHE_DIRECTORY", format!("/nonexistent:{}", cache.display()));
+    let a = Process::start("daemon A", command);
     let told = a.wait_for("hook done");
-    let escaped = fs::remove_dir(Path::new(&there)).is_ok();
-    assert!(!escaped && !told.contains("made"), "{told}");
-    assert!(told.contains("mkdir: cannot create directory"), "{told}");
+    assert_eq!(fs::read_dir(there).unwrap().count(), 0, "{told}");
     assert!(told.contains("unshare: ") && !told.contains("left"), "{told}");
-    assert_eq!(fs::read_to_string(here).unwrap(), "x\n");
+    assert_eq!(fs::read_to_string(cache.join("x")).unwrap(), "x\n");
+    // The directory for the state, which was not there, is there in time.
+    let _b = lab.start(Host::B, &ends[1]);
     assert!(lab.pings(Host::A, INNER_B[1]));
+    assert!(wait_until(BOUND, || fs::read_dir(&state).unwrap().count() > 0), "{}", a.said());
 }

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use nix::libc::{self, c_int, c_long};
 use seccompiler::SeccompAction::{Allow, Errno};
+use seccompiler::SeccompCmpOp::{Eq, MaskedEq, Ne};
 use seccompiler::{
-    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
-    SeccompRule, apply_filter,
+    BackendError, BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition,
+    SeccompFilter, SeccompRule, apply_filter,
 };
 
 /// All that a data thread calls. Arguments are not looked at, so that the kernel lets these pass without running a filter.
@@ -125,32 +126,34 @@ const NAMESPACES: [c_int; 7] = [
     libc::CLONE_NEWUTS,
 ];
 
+/// As the unit has it: UDP and TCP, netlink, and the sockets of systemd, the journal and systemd-resolved.
+const FAMILIES: [c_int; 4] = [libc::AF_UNIX, libc::AF_INET, libc::AF_INET6, libc::AF_NETLINK];
+
 type Rules = BTreeMap<c_long, Vec<SeccompRule>>;
 
 const REFUSED: SeccompAction = Errno(libc::EPERM as u32);
 
-/// Refuses this thread all but [`DATA_PATH`], memory that is not executable, and signals to its own process.
+/// Refuses this thread all but [`DATA_PATH`], memory that cannot be executed, and signals to its own process.
 pub(super) fn allow_data_path_only() -> anyhow::Result<()> {
     let mut allowed = always(DATA_PATH);
-    let executable = SeccompCmpOp::MaskedEq(libc::PROT_EXEC as u64);
     for call in [libc::SYS_mmap, libc::SYS_mprotect] {
-        allowed.insert(call, vec![only_if(2, executable.clone(), 0)?]);
+        allowed.insert(call, vec![only_if([(2, MaskedEq(libc::PROT_EXEC as u64), 0)])?]);
     }
-    let own = u64::from(std::process::id());
-    allowed.insert(libc::SYS_tgkill, vec![only_if(0, SeccompCmpOp::Eq, own)?]);
+    let own = std::process::id().into();
+    allowed.insert(libc::SYS_tgkill, vec![only_if([(0, Eq, own)])?]);
+    // Some builds of the standard library ask so, before they close a descriptor, whether it is open.
+    allowed.insert(libc::SYS_fcntl, vec![only_if([(1, Eq, libc::F_GETFD as u64)])?]);
     Ok(apply_filter(&compile(allowed, Allow, REFUSED)?)?)
 }
 
-/// Refuses this thread, and whatever it starts, [`DANGEROUS`] and new namespaces.
+/// Refuses this thread, and whatever it starts, [`DANGEROUS`], new namespaces and sockets of other [`FAMILIES`].
 pub(super) fn refuse_dangerous() -> anyhow::Result<()> {
     let mut refused = always(DANGEROUS);
-    let makes = |namespace: c_int| {
-        let flag = namespace as u64;
-        only_if(0, SeccompCmpOp::MaskedEq(flag), flag)
-    };
-    let clone = NAMESPACES.into_iter().map(makes).collect::<Result<_, _>>()?;
-    refused.insert(libc::SYS_clone, clone);
-    // Its flags lie where no filter sees them. Whoever wants it falls back to clone(2) where the kernel is too old for it.
+    let makes = NAMESPACES.map(|flag| only_if([(0, MaskedEq(flag as u64), flag as u64)]));
+    refused.insert(libc::SYS_clone, makes.into_iter().collect::<Result<_, _>>()?);
+    let others = FAMILIES.map(|family| (0, Ne, family as u64));
+    refused.insert(libc::SYS_socket, vec![only_if(others)?]);
+    // Its flags lie where no filter sees them. The C libraries fall back to clone(2), as for a kernel that is too old.
     let clone3 = compile(always(&[libc::SYS_clone3]), Errno(libc::ENOSYS as u32), Allow)?;
     apply_filter(&clone3)?;
     Ok(apply_filter(&without_x32(compile(refused, REFUSED, Allow)?))?)
@@ -160,14 +163,14 @@ fn always(calls: &[c_long]) -> Rules {
     calls.iter().map(|call| (*call, Vec::new())).collect()
 }
 
-/// Of a call, that for which this comparison of the argument's lower half with `value` holds.
-fn only_if(
-    argument: u8,
-    comparison: SeccompCmpOp,
-    value: u64,
-) -> Result<SeccompRule, seccompiler::BackendError> {
-    let condition = SeccompCondition::new(argument, SeccompCmpArgLen::Dword, comparison, value)?;
-    SeccompRule::new(vec![condition])
+/// Of a call, that for which all of these hold: the number of an argument, and how its lower half compares with a value.
+fn only_if<const N: usize>(
+    conditions: [(u8, SeccompCmpOp, u64); N],
+) -> Result<SeccompRule, BackendError> {
+    let conditions = conditions.into_iter().map(|(argument, comparison, value)| {
+        SeccompCondition::new(argument, SeccompCmpArgLen::Dword, comparison, value)
+    });
+    SeccompRule::new(conditions.collect::<Result<_, _>>()?)
 }
 
 /// A program for the kernel: `listed` for what the rules name, `others` for the rest.

@@ -14,7 +14,7 @@ use nix::libc::{self, c_long};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::{CloneFlags, sched_yield, unshare};
 use nix::sys::signal::kill;
-use nix::sys::socket::{MsgFlags, recvmsg};
+use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, recvmsg, socket};
 use nix::unistd::getppid;
 use tempfile::tempdir;
 
@@ -202,6 +202,9 @@ fn control_may_start_threads_and_programs_and_nothing_dangerous() {
         ] {
             assert_eq!(answer(call), Errno::EPERM, "{call}");
         }
+        let socket = |family| socket(family, SockType::Datagram, SockFlag::empty(), None);
+        assert!(socket(AddressFamily::Unix).is_ok() && socket(AddressFamily::Inet6).is_ok());
+        assert_eq!(socket(AddressFamily::Packet).err(), Some(Errno::EPERM));
         assert_eq!(unshare(CloneFlags::CLONE_NEWNET), Err(Errno::EPERM));
         assert_eq!(answer(libc::SYS_clone3), Errno::ENOSYS);
         #[cfg(target_arch = "x86_64")]
