@@ -11,7 +11,7 @@ use std::sync::Once;
 
 use landlock::{
     ABI, Access as _, AccessFs, AccessNet, Ruleset, RulesetAttr as _, RulesetCreated,
-    RulesetCreatedAttr as _, RulesetError, RulesetStatus, Scope, path_beneath_rules,
+    RulesetCreatedAttr as _, RulesetStatus, Scope, path_beneath_rules,
 };
 
 /// As of Linux 6.12; an older kernel does what it knows. Rights of later ones are not asked for unseen: one of them is
@@ -78,7 +78,7 @@ fn open_nothing() -> anyhow::Result<()> {
 }
 
 fn enforce(rules: RulesetCreated) -> anyhow::Result<()> {
-    let enforced = rules.restrict_self().map_err(RulesetError::from)?.ruleset;
+    let enforced = rules.restrict_self()?.ruleset;
     anyhow::ensure!(enforced != RulesetStatus::NotEnforced, "this kernel does not have it");
     Ok(())
 }
