@@ -58,6 +58,7 @@ mod netns {
     mod reload;
     mod restart;
     mod roaming;
+    mod sandbox;
     mod secrets;
     mod sending;
     mod shortage;

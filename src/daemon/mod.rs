@@ -26,6 +26,7 @@ mod readable;
 mod reload;
 mod report;
 pub(crate) mod runtime;
+mod sandbox;
 mod service;
 mod state;
 pub(crate) mod status;
@@ -102,7 +103,6 @@ pub fn run(file: &Path) -> anyhow::Result<()> {
         .thread_keep_alive(FOREVER)
         .build()
         .context("starting the control thread's runtime")?;
-    runtime.spawn_blocking(|| ());
     let result = runtime.block_on(run_on(file, config, kept));
     // A name lookup may hang in the system's resolver: nobody waits for it.
     runtime.shutdown_background();
@@ -139,6 +139,9 @@ async fn run_on(file: &Path, config: Config, kept: Kept) -> anyhow::Result<()> {
     let observer = Observer::new(clock::boot(), about, keeps_alive);
     let (asker, queries) = Asker::new(observer.notices());
     let _doors = Doors::open(&name, metrics.map(|metrics| metrics.listen), &asker);
+    // Before there is another thread: it would not be confined.
+    sandbox::confine_control(&runtime::writable());
+    tokio::task::spawn_blocking(|| ());
     let path = Arc::new(DataPath {
         tun,
         underlay: Arc::new(underlay),
