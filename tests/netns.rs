@@ -23,6 +23,7 @@ mod weapons;
 
 mod netns {
     mod any_config;
+    mod capture;
     mod config;
     mod counters;
     mod crash;
@@ -63,6 +64,7 @@ mod netns {
     mod reload;
     mod restart;
     mod roaming;
+    mod sandbox;
     mod secrets;
     mod sending;
     mod shortage;

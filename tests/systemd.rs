@@ -13,6 +13,7 @@ mod shown;
 #[path = "netns"]
 #[allow(dead_code, unused_macros, unused_imports, reason = "what these tests need of the lab")]
 mod netns {
+    pub(crate) mod capture;
     pub(crate) mod config;
     pub(crate) mod lab;
     pub(crate) mod needs;
@@ -22,6 +23,7 @@ mod netns {
 
 mod systemd {
     mod image;
+    mod leaks;
     mod machine;
     mod package;
     mod service;

@@ -62,6 +62,8 @@ pub(super) struct Control {
 pub(super) enum Ended {
     /// By a signal, named.
     Signal(&'static str),
+    /// To be started again at once.
+    Restart,
     /// As a data thread did.
     Failure(anyhow::Error),
 }
@@ -88,6 +90,7 @@ impl Control {
                 biased;
                 told = signals.next() => match told {
                     Told::Stop(signal) => return Ok(Ended::Signal(signal)),
+                    Told::Restart => return Ok(Ended::Restart),
                     Told::Reload => drop(self.reload().await),
                 },
                 Some(failure) = failures.recv() => return Ok(Ended::Failure(failure)),

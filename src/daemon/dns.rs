@@ -20,8 +20,6 @@ pub(super) struct Dns {
     commands: Vec<Vec<String>>,
     /// The device's index.
     index: u32,
-    /// An earlier process had the device.
-    kept: bool,
     /// The device will outlive us, and what was told of it.
     stays: bool,
 }
@@ -33,21 +31,18 @@ impl Dns {
     pub(super) fn new(config: &Config, tun: &Tun) -> Self {
         let interface = &config.interface;
         let default_route = config.default_routes().next().is_some();
-        let nothing = Self {
-            commands: Vec::new(),
-            index: tun.index(),
-            kept: tun.origin() == Origin::Inherited,
-            stays: tun.origin() == Origin::Found,
-        };
+        let nothing =
+            Self { commands: Vec::new(), index: tun.index(), stays: tun.origin() == Origin::Found };
         if interface.dns.is_empty() {
             return nothing;
         }
         Self { commands: commands(interface, tun.index(), default_route).into(), ..nothing }
     }
 
-    /// Tells it when the daemon starts; of a device that was kept, an earlier process may have told something else.
-    pub(super) async fn begin(&self) {
-        if self.kept && self.commands.is_empty() {
+    /// Tells it when the daemon starts; if it `goes_on` with what an earlier process left, that may have told something
+    /// else.
+    pub(super) async fn begin(&self, goes_on: bool) {
+        if goes_on && self.commands.is_empty() {
             return self.revert(PATIENCE_AT_THE_END).await;
         }
         self.tell().await;

@@ -1,6 +1,7 @@
-//! What the service manager keeps for the next process (`FileDescriptorStoreMax=` of systemd.service(5)): the device, the
-//! sockets and the kill switch from the start, so that they outlive a crash too, and at an orderly end the sessions, in a memory file. All of it is gone when the
-//! unit is stopped: then the device vanishes with its routes.
+//! What the service manager keeps for the next process (`FileDescriptorStoreMax=` of systemd.service(5)): from the start
+//! the device, the sockets, the kill switch and a memory file with the list of what is ours in the network, so that
+//! they outlive a crash too; at an orderly end the sessions, in another memory file. All of it is gone when the unit is
+//! stopped: then the device vanishes with its routes.
 //!
 //! Without a service manager that keeps descriptors nothing is kept, and nothing here fails.
 
@@ -16,12 +17,14 @@ use zeroize::Zeroizing;
 use super::kill_switch::KillSwitch;
 use crate::net::Sockets;
 use crate::proto::Handover;
+use crate::tun::Record;
 
 /// Under which names the descriptors are kept.
 const DEVICE: &str = "device";
 const UNDERLAY: &str = "underlay";
 /// Followed by the name of the interface: rules for another one would keep this one's packets back.
 const KILL_SWITCH: &str = "kill-switch-";
+const NETWORK: &str = "network";
 const SESSIONS: &str = "sessions";
 
 /// More than any version of a handover has.
@@ -34,6 +37,8 @@ pub(super) struct Kept {
     pub(super) underlay: Vec<OwnedFd>,
     /// With the name of the interface that it is for.
     pub(super) kill_switch: Option<(String, OwnedFd)>,
+    /// What it has made in the network.
+    pub(super) network: Option<Record>,
     pub(super) sessions: Option<Handover>,
 }
 
@@ -59,11 +64,22 @@ impl Kept {
             match name.as_str() {
                 DEVICE => kept.device = Some(descriptor),
                 UNDERLAY => kept.underlay.push(descriptor),
+                NETWORK => kept.network = Some(Record::take(descriptor)),
                 SESSIONS => kept.sessions = sessions(descriptor.into()),
                 _ => tracing::debug!(name, "a descriptor that is not ours"),
             }
         }
         kept
+    }
+
+    /// What holds packets back, and would not any more if the service manager let go of all this.
+    pub(super) fn guard(&self) -> Option<&'static str> {
+        let rules = self.network.as_ref().is_some_and(Record::has_rules);
+        match (&self.kill_switch, rules) {
+            (Some(_), _) => Some("the kill switch stays on"),
+            (None, true) => Some("the default route stays in the tunnel"),
+            (None, false) => None,
+        }
     }
 }
 
@@ -86,6 +102,11 @@ pub(super) fn keep_kill_switch(interface: &str, kill_switch: Option<&KillSwitch>
         Some(kill_switch) => keep(&name, &[kill_switch.as_fd()]),
         None => forget(&name),
     }
+}
+
+/// Has the list of what is ours in the network kept.
+pub(super) fn keep_network(record: &Record) {
+    keep(NETWORK, &[record.as_fd()]);
 }
 
 /// Has no device kept any more.

@@ -6,7 +6,7 @@ use nix::poll::PollTimeout;
 use tokio::sync::mpsc;
 
 use super::threads::{Pause, wait};
-use super::{DataPath, HandshakeMessage, clock};
+use super::{DataPath, HandshakeMessage, clock, sandbox};
 use crate::net::{Family, ReceivedRun, RecvBuffer, Sockets};
 use crate::proto::{Discard, Inbound, Instant, Received};
 use crate::tun::{Coalescer, TunFault};
@@ -30,6 +30,7 @@ pub(super) fn run(
     };
     let wake = &path.threads.inbound;
     let mut ports: Vec<_> = path.underlay.sockets().collect();
+    sandbox::confine_data_thread();
     while !path.threads.stopping() {
         // A socket that is not there is stood in for by the wake: its receive call brings nothing.
         let fd = |port: usize, family| {

@@ -10,7 +10,8 @@
 //! - if it has come out of the tunnel, and is forwarded;
 //! - with the mark of outer packets;
 //! - on other devices only if it keeps a network itself going: link-local addresses and multicast and neighbour
-//!   discovery, which come no further than the next host, and a DHCP client's requests.
+//!   discovery, which come no further than the next host, and a DHCP client's requests. Where a router might pass it on
+//!   nonetheless, it must be made here.
 //!
 //! Nothing leaves elsewhere *from* this host's addresses inside the tunnel, and nothing that is addressed to them is
 //! let in from elsewhere, so that a neighbour cannot find out what they are nor meddle with connections
@@ -143,11 +144,14 @@ fn table(config: &Config) -> Table {
 
 /// What must pass on other devices for their networks to work.
 fn on_this_link() -> Vec<Vec<Step>> {
-    let networks = ["169.254.0.0/16", "224.0.0.0/24", "fe80::/10", "ff02::/16"];
-    let networks = networks.map(|text| text.parse().expect("it is a network"));
-    let mut all: Vec<_> = networks.map(|network| lies_in(DESTINATION, network)).to_vec();
+    let to = |text: &str| lies_in(DESTINATION, text.parse().expect("it is a network"));
+    let mut all = ["224.0.0.0/24", "fe80::/10", "ff02::/16"].map(to).to_vec();
+    // What is forwarded has come in by a device. (So have solicitations that the kernel sends, as far as this shows.)
+    let made_here = [Step::Meta(MetaKeys::Iif), Step::Is(0_u32.to_ne_bytes().to_vec())];
+    all.push([&made_here, to("169.254.0.0/16").as_slice()].concat());
     // From port 68 to port 67.
-    let mut dhcp = is_family(true);
+    let mut dhcp = made_here.to_vec();
+    dhcp.extend(is_family(true));
     dhcp.extend([Step::Meta(MetaKeys::L4Proto), Step::Is(vec![libc::IPPROTO_UDP as u8])]);
     dhcp.extend([Step::Bytes(PayloadBase::TransportHeader, 0, 4), Step::Is(vec![0, 68, 0, 67])]);
     all.push(dhcp);

@@ -27,6 +27,7 @@ mod readable;
 mod reload;
 mod report;
 pub(crate) mod runtime;
+mod sandbox;
 mod service;
 mod state;
 pub(crate) mod status;
@@ -46,7 +47,7 @@ use tokio::sync::mpsc;
 use crate::config::{self, Config, Interface};
 use crate::net::Underlay;
 use crate::proto::{self, HANDSHAKE_QUEUE, Inbound};
-use crate::tun::{Origin, Tun};
+use crate::tun::{Origin, Record, Tun};
 use crate::wire::{Endpoint, Handshake, Offload};
 use clock::Alarm;
 use control::{Control, Ended};
@@ -84,7 +85,8 @@ struct HandshakeMessage {
     message: Handshake,
 }
 
-/// Runs the link that the configuration in `file` describes until SIGTERM or SIGINT, then removes what it made.
+/// Runs the link that the configuration in `file` describes until SIGTERM or SIGINT, then removes what it made. At
+/// SIGUSR1 it ends too, and leaves that to the next process.
 ///
 /// # Errors
 /// [`ConfigError`](config::ConfigError); or the link could not be set up, or broke for good: the device was deleted.
@@ -102,7 +104,6 @@ pub fn run(file: &Path) -> anyhow::Result<()> {
         .thread_keep_alive(FOREVER)
         .build()
         .context("starting the control thread's runtime")?;
-    runtime.spawn_blocking(|| ());
     let result = runtime.block_on(run_on(file, config, kept));
     // A name lookup may hang in the system's resolver: nobody waits for it.
     runtime.shutdown_background();
@@ -116,7 +117,7 @@ async fn run_on(file: &Path, config: Config, kept: Kept) -> anyhow::Result<()> {
     let kill_switch = kill_switch(&config, kept.kill_switch)?;
     let tun = device(interface, kept.device).await?;
     let underlay = underlay(&config, kept.underlay)?;
-    let network = Network::new(&config, &tun).await?;
+    let network = Network::new(&config, &tun, record(kept.network)?).await?;
     let dns = Dns::new(&config, &tun);
     let hooks = Hooks::new(&config);
     let fixed = Fixed::new(&config);
@@ -139,6 +140,9 @@ async fn run_on(file: &Path, config: Config, kept: Kept) -> anyhow::Result<()> {
     let observer = Observer::new(clock::boot(), about, keeps_alive);
     let (asker, queries) = Asker::new(observer.notices());
     let _doors = Doors::open(&name, metrics.map(|metrics| metrics.listen), &asker);
+    // Before there is another thread: it would not be confined.
+    sandbox::confine_control(&runtime::writable());
+    tokio::task::spawn_blocking(|| ());
     let path = Arc::new(DataPath {
         tun,
         underlay: Arc::new(underlay),
@@ -171,7 +175,8 @@ async fn run_on(file: &Path, config: Config, kept: Kept) -> anyhow::Result<()> {
         screen: None,
     };
     let dns = control.dns.clone();
-    control.tell_name_servers(async move { dns.begin().await });
+    let goes_on = control.network.goes_on();
+    control.tell_name_servers(async move { dns.begin(goes_on).await });
     tell_started(&path);
     service::ready(&control.running());
     control.hooks.up();
@@ -182,17 +187,31 @@ async fn run_on(file: &Path, config: Config, kept: Kept) -> anyhow::Result<()> {
             tracing::info!("stopped: {signal}");
             Ok(())
         }
+        Ended::Restart => {
+            tracing::info!("stopped for a restart: what was made in the network stays");
+            Ok(())
+        }
         Ended::Failure(failure) => Err(failure),
     }
 }
 
-/// Reads the configuration. If it is wrong while a kill switch is on, that is no mistake to give up at: the service
-/// manager would let go of the rules.
+/// Reads the configuration. If it is wrong while something holds packets back, that is no mistake to give up at: the
+/// service manager would let go of it.
 fn load(file: &Path, kept: &Kept) -> anyhow::Result<Config> {
-    Config::load(file).map_err(|error| match kept.kill_switch {
-        Some(_) => anyhow::anyhow!("{error}; the kill switch stays on until that is mended"),
+    Config::load(file).map_err(|error| match kept.guard() {
+        Some(guard) => anyhow::anyhow!("{error}; {guard} until that is mended"),
         None => error.into(),
     })
+}
+
+/// The list of what is ours in the network: the one that was kept, or a new one.
+fn record(kept: Option<Record>) -> anyhow::Result<Record> {
+    if let Some(record) = kept {
+        return Ok(record);
+    }
+    let record = Record::new().context("making a memory file")?;
+    handover::keep_network(&record);
+    Ok(record)
 }
 
 /// Turns the kill switch on, if it is wanted; with the socket that was kept, if that is for the same interface.
@@ -278,8 +297,8 @@ fn spawn<T: Send + 'static>(
         .with_context(|| format!("starting the {name} thread"))
 }
 
-/// Ends the data threads, leaves the sessions to the next process, erases the keys, takes back what was changed, and tells the
-/// counters.
+/// Ends the data threads, leaves the sessions to the next process, erases the keys, takes back what was changed unless
+/// that process is to find it, and tells the counters.
 async fn stop(
     path: &DataPath,
     (outbound, inbound): (JoinHandle<()>, JoinHandle<Inbound>),
@@ -290,17 +309,20 @@ async fn stop(
     path.threads.stop();
     // A thread that panicked has aborted the process.
     let (_, inbound) = (outbound.join(), inbound.join());
-    if let (Ok(Ended::Signal(_)), Ok(inbound)) = (ended, inbound)
+    if let (Ok(Ended::Signal(_) | Ended::Restart), Ok(inbound)) = (ended, inbound)
         && let Err(error) = handover::leave(&control.tunnel.hand_over(inbound))
     {
         tracing::warn!(%error, "the sessions end with this process");
     }
     control.tunnel.erase();
     control.tell_name_servers(std::future::ready(()));
-    control.dns.undo().await;
+    let restart = matches!(ended, Ok(Ended::Restart));
+    if !restart {
+        control.dns.undo().await;
+    }
     control.state.finish().await;
     control.hooks.finish().await;
-    if let Err(error) = control.network.undo().await {
+    if !restart && let Err(error) = control.network.undo().await {
         tracing::warn!(%error, "not everything could be taken back");
     }
     control.count_not_received();

@@ -15,7 +15,7 @@ use crate::config::{self, Config, Interface, Table};
 use crate::crypto::{PublicKey, hash::hash};
 use crate::proto::Tunnel;
 use crate::tun::{
-    DeviceState, EthernetSettings, IPV6_MIN_MTU, Link, LinkError, LinkSettings, Tun, UnderlayRoute,
+    DeviceState, EthernetSettings, IPV6_MIN_MTU, Link, LinkError, LinkSettings, Record, Tun, UnderlayRoute,
     underlay_route,
 };
 use crate::wire::Layer;
@@ -57,16 +57,19 @@ pub(super) struct Network {
 }
 
 impl Network {
-    /// Gives the device what `config` says. To be called on the runtime.
+    /// Gives the device what `config` says, instead of what `record` says is ours. To be called on the runtime.
     ///
     /// # Errors
-    /// [`LinkError`]; what was changed has been taken back.
-    pub(super) async fn new(config: &Config, tun: &Tun) -> Result<Self, LinkError> {
-        let mut link = Link::open(tun).await?;
+    /// [`LinkError`]; what was changed has been taken back, unless an earlier process left something: then packets are
+    /// not to find another way before the next one goes on.
+    pub(super) async fn new(config: &Config, tun: &Tun, record: Record) -> Result<Self, LinkError> {
+        let mut link = Link::open(tun, record).await?;
         let mut settings = settings(config);
         settings.mtu.get_or_insert(DEFAULT_MTU);
         if let Err(error) = link.change(&settings).await {
-            let _ = link.undo().await;
+            if !link.goes_on() {
+                let _ = link.undo().await;
+            }
             return Err(error);
         }
         if config.default_routes().any(|network| network.addr().is_ipv4()) {
@@ -92,6 +95,11 @@ impl Network {
             suspect: None,
             looks,
         })
+    }
+
+    /// Whether an earlier process left something.
+    pub(super) fn goes_on(&self) -> bool {
+        self.link.goes_on()
     }
 
     /// The peer may be reached by another way than when it was looked at.

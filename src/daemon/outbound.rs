@@ -8,6 +8,7 @@ use nix::poll::PollTimeout;
 
 use super::DataPath;
 use super::clock;
+use super::sandbox;
 use super::threads::{Pause, preempt_nobody, wait};
 use crate::net::SendBatch;
 use crate::proto::{Discard, Instant, Outbound};
@@ -31,6 +32,7 @@ pub(super) fn run(path: &DataPath, outbound: Outbound) -> anyhow::Result<()> {
         pause: Pause::new(),
     };
     let threads = &path.threads;
+    sandbox::confine_data_thread();
     while !threads.stopping() {
         let [packets, woken] =
             wait([path.tun.as_fd(), threads.outbound.as_fd()], PollTimeout::NONE)?;

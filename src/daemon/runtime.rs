@@ -1,4 +1,4 @@
-//! Where the files of a running daemon are: its lock and its sockets.
+//! Where the files of a running daemon are: its lock, its sockets, its state, and what its hooks write.
 
 use std::env;
 use std::ffi::OsStr;
@@ -7,17 +7,39 @@ use std::path::{Path, PathBuf};
 
 /// Where they are, unless systemd names a place.
 const DIRECTORY: &str = "/run/tunneld";
+/// Where what outlives it is, unless systemd names a place.
+const STATE: &str = "/var/lib/tunneld";
 /// Where `wg` looks for the sockets of user-space daemons.
 const WIREGUARD: &str = "/run/wireguard";
 
+/// For files that are soon gone.
+const TEMPORARY: [&str; 2] = ["/tmp", "/var/tmp"];
+/// The variables in which systemd.exec(5) names the directories that it made for a unit.
+const RUNTIME_VARIABLE: &str = "RUNTIME_DIRECTORY";
+const STATE_VARIABLE: &str = "STATE_DIRECTORY";
+const OTHER_VARIABLES: [&str; 2] = ["CACHE_DIRECTORY", "LOGS_DIRECTORY"];
+
 /// The directory of the lock and the control socket.
 pub(crate) fn directory() -> PathBuf {
-    named().first().cloned().unwrap_or(DIRECTORY.into())
+    named(RUNTIME_VARIABLE).into_iter().next().unwrap_or(DIRECTORY.into())
+}
+
+/// The directory of what outlives a restart.
+pub(super) fn state_directory() -> PathBuf {
+    named(STATE_VARIABLE).into_iter().next().unwrap_or(STATE.into())
+}
+
+/// Where the daemon and its hooks may write: its own directories, all others that systemd names, and those for temporary files.
+pub(super) fn writable() -> Vec<PathBuf> {
+    let own = [directory(), state_directory()].into_iter().chain(wireguard_directory());
+    let variables = [RUNTIME_VARIABLE, STATE_VARIABLE].into_iter().chain(OTHER_VARIABLES);
+    let temporary = TEMPORARY.map(PathBuf::from).into_iter().chain([env::temp_dir()]);
+    own.chain(variables.flat_map(named)).chain(temporary).collect()
 }
 
 /// The directory for the socket that `wg` asks; `None`: the places that systemd named have none for it.
 pub(super) fn wireguard_directory() -> Option<PathBuf> {
-    wireguard_among(&named())
+    wireguard_among(&named(RUNTIME_VARIABLE))
 }
 
 fn wireguard_among(named: &[PathBuf]) -> Option<PathBuf> {
@@ -25,9 +47,9 @@ fn wireguard_among(named: &[PathBuf]) -> Option<PathBuf> {
     (named.is_empty() || named.iter().any(|path| path == place)).then(|| place.to_owned())
 }
 
-/// What systemd.exec(5) says of `RuntimeDirectory=`: several are separated by colons.
-fn named() -> Vec<PathBuf> {
-    split(&env::var_os("RUNTIME_DIRECTORY").unwrap_or_default())
+/// The directories in a variable of systemd's: several are separated by colons.
+fn named(variable: &str) -> Vec<PathBuf> {
+    split(&env::var_os(variable).unwrap_or_default())
 }
 
 fn split(list: &OsStr) -> Vec<PathBuf> {

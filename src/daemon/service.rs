@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use nix::sys::signal::{SIGHUP, SIGINT, SIGTERM, SigSet};
+use nix::sys::signal::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SigSet};
 use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -11,6 +11,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 pub(super) struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    restart: Signal,
     hangup: Signal,
 }
 
@@ -18,6 +19,8 @@ pub(super) struct Signals {
 pub(super) enum Told {
     /// To end; the signal's name.
     Stop(&'static str),
+    /// To end, and leave to the next process what it finds (`RestartKillSignal=` of systemd.kill(5)).
+    Restart,
     /// To read its file anew.
     Reload,
 }
@@ -26,10 +29,11 @@ impl Signals {
     /// Listens from now on. To be called on the runtime.
     pub(super) fn listen() -> io::Result<Self> {
         // Whoever started us may have left them blocked.
-        SigSet::from_iter([SIGTERM, SIGINT, SIGHUP]).thread_unblock()?;
+        SigSet::from_iter([SIGTERM, SIGINT, SIGUSR1, SIGHUP]).thread_unblock()?;
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
+            restart: signal(SignalKind::user_defined1())?,
             hangup: signal(SignalKind::hangup())?,
         })
     }
@@ -39,6 +43,7 @@ impl Signals {
         tokio::select! {
             _ = self.terminate.recv() => Told::Stop("SIGTERM"),
             _ = self.interrupt.recv() => Told::Stop("SIGINT"),
+            _ = self.restart.recv() => Told::Restart,
             _ = self.hangup.recv() => Told::Reload,
         }
     }

@@ -10,10 +10,9 @@ use std::time::Duration;
 use nix::fcntl::OFlag;
 use tokio::task::{JoinHandle, spawn_blocking};
 
+use super::runtime;
 use crate::crypto::PublicKey;
 
-/// Where the state is, unless systemd names a place.
-const DIRECTORY: &str = "/var/lib/tunneld";
 /// How long the end of the daemon waits for a disk.
 const PATIENCE: Duration = Duration::from_millis(500);
 
@@ -29,8 +28,10 @@ pub(super) struct State {
 impl State {
     /// Reads what an earlier run has left, if anything; that it cannot be read is told.
     pub(super) fn load(ours: &PublicKey, theirs: &PublicKey) -> Self {
-        let directory = std::env::var_os("STATE_DIRECTORY").unwrap_or(DIRECTORY.into());
-        Self::load_from(Path::new(&directory), ours, theirs)
+        let directory = runtime::state_directory();
+        // Later the sandbox refuses it. If it cannot be made, the first write tells.
+        let _ = make(&directory);
+        Self::load_from(&directory, ours, theirs)
     }
 
     /// Turns to the file of this pair of keys; whether it is another pair. What is being written is waited for.
@@ -105,8 +106,7 @@ impl State {
 
 /// Writes a new file and puts it in the old one's place: whoever reads sees one or the other, whole.
 fn write(path: &Path, timestamp: Duration) -> io::Result<()> {
-    let directory = path.parent().unwrap_or(Path::new("."));
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+    make(path.parent().unwrap_or(Path::new(".")))?;
     // Always the same name: what a crash leaves is overwritten.
     let new = path.with_extension("new");
     let mut options = OpenOptions::new();
@@ -116,6 +116,11 @@ fn write(path: &Path, timestamp: Duration) -> io::Result<()> {
     writeln!(file, "{}.{:09}", timestamp.as_secs(), timestamp.subsec_nanos())?;
     file.sync_all()?;
     fs::rename(new, path)
+}
+
+/// Makes the directory, if need be.
+fn make(directory: &Path) -> io::Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)
 }
 
 fn parse(text: &str) -> Option<Duration> {

@@ -1,19 +1,21 @@
 //! The device's place in the network: addresses, MTU, state and routes, and how to take them back.
 
+mod ethernet;
 mod found;
+mod record;
 mod settings;
 #[cfg(test)]
 mod tests;
 
 use std::fmt;
 use std::io;
+use std::mem;
 use std::net::IpAddr;
 use std::time::Duration;
 
 use futures_util::TryStreamExt;
 use ipnet::IpNet;
 use nix::errno::Errno;
-use nix::net::if_::if_nametoindex;
 use rtnetlink::packet_route::address::{AddressHeaderFlags, AddressMessage};
 use rtnetlink::packet_route::link::LinkMessage;
 use rtnetlink::packet_route::route::{RouteMessage, RouteScope, RouteType};
@@ -25,67 +27,64 @@ use super::netlink::{DeviceState, Netlink, io_error, is_one_of};
 use super::rules;
 use super::underlay::look_up;
 use super::{Origin, Tun};
-use found::{address_of, leads_to, route_to};
+use found::leads_to;
+pub(crate) use record::Record;
+use record::{Ours, note};
 pub(crate) use settings::{EthernetSettings, LinkSettings};
+use settings::rules_to;
 
 /// A device, as netlink sees it. It remembers what it changed.
 pub(crate) struct Link {
     netlink: Netlink,
     device: String,
     index: u32,
-    /// How a device that existed before was found; `None` for our own, which takes all with it.
-    found: Option<DeviceState>,
-    addresses: Vec<IpNet>,
-    routes: Vec<(IpNet, u32)>,
-    rules: Vec<RuleMessage>,
-    /// Whether it was put into a bridge.
-    is_port: bool,
+    /// What was changed, or an earlier process has changed; `record` says no less.
+    ours: Ours,
+    record: Record,
+    /// An earlier process had this device, or left something else of ours.
+    goes_on: bool,
+    /// That process made what is there already, as far as is known.
+    adopts: bool,
 }
 
 impl Link {
-    /// Starts to speak about the device. Called on a tokio runtime, whose current thread is in the device's network
-    /// namespace.
+    /// Starts to speak about the device, and goes on with what `record` says is ours. Called on a tokio runtime, whose
+    /// current thread is in the device's network namespace.
     ///
     /// # Errors
     /// [`LinkError`] if the kernel cannot be asked.
-    pub(crate) async fn open(tun: &Tun) -> Result<Self, LinkError> {
+    pub(crate) async fn open(tun: &Tun, record: Record) -> Result<Self, LinkError> {
         let netlink = Netlink::connect().map_err(LinkError::Netlink)?;
-        let mut link = Self {
-            netlink,
-            device: tun.name().to_owned(),
-            index: tun.index(),
-            found: None,
-            addresses: Vec::new(),
-            routes: Vec::new(),
-            rules: Vec::new(),
-            is_port: tun.origin() == Origin::Inherited,
-        };
-        match tun.origin() {
-            Origin::Created => {}
-            Origin::Found => link.found = Some(link.state().await?),
-            Origin::Inherited => {
-                link.learn()
-                    .await
-                    .map_err(|error| link.failed("reading its addresses and routes", error))?;
-            }
+        let (device, index) = (tun.name().to_owned(), tun.index());
+        let (ours, inherited) = (record.ours().clone(), tun.origin() == Origin::Inherited);
+        let known = ours != Ours::default();
+        let (goes_on, adopts) = (known || inherited, !known && inherited);
+        let mut link = Self { netlink, device, index, ours, record, goes_on, adopts };
+        if (link.ours.device.as_str(), link.ours.index) != (tun.name(), tun.index()) {
+            link.leave_other().await;
+            let found = match tun.origin() {
+                Origin::Found => Some(link.state().await?),
+                Origin::Created | Origin::Inherited => None,
+            };
+            link.ours = link.ours.on(tun.name(), tun.index(), found);
         }
         Ok(link)
     }
 
-    /// Takes for its own what an earlier process gave the device.
-    async fn learn(&mut self) -> io::Result<()> {
-        let request = self.netlink.address().get().set_link_index_filter(self.index).execute();
-        let addresses: Vec<_> = request.try_collect().await.map_err(io_error)?;
-        self.addresses = addresses.iter().filter_map(address_of).collect();
-        for any in [IpAddr::from([0; 4]), IpAddr::from([0; 16])] {
-            let mut all = RouteMessage::default();
-            all.header.address_family =
-                self.route_message(any.into(), MAIN_TABLE)?.header.address_family;
-            let request = self.netlink.route().get(all).execute();
-            let routes: Vec<_> = request.try_collect().await.map_err(io_error)?;
-            self.routes.extend(routes.iter().filter_map(|route| route_to(route, self.index)));
+    /// Takes back what an earlier process did to another device.
+    async fn leave_other(&mut self) {
+        let Ours { device, index, .. } = self.ours.clone();
+        let this = (mem::replace(&mut self.device, device), mem::replace(&mut self.index, index));
+        if let Err(error) = self.restore_device().await {
+            tracing::warn!(%error, "a device that was used before has more than it had");
         }
-        Ok(())
+        (self.device, self.index) = this;
+    }
+
+    /// Whether an earlier process had this device, or left something else of ours.
+    #[must_use]
+    pub(crate) fn goes_on(&self) -> bool {
+        self.goes_on
     }
 
     /// Sets the MTU, adds the addresses, sets the device up and adds the routes. What is there already stays, and
@@ -95,7 +94,7 @@ impl Link {
     /// # Errors
     /// [`LinkError`] names what failed; what went well before is still there, and can be [undone](Self::undo).
     pub(crate) async fn configure(&mut self, settings: &LinkSettings) -> Result<(), LinkError> {
-        self.check(settings)?;
+        self.begin(settings)?;
         if let Some(mtu) = settings.mtu {
             self.set_mtu(mtu).await?;
         }
@@ -113,37 +112,13 @@ impl Link {
             self.add_route(network, table).await?;
         }
         // After the routes, to which they lead.
-        for rule in settings.rules() {
-            self.add_rule(rule).await?;
-        }
-        Ok(())
-    }
-
-    /// Sets what only a device of frames has. It leaves the bridge that it was put into before for another one, or for none.
-    async fn set_ethernet(&mut self, settings: &EthernetSettings) -> Result<(), LinkError> {
-        let EthernetSettings { mac, promisc, bridge } = settings;
-        let message = || LinkUnspec::new_with_index(self.index);
-        if let Some(mac) = mac {
-            let result = self.set(message().address(mac.0.to_vec()).build()).await;
-            result
-                .map_err(|error| self.failed(format_args!("setting its address {mac}"), error))?;
-        }
-        let result = self.set(message().promiscuous(*promisc).build()).await;
-        result.map_err(|error| self.failed("setting promiscuous mode", error))?;
-        let message = match bridge {
-            Some(bridge) => {
-                let index = if_nametoindex(bridge.as_str()).map_err(|errno| {
-                    self.failed(format_args!("looking up the bridge {bridge}"), errno.into())
-                })?;
-                message().controller(index)
+        for default in settings.ruled() {
+            note(&mut self.ours.rules, default);
+            for rule in rules_to(default) {
+                self.add_rule(rule).await?;
             }
-            None if self.is_port => message().nocontroller(),
-            None => return Ok(()),
-        };
-        let result = self.set(message.build()).await;
-        let action = bridge.as_deref().unwrap_or("none");
-        result.map_err(|error| self.failed(format_args!("making it a port of {action}"), error))?;
-        self.is_port = bridge.is_some();
+        }
+        self.record.write(&self.ours);
         Ok(())
     }
 
@@ -152,25 +127,31 @@ impl Link {
     /// # Errors
     /// [`LinkError`] names what failed; to go back, change to the settings before.
     pub(crate) async fn change(&mut self, settings: &LinkSettings) -> Result<(), LinkError> {
-        self.check(settings)?;
+        self.begin(settings)?;
         // The new ones before the old go: with its last address of a family a device loses all routes of that. The kernel may
         // take more with an address than that alone; what is missing then is added again.
         for address in &settings.addresses {
             self.add_address(*address).await?;
         }
-        let wanted = |address: &IpNet| settings.addresses.contains(address);
-        for address in take_unless(&mut self.addresses, wanted) {
+        for address in others(&self.ours.addresses, &settings.addresses) {
             self.remove_address(address).await?;
+            self.ours.addresses.retain(|ours| *ours != address);
         }
         self.configure(settings).await?;
-        let rules: Vec<_> = settings.rules().collect();
-        for rule in take_unless(&mut self.rules, |rule| rules.contains(rule)) {
-            self.remove_rule(rule).await?;
+        let (ruled, rules): (Vec<_>, Vec<_>) =
+            (settings.ruled().collect(), settings.rules().collect());
+        for default in others(&self.ours.rules, &ruled) {
+            for rule in rules_to(default).into_iter().filter(|rule| !rules.contains(rule)) {
+                self.remove_rule(rule).await?;
+            }
+            self.ours.rules.retain(|ours| *ours != default);
         }
         let routes: Vec<_> = settings.routes_to_add().collect();
-        for (network, table) in take_unless(&mut self.routes, |route| routes.contains(route)) {
+        for (network, table) in others(&self.ours.routes, &routes) {
             self.remove_route(network, table).await?;
+            self.ours.routes.retain(|ours| *ours != (network, table));
         }
+        self.record.write(&self.ours);
         Ok(())
     }
 
@@ -206,26 +187,44 @@ impl Link {
     /// The first thing that failed; the others have been tried all the same.
     pub(crate) async fn undo(&mut self) -> Result<(), LinkError> {
         let mut results = Vec::new();
-        for rule in std::mem::take(&mut self.rules).into_iter().rev() {
+        for rule in self.ours.rules.iter().copied().flat_map(rules_to).rev() {
             results.push(self.remove_rule(rule).await);
         }
-        let Some(found) = self.found else {
-            return results.into_iter().collect();
-        };
-        for (network, table) in std::mem::take(&mut self.routes).into_iter().rev() {
-            results.push(self.remove_route(network, table).await);
+        results.push(self.restore_device().await);
+        self.ours.rules.clear();
+        if self.ours.found.is_some() {
+            self.ours = Ours::default();
         }
-        for address in std::mem::take(&mut self.addresses).into_iter().rev() {
-            results.push(self.remove_address(address).await);
+        self.record.write(&self.ours);
+        results.into_iter().collect()
+    }
+
+    /// Takes back what was added to a device that existed before, and sets it as it was found.
+    async fn restore_device(&self) -> Result<(), LinkError> {
+        let ours = &self.ours;
+        let Some(found) = ours.found else { return Ok(()) };
+        let mut results = Vec::new();
+        for (network, table) in ours.routes.iter().rev() {
+            results.push(self.remove_route(*network, *table).await);
+        }
+        for address in ours.addresses.iter().rev() {
+            results.push(self.remove_address(*address).await);
         }
         let mut message = LinkUnspec::new_with_index(self.index).mtu(found.mtu);
-        if std::mem::take(&mut self.is_port) {
+        if ours.is_port {
             message = message.nocontroller();
         }
         let message = if found.up { message.up() } else { message.down() };
         let result = self.set(message.build()).await;
         results.push(self.undone("restoring MTU and state", result));
         results.into_iter().collect()
+    }
+
+    /// Checks settings, and writes down what will be ours, before any of it is made.
+    fn begin(&mut self, settings: &LinkSettings) -> Result<(), LinkError> {
+        self.check(settings)?;
+        self.record.write(&self.ours.with(settings));
+        Ok(())
     }
 
     fn check(&self, settings: &LinkSettings) -> Result<(), LinkError> {
@@ -257,8 +256,12 @@ impl Link {
             self.netlink.address().add(self.index, address.addr(), address.prefix_len());
         *request.message_mut() = self.address_message(address);
         match request.execute().await.map_err(io_error) {
-            Ok(()) => note(&mut self.addresses, address),
-            Err(error) if is_one_of(&error, &[Errno::EEXIST]) => {}
+            Ok(()) => note(&mut self.ours.addresses, address),
+            Err(error) if is_one_of(&error, &[Errno::EEXIST]) => {
+                if self.adopts {
+                    note(&mut self.ours.addresses, address);
+                }
+            }
             Err(error) => {
                 return Err(self.failed(format_args!("adding the address {address}"), error));
             }
@@ -271,7 +274,7 @@ impl Link {
         let message =
             self.route_message(network, table).map_err(|error| self.failed(action, error))?;
         match self.netlink.route().add(message).execute().await.map_err(io_error) {
-            Ok(()) => note(&mut self.routes, (network, table)),
+            Ok(()) => note(&mut self.ours.routes, (network, table)),
             Err(error) if is_one_of(&error, &[Errno::EEXIST]) => {
                 let ours = self.has_route(network, table).await;
                 if !ours.map_err(|error| self.failed(action, error))? {
@@ -281,18 +284,19 @@ impl Link {
                         table,
                     });
                 }
+                if self.adopts {
+                    note(&mut self.ours.routes, (network, table));
+                }
             }
             Err(error) => return Err(self.failed(action, error)),
         }
         Ok(())
     }
 
-    async fn add_rule(&mut self, rule: RuleMessage) -> Result<(), LinkError> {
+    async fn add_rule(&self, rule: RuleMessage) -> Result<(), LinkError> {
         rules::add(&self.netlink, &rule)
             .await
-            .map_err(|error| self.failed("adding a rule for the default route", error))?;
-        note(&mut self.rules, rule);
-        Ok(())
+            .map_err(|error| self.failed("adding a rule for the default route", error))
     }
 
     async fn remove_rule(&self, rule: RuleMessage) -> Result<(), LinkError> {
@@ -369,26 +373,16 @@ impl Link {
     }
 }
 
-/// Takes out of `items` what is not `wanted`.
-fn take_unless<T>(items: &mut Vec<T>, wanted: impl Fn(&T) -> bool) -> Vec<T> {
-    items.extract_if(.., |item| !wanted(item)).collect()
-}
-
-/// The kernel may have taken back what was added before.
-fn note<T: PartialEq>(items: &mut Vec<T>, item: T) {
-    if !items.contains(&item) {
-        items.push(item);
-    }
+/// Those of `items` that are not `wanted`.
+fn others<T: Clone + PartialEq>(items: &[T], wanted: &[T]) -> Vec<T> {
+    items.iter().filter(|item| !wanted.contains(item)).cloned().collect()
 }
 
 impl fmt::Debug for Link {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Link")
             .field("device", &self.device)
-            .field("found", &self.found)
-            .field("addresses", &self.addresses)
-            .field("routes", &self.routes)
-            .field("rules", &self.rules)
+            .field("ours", &self.ours)
             .finish_non_exhaustive()
     }
 }

@@ -36,7 +36,7 @@ pub use coalesce::{Coalescer, Flushed, PacketWriter};
 pub(crate) use counters::TunCounters;
 pub use error::TunFault;
 pub(crate) use error::{LinkError, TunError};
-pub(crate) use link::{EthernetSettings, IPV6_MIN_MTU, Link, LinkSettings};
+pub(crate) use link::{EthernetSettings, IPV6_MIN_MTU, Link, LinkSettings, Record};
 pub(crate) use netlink::DeviceState;
 pub use segment::{Malformed, TunPacket};
 pub(crate) use underlay::{UnderlayRoute, underlay_route};

@@ -7,6 +7,7 @@ use nix::errno::Errno;
 use nix::net::if_::if_nametoindex;
 use rtnetlink::Handle;
 use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
+use serde::{Deserialize, Serialize};
 use tokio::task::JoinHandle;
 
 use futures_util::TryStreamExt;
@@ -58,7 +59,7 @@ impl Drop for Netlink {
 }
 
 /// What a device is set to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct DeviceState {
     pub(crate) mtu: u32,
     pub(crate) up: bool,

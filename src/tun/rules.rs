@@ -3,7 +3,7 @@
 //! else asks the tunnel's own table, whose number is the mark.
 //!
 //! Rules outlive their maker. Ours are known by their priorities and their protocol, so that a start after a crash
-//! takes them over.
+//! takes over those that it wants; which others are ours is in the [record](super::Record).
 
 use std::io;
 
@@ -107,4 +107,4 @@ impl Essence {
 const PRIORITY_MAIN: u32 = 32_762;
 const PRIORITY_UNMARKED: u32 = 32_763;
 /// Whose rules they are, for `ip rule`: a number that nobody else has taken in iproute2's list.
-const PROTOCOL: u8 = 125;
+pub(super) const PROTOCOL: u8 = 125;

@@ -8,15 +8,12 @@ use nix::sys::signal::Signal;
 use super::config::{End, ends};
 use super::counters::{filter, packets};
 use super::lab::{
-    CABLE, Host, INNER_A, INNER_B, Lab, PORT, STARTED, routed_underlay, routed_v4, stop,
+    CABLE, FAR, Host, INNER_A, INNER_B, Lab, PORT, STARTED, routed_underlay, routed_v4, stop,
 };
 use super::needs::needs;
 use super::process::{BOUND, Process};
 
 const BOTH: [&str; 2] = ["0.0.0.0/0", "::/0"];
-
-/// Addresses behind host b that no more specific route leads to.
-pub(crate) const FAR: [&str; 2] = ["198.18.0.1", "2001:db8:f::1"];
 
 /// What the daemon says where answers would be lost.
 const STRICT: &str = "reverse path filter is strict";

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{IoSliceMut, Read as _, Seek as _};
+use std::net::IpAddr;
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
 use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
@@ -12,8 +13,12 @@ use nix::errno::Errno;
 use nix::sys::signal::Signal;
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
 
+use super::capture::{Capture, Pings, monitor};
 use super::config::{End, ends};
-use super::lab::{HANDSHAKE, Host, INNER_A, INNER_B, Lab, STARTED, direct_v4, stop};
+use super::default_route::{ends_with_networks, far_lab};
+use super::lab::{
+    FAR, FAR_NETWORKS, HANDSHAKE, Host, INNER_A, INNER_B, Lab, STARTED, direct_v4, stop,
+};
 use super::needs::needs;
 use super::process::{BOUND, Process, wait_until};
 use super::transfer::Transfer;
@@ -121,6 +126,17 @@ fn link(lab: &Lab, ends: &[End; 2]) -> (Process, Process, Keeper) {
     (a, b, keeper)
 }
 
+/// Ends a daemon as systemd does for a restart (`RestartKillSignal=`).
+fn end_for_restart(mut daemon: Process) {
+    daemon.signal(Signal::SIGUSR1);
+    assert_eq!(daemon.end(BOUND).code(), Some(0), "{}", daemon.said());
+}
+
+fn kill(mut daemon: Process) {
+    daemon.signal(Signal::SIGKILL);
+    daemon.end(BOUND);
+}
+
 fn has_device(lab: &Lab) -> bool {
     lab.run(Host::B, "ip link show tun0").status.success()
 }
@@ -137,7 +153,7 @@ fn a_restart_keeps_session_device_and_port_under_a_transfer() {
     let transfer = Transfer::begin(&lab, Host::A, Host::B, INNER_B[0], 256 << 20);
     for _ in 0..5 {
         transfer.goes_on(1 << 20);
-        stop(b);
+        end_for_restart(b);
         assert!(has_device(&lab), "it is kept");
         b = keeper.start(&lab, Host::B, &ends[1]);
         b.wait_for(GOES_ON);
@@ -204,7 +220,7 @@ fn a_restart_under_another_configuration_takes_it_on() {
     ends[1].addresses.push("10.77.9.1/24");
     ends[1].allowed_ips = Some(vec!["10.77.0.0/30", "fd77::/64", "192.168.7.0/24"]);
     let (_a, b, mut keeper) = link(&lab, &ends);
-    stop(b);
+    end_for_restart(b);
     let other = End {
         addresses: vec!["10.77.0.2/30", "fd77::2/64", "10.77.8.1/24"],
         allowed_ips: Some(vec!["10.77.0.0/30", "fd77::/64", "192.168.8.0/24"]),
@@ -225,6 +241,94 @@ fn a_restart_under_another_configuration_takes_it_on() {
     keeper.listen();
     assert!(wait_until(BOUND, || !has_device(&lab)), "the one of the old name is gone");
     assert!(lab.pings(Host::B, INNER_A[0]));
+}
+
+#[test]
+fn what_others_added_to_the_device_stays_there_over_a_restart_and_a_crash() {
+    needs!("ping");
+    for end in [end_for_restart, kill] {
+        let lab = Lab::direct();
+        let mut ends = ends(direct_v4);
+        ends[1].allowed_ips = Some(vec!["10.77.0.0/30", "fd77::/64", "192.168.7.0/24"]);
+        let (_a, b, mut keeper) = link(&lab, &ends);
+        lab.ip(Host::B, "address add dev tun0 10.99.0.1/24");
+        lab.ip(Host::B, "route add 192.168.99.0/24 dev tun0");
+        end(b);
+        ends[1].allowed_ips = None;
+        let _b = keeper.start(&lab, Host::B, &ends[1]);
+        let network = lab.network(Host::B);
+        for (text, there) in
+            [("10.99.0.1/24", true), ("192.168.99.0/24", true), ("192.168.7.0/24", false)]
+        {
+            assert_eq!(network.contains(text), there, "{text} in\n{network}");
+        }
+    }
+}
+
+/// Both default routes.
+const BOTH: [&str; 2] = ["0.0.0.0/0", "::/0"];
+
+/// The rules of a default route, of both families.
+fn rules(lab: &Lab) -> Vec<String> {
+    let said = ["-4 rule", "-6 rule"].map(|words| lab.ip(Host::A, words)).concat();
+    said.lines().filter(|line| line.starts_with("3276")).map(str::to_owned).collect::<Vec<_>>()
+}
+
+#[test]
+fn a_default_route_leads_into_the_tunnel_also_during_a_restart_and_until_a_wrong_file_is_mended() {
+    needs!("ping");
+    let lab = far_lab();
+    let ends = ends_with_networks(&BOTH);
+    let mut keeper = Keeper::new(&lab, Host::A);
+    let before = rules(&lab);
+    let capture = Capture::begin(&lab, Host::Router);
+    let mut a = keeper.start(&lab, Host::A, &ends[0]);
+    let _b = lab.start(Host::B, &ends[1]);
+    assert!(lab.pings(Host::A, FAR[0]) && lab.pings(Host::A, FAR[1]));
+    assert_eq!(rules(&lab).len(), before.len() + 4);
+    let pings = Pings::begin(&lab);
+    let monitor = monitor(&lab);
+    for _ in 0..2 {
+        end_for_restart(a);
+        pings.wait_until_more_are_sent();
+        let wrong = End { more: "surprise = 1", ..ends[0].clone() };
+        let mut failed = keeper.launch(&lab, Host::A, &wrong);
+        assert_eq!(failed.end(BOUND).code(), Some(1), "with 2 the device would be let go of");
+        let said = failed.said();
+        assert!(
+            said.contains("the default route stays in the tunnel until that is mended"),
+            "{said}"
+        );
+        pings.wait_until_more_are_sent();
+        a = keeper.start(&lab, Host::A, &ends[0]);
+        assert!(lab.pings(Host::A, FAR[0]) && lab.pings(Host::A, FAR[1]));
+    }
+    assert_eq!(capture.cleartext(&FAR_NETWORKS), [] as [[IpAddr; 2]; 0]);
+    assert_eq!(monitor.count("Deleted 3276"), 0, "{}", monitor.said());
+    stop(a);
+    assert_eq!(rules(&lab), before);
+    // What is not there any more would have been seen.
+    monitor.wait_for_nth(4, "Deleted 3276");
+    assert!(wait_until(BOUND, || !capture.cleartext(&FAR_NETWORKS).is_empty()));
+}
+
+#[test]
+fn rules_of_a_default_route_that_a_crash_left_are_removed_where_the_next_file_has_none() {
+    needs!("ping");
+    let lab = far_lab();
+    let mut ends = ends_with_networks(&BOTH);
+    let mut keeper = Keeper::new(&lab, Host::A);
+    let before = rules(&lab);
+    for name in ["tun0", "tun7"] {
+        kill(keeper.start(&lab, Host::A, &ends[0]));
+        assert_eq!(rules(&lab).len(), before.len() + 4);
+        ends[0].allowed_ips = None;
+        ends[0].name = name.to_owned();
+        let a = keeper.start(&lab, Host::A, &ends[0]);
+        assert_eq!(rules(&lab), before, "{name}");
+        kill(a);
+        ends[0].allowed_ips = Some(BOTH.into());
+    }
 }
 
 #[test]

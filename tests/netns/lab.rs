@@ -31,6 +31,10 @@ pub(crate) const PORT: u16 = 51820;
 pub(crate) const INNER_A: [&str; 2] = ["10.77.0.1", "fd77::1"];
 pub(crate) const INNER_B: [&str; 2] = ["10.77.0.2", "fd77::2"];
 
+/// Addresses to be given to host b that no more specific route leads to, and networks of them.
+pub(crate) const FAR: [&str; 2] = ["198.18.0.1", "2001:db8:f::1"];
+pub(crate) const FAR_NETWORKS: [&str; 2] = ["198.18.0.0/15", "2001:db8:f::/64"];
+
 /// The cable's end on hosts a and b.
 pub(crate) const CABLE: &str = "cable";
 

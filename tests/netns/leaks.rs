@@ -2,22 +2,19 @@
 //! to the network. Rows A26 to A28 of docs/reliability.md.
 
 use std::fs;
-use std::net::IpAddr;
-use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::net::{IpAddr, UdpSocket};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use ipnet::IpNet;
 use nix::sys::signal::Signal;
-use nix::sys::socket::{
-    AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, setsockopt, socket, sockopt,
-};
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
 
+use super::capture::Capture;
 use super::config::End;
-use super::counters::filter;
-use super::default_route::{FAR, ends_with_networks, far_lab, link};
+use super::counters::{filter, packets};
+use super::default_route::{ends_with_networks, far_lab, link};
 use super::lab::{
-    CABLE, Host, INNER_A, INNER_B, Lab, PORT, SILENT, endpoint, routed_underlay, stop,
+    CABLE, FAR, Host, INNER_A, INNER_B, Lab, SILENT, endpoint, routed_underlay, stop,
 };
 use super::needs::needs;
 use super::process::{BOUND, Process, wait_until};
@@ -34,66 +31,6 @@ fn protected_ends(networks: &[&'static str]) -> [End; 2] {
     let mut ends = ends_with_networks(networks);
     ends[0].more = "kill_switch = true";
     ends
-}
-
-/// All that the router sees of host a.
-struct Capture {
-    socket: OwnedFd,
-    /// Host a's hardware address.
-    sender: Vec<u8>,
-}
-
-impl Capture {
-    fn begin(lab: &Lab) -> Self {
-        let socket = lab.inside(Host::Router, || {
-            let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-            let (family, protocol) = (AddressFamily::Packet, SockProtocol::EthAll);
-            let socket = socket(family, SockType::Raw, flags, protocol).unwrap();
-            setsockopt(&socket, sockopt::RcvBufForce, &(64 << 20)).unwrap();
-            socket
-        });
-        let said = lab.ip(Host::A, &format!("-br link show {CABLE}"));
-        let hardware = said.split_whitespace().nth(2).unwrap();
-        let sender = hardware.split(':').map(|byte| u8::from_str_radix(byte, 16).unwrap());
-        Self { socket: socket.join().unwrap(), sender: sender.collect() }
-    }
-
-    /// The packets from host a since the last call that come from or go to one of these networks: source and
-    /// destination.
-    fn cleartext(&self, networks: &[&str]) -> Vec<[IpAddr; 2]> {
-        let networks: Vec<IpNet> = networks.iter().map(|text| text.parse().unwrap()).collect();
-        let mut found = Vec::new();
-        let mut frame = vec![0; 1 << 17];
-        while let Ok(length) = recv(self.socket.as_raw_fd(), &mut frame, MsgFlags::empty()) {
-            if frame[6..12] != self.sender {
-                continue;
-            }
-            found.extend(addresses(&frame[..length]).filter(|addresses| {
-                addresses.iter().any(|ip| networks.iter().any(|network| network.contains(ip)))
-            }));
-        }
-        found
-    }
-}
-
-/// Source and destination of a packet, if it is none of those that must be on a link: outer packets, and what the link
-/// itself needs.
-fn addresses(frame: &[u8]) -> Option<[IpAddr; 2]> {
-    let packet = &frame[14..];
-    let v4 = |at: usize| IpAddr::from(<[u8; 4]>::try_from(&packet[at..at + 4]).unwrap());
-    let v6 = |at: usize| IpAddr::from(<[u8; 16]>::try_from(&packet[at..at + 16]).unwrap());
-    let (addresses, protocol, payload) = match frame[12..14] {
-        [0x08, 0x00] => ([v4(12), v4(16)], packet[9], &packet[20..]),
-        [0x86, 0xdd] => ([v6(8), v6(24)], packet[6], &packet[40..]),
-        _ => return None,
-    };
-    let outer = protocol == 17 && payload[2..4] == PORT.to_be_bytes();
-    let discovery = protocol == 58 && matches!(payload[0], 135 | 136);
-    let of_the_link = match addresses[1] {
-        IpAddr::V4(ip) => ip.is_link_local() || ip.octets()[..3] == [224, 0, 0],
-        IpAddr::V6(ip) => ip.is_unicast_link_local() || ip.segments()[0] == 0xff02,
-    };
-    (!outer && !discovery && !of_the_link).then_some(addresses)
 }
 
 /// A ping every 20 ms to each far address, whatever becomes of it.
@@ -150,7 +87,7 @@ fn a_crash_leaks_nothing_as_long_as_somebody_keeps_the_kill_switchs_socket() {
     needs!("ping", "nft");
     for networks in [&EVERYTHING[..], &SOME] {
         let lab = far_lab();
-        let capture = Capture::begin(&lab);
+        let capture = Capture::begin(&lab, Host::Router);
         let [mut a, _b] = link(&lab, &protected_ends(networks));
         let pings = begin_pings(&lab, Host::A);
         pings.iter().for_each(|ping| drop(ping.wait_for("time=")));
@@ -173,7 +110,7 @@ fn a_crash_leaks_nothing_as_long_as_somebody_keeps_the_kill_switchs_socket() {
 fn an_endpoint_that_is_down_leaks_nothing() {
     needs!("ping", "nft");
     let lab = far_lab();
-    let capture = Capture::begin(&lab);
+    let capture = Capture::begin(&lab, Host::Router);
     let [a, _b] = link(&lab, &protected_ends(&EVERYTHING));
     let _pings = begin_pings(&lab, Host::A);
     filter(&lab, Host::Router, "chain f {\ntype filter hook forward priority 0\ndrop\n}");
@@ -186,7 +123,7 @@ fn a_device_that_is_down_leaks_nothing() {
     needs!("ping", "nft");
     for networks in [&EVERYTHING[..], &SOME] {
         let lab = far_lab();
-        let capture = Capture::begin(&lab);
+        let capture = Capture::begin(&lab, Host::Router);
         let _daemons = link(&lab, &protected_ends(networks));
         let pings = begin_pings(&lab, Host::A);
         pings.iter().for_each(|ping| drop(ping.wait_for("time=")));
@@ -206,7 +143,7 @@ fn what_is_forwarded_leaks_no_more_than_what_is_made_here() {
     for (far, to) in FAR.into_iter().zip(routed_underlay(Host::A)) {
         lab.ip(Host::Router, &format!("route add {far} via {to}"));
     }
-    let capture = Capture::begin(&lab);
+    let capture = Capture::begin(&lab, Host::Router);
     let [mut a, _b] = link(&lab, &protected_ends(&SOME));
     let _pings = begin_pings(&lab, Host::Router);
     let _kept = kept_socket(&a);
@@ -214,6 +151,40 @@ fn what_is_forwarded_leaks_no_more_than_what_is_made_here() {
     a.end(BOUND);
     wait_until_many_are_kept_back(&lab);
     assert_eq!(capture.cleartext(&SOME), [] as [[IpAddr; 2]; 0]);
+}
+
+#[test]
+fn link_local_packets_and_dhcp_requests_leave_if_they_are_made_here_and_not_if_they_are_forwarded()
+{
+    needs!("ping", "nft");
+    let lab = far_lab();
+    forward(&lab, Host::A);
+    for device in ["all", CABLE] {
+        let file = format!("/proc/sys/net/ipv4/conf/{device}/send_redirects");
+        lab.inside(Host::A, move || fs::write(file, "0")).join().unwrap().unwrap();
+    }
+    filter(
+        &lab,
+        Host::Router,
+        "counter odd {}\nchain f {\ntype filter hook prerouting priority 0\niifname != \"to-a\" return\n\
+         ip daddr 169.254.9.9 counter name odd\nudp dport 67 counter name odd\n}",
+    );
+    let _daemons = link(&lab, &protected_ends(&EVERYTHING));
+    for to in ["169.254.9.9", "198.19.0.1"] {
+        let send = |host| {
+            let from_client = move || UdpSocket::bind("0.0.0.0:68")?.send_to(b"request", (to, 67));
+            lab.inside(host, from_client).join().unwrap().unwrap();
+        };
+        lab.ip(Host::Router, &format!("route add {to} via {}", routed_underlay(Host::A)[0]));
+        lab.ip(Host::A, &format!("route add {to} via 198.51.100.254"));
+        let (before, seen) = (kept_back(&lab), packets(&lab, Host::Router, "odd"));
+        send(Host::Router);
+        assert!(wait_until(BOUND, || kept_back(&lab) > before), "{to}: forwarded");
+        assert_eq!(packets(&lab, Host::Router, "odd"), seen, "{to}: forwarded");
+        send(Host::A);
+        let leaves = || packets(&lab, Host::Router, "odd") > seen;
+        assert!(wait_until(BOUND, leaves), "{to}: made here");
+    }
 }
 
 #[test]
@@ -236,7 +207,7 @@ fn what_has_come_out_of_the_tunnel_is_forwarded_to_other_networks_and_answered()
 fn nothing_leaves_elsewhere_from_an_address_inside_the_tunnel() {
     needs!("ping", "nft");
     let lab = far_lab();
-    let capture = Capture::begin(&lab);
+    let capture = Capture::begin(&lab, Host::Router);
     let _daemons = link(&lab, &protected_ends(&SOME));
     for (own, router) in INNER_A.into_iter().zip(["198.51.100.254", "2001:db8:a::ff"]) {
         let before = kept_back(&lab);
@@ -251,7 +222,7 @@ fn nothing_leaves_elsewhere_from_an_address_inside_the_tunnel() {
 fn more_specific_routes_that_a_network_hands_out_lead_nothing_around_the_tunnel() {
     needs!("ping", "nft");
     let lab = far_lab();
-    let capture = Capture::begin(&lab);
+    let capture = Capture::begin(&lab, Host::Router);
     let _daemons = link(&lab, &protected_ends(&EVERYTHING));
     for (half, via) in [
         ("0.0.0.0/1", "198.51.100.254"),
@@ -274,7 +245,7 @@ fn a_local_network_that_claims_the_peers_public_prefix_gets_nothing() {
     // It answers for all of that prefix.
     let proxy = "/proc/sys/net/ipv4/conf/to-a/proxy_arp";
     lab.inside(Host::Router, move || fs::write(proxy, "1")).join().unwrap().unwrap();
-    let capture = Capture::begin(&lab);
+    let capture = Capture::begin(&lab, Host::Router);
     let _daemons = link(&lab, &protected_ends(&EVERYTHING));
     lab.add_address(Host::A, CABLE, "203.0.113.77");
     let victim = "ping -n -i 0.02 203.0.113.99";

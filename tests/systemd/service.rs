@@ -3,6 +3,7 @@
 use std::io::Write as _;
 
 use super::image::image;
+use super::leaks::nothing_leaves_past_a_default_route;
 use super::machine::Machine;
 use super::package::package;
 use super::site::{Site, install};
@@ -34,7 +35,7 @@ macro_rules! needs_machines {
 }
 
 /// What `systemctl show` says of the service.
-fn shows(machine: &Machine, property: &str) -> String {
+pub(crate) fn shows(machine: &Machine, property: &str) -> String {
     machine.must(&format!("systemctl show --value -p {property} tunneld"))
 }
 
@@ -143,7 +144,7 @@ fn a_transfer_survives_a_reload_a_restart_a_kill_and_an_upgrade_of_either_end() 
 }
 
 #[test]
-fn a_restart_stops_traffic_for_less_than_a_second() {
+fn a_restart_stops_traffic_for_less_than_a_second_and_nothing_leaves_past_a_default_route() {
     needs_machines!();
     let site = Site::linked();
     // What a ping that was sent meanwhile waits for its answer, in milliseconds; none of them is lost.
@@ -161,6 +162,7 @@ fn a_restart_stops_traffic_for_less_than_a_second() {
     let _ = writeln!(std::io::stderr(), "a restart stops traffic for {stopped:?} ms");
     let less = |longest: &Option<f32>| longest.is_some_and(|milliseconds| milliseconds < 1000.0);
     assert!(stopped.iter().any(less), "{stopped:?}");
+    nothing_leaves_past_a_default_route(&site);
 }
 
 #[test]

@@ -39,11 +39,11 @@ const RULES_OF_SITE: &str = "table inet tunneld-tun7 {
     meta mark 0x00000009 accept
     ip saddr 10.77.0.1 counter packets 0 bytes 0 drop
     ip6 saddr fd77::1 counter packets 0 bytes 0 drop
-    ip daddr 169.254.0.0/16 accept
     ip daddr 224.0.0.0/24 accept
     ip6 daddr fe80::/10 accept
     ip6 daddr ff02::/16 accept
-    meta nfproto ipv4 udp sport 68 udp dport 67 accept
+    iif 0 ip daddr 169.254.0.0/16 accept
+    iif 0 meta nfproto ipv4 udp sport 68 udp dport 67 accept
     ip6 hoplimit 255 icmpv6 type nd-neighbor-solicit accept
     ip6 hoplimit 255 icmpv6 type nd-neighbor-advert accept
     ip daddr 10.77.0.0/30 counter packets 0 bytes 0 drop

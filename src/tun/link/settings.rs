@@ -50,13 +50,21 @@ impl LinkSettings {
         })
     }
 
+    /// The default routes that rules lead to, each with the mark.
+    pub(super) fn ruled(&self) -> impl Iterator<Item = (IpNet, u32)> {
+        let defaults = self.routes.iter().filter(|network| is_default(network));
+        defaults.flat_map(|network| self.mark.map(|mark| (*network, mark)))
+    }
+
     /// The rules that lead to the default routes.
     pub(super) fn rules(&self) -> impl Iterator<Item = RuleMessage> {
-        let defaults = self.routes.iter().filter(|network| is_default(network));
-        defaults.flat_map(|network| {
-            self.mark.into_iter().flat_map(|mark| rules::rules(network.addr().into(), mark))
-        })
+        self.ruled().flat_map(rules_to)
     }
+}
+
+/// The rules that lead to a default route, in the order in which they are added.
+pub(super) fn rules_to((network, mark): (IpNet, u32)) -> [RuleMessage; 2] {
+    rules::rules(network.addr().into(), mark)
 }
 
 fn is_default(network: &IpNet) -> bool {

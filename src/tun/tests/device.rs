@@ -12,7 +12,7 @@ use super::packets::{Fields, lay_out};
 use crate::testing::{block_on, load};
 use crate::tun::netlink::Netlink;
 use crate::tun::{
-    Coalescer, Link, LinkSettings, Offloads, Origin, ReadBuffer, Tun, TunError, TunFault,
+    Coalescer, Link, LinkSettings, Offloads, Origin, ReadBuffer, Record, Tun, TunError, TunFault,
     VirtioNetHdr, ioctl,
 };
 use crate::wire::{Layer, Offload, Superpacket};
@@ -26,7 +26,8 @@ fn set_up(tun: &Tun) {
         ..LinkSettings::default()
     };
     block_on(async {
-        Link::open(tun).await.unwrap().configure(&settings).await.unwrap();
+        let mut link = Link::open(tun, Record::new().unwrap()).await.unwrap();
+        link.configure(&settings).await.unwrap();
     });
 }
 

@@ -13,7 +13,7 @@ use nix::sys::socket::{setsockopt, sockopt};
 use super::in_namespace;
 use super::packets::split;
 use crate::testing::{block_on, load};
-use crate::tun::{Coalescer, Link, LinkSettings, ReadBuffer, Tun};
+use crate::tun::{Coalescer, Link, LinkSettings, ReadBuffer, Record, Tun};
 use crate::wire::{Layer, Offload, Superpacket};
 
 /// What went by.
@@ -37,7 +37,8 @@ fn open_end(host: u8, layer: Layer, offload: Offload) -> Arc<Tun> {
         ..LinkSettings::default()
     };
     block_on(async {
-        Link::open(&tun).await.unwrap().configure(&settings).await.unwrap();
+        let mut link = Link::open(&tun, Record::new().unwrap()).await.unwrap();
+        link.configure(&settings).await.unwrap();
     });
     Arc::new(tun)
 }
