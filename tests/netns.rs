@@ -54,11 +54,10 @@ mod netns {
     mod offload;
     mod order;
     mod pair;
+    mod panels;
     mod port;
     mod process;
     mod profiles;
-    mod panels;
-    mod process;
     mod prometheus;
     mod refusal;
     mod reload;

@@ -15,8 +15,8 @@ use crate::config::{self, Config, Interface, Table};
 use crate::crypto::{PublicKey, hash::hash};
 use crate::proto::Tunnel;
 use crate::tun::{
-    DeviceState, EthernetSettings, IPV6_MIN_MTU, Link, LinkError, LinkSettings, Record, Tun, UnderlayRoute,
-    underlay_route,
+    DeviceState, EthernetSettings, IPV6_MIN_MTU, Link, LinkError, LinkSettings, Record, Tun,
+    UnderlayRoute, underlay_route,
 };
 use crate::wire::Layer;
 use crate::wire::ethernet::Mac;

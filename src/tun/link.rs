@@ -30,8 +30,8 @@ use super::{Origin, Tun};
 use found::leads_to;
 pub(crate) use record::Record;
 use record::{Ours, note};
-pub(crate) use settings::{EthernetSettings, LinkSettings};
 use settings::rules_to;
+pub(crate) use settings::{EthernetSettings, LinkSettings};
 
 /// A device, as netlink sees it. It remembers what it changed.
 pub(crate) struct Link {

@@ -7,7 +7,10 @@ use super::{EthernetSettings, Link, LinkError};
 
 impl Link {
     /// Sets what only a device of frames has. It leaves the bridge that it was put into before for another one, or for none.
-    pub(super) async fn set_ethernet(&mut self, settings: &EthernetSettings) -> Result<(), LinkError> {
+    pub(super) async fn set_ethernet(
+        &mut self,
+        settings: &EthernetSettings,
+    ) -> Result<(), LinkError> {
         let EthernetSettings { mac, promisc, bridge } = settings;
         let message = || LinkUnspec::new_with_index(self.index);
         if let Some(mac) = mac {
