@@ -34,6 +34,7 @@ fn run(command: &Command) -> anyhow::Result<()> {
         Command::Pair(options) => cli::pair::run(options),
         Command::Import(options) => cli::translate::import(options),
         Command::Export(options) => cli::translate::export(options),
+        Command::Device(action) => cli::device::run(action),
         Command::Demo(options) => cli::demo::run(options),
         Command::Completions { shell } => cli::completions::run(*shell),
         Command::Manual => cli::manual::run(),

@@ -9,6 +9,7 @@ pub mod completions;
     reason = "it handles no packets but its own"
 )]
 pub mod demo;
+pub mod device;
 pub mod events;
 mod journal;
 pub mod keys;
@@ -104,6 +105,12 @@ pub enum Command {
     /// Make a wg-quick file of a configuration
     #[command(after_help = "Example:\n  (umask 077; tunneld export --wg > wg0.conf)")]
     Export(translate::Export),
+    /// Make, remove and show tun and tap devices
+    #[command(
+        subcommand,
+        after_help = "Example:\n  tunneld device add tun0 --user tunneld --mtu 1420"
+    )]
+    Device(device::Action),
     /// Try a tunnel between two network namespaces of this machine
     #[command(after_help = "Example:\n  tunneld demo --seconds 10")]
     Demo(demo::Options),

@@ -59,21 +59,27 @@ impl Interface {
     }
 }
 
-/// The kernel's rule (`dev_valid_name`), and no `%`, which it would replace with a number.
 fn name(value: Value<'_>) -> Result<String, Fault> {
     let text = value.expect_text(ACCEPTED_NAME)?;
+    device_name(text).map_err(|(problem, accepted)| value.fault(problem, accepted))
+}
+
+/// A name that a device can have. The kernel's rule (`dev_valid_name`), and no `%`, which it would replace with a number.
+///
+/// # Errors
+/// What is wrong with it, and what would be accepted.
+pub(crate) fn device_name(text: &str) -> Result<String, (String, &'static str)> {
     let allowed = |byte: u8| byte.is_ascii_graphic() && !b"/:%".contains(&byte);
-    if text.len() > LONGEST_NAME {
-        let problem = format!("has {} bytes", text.len());
-        return Err(value.fault(problem, ACCEPTED_NAME));
-    }
-    if text.is_empty() || !text.bytes().all(allowed) {
-        return Err(value.fault("is not a name for a device", ACCEPTED_NAME));
-    }
-    if matches!(text, "." | ".." | "all" | "default" | "lo") {
-        return Err(value.fault("is a name with another meaning", ACCEPTED_NAME));
-    }
-    Ok(text.to_owned())
+    let problem = if text.len() > LONGEST_NAME {
+        format!("has {} bytes", text.len())
+    } else if text.is_empty() || !text.bytes().all(allowed) {
+        "is not a name for a device".to_owned()
+    } else if matches!(text, "." | ".." | "all" | "default" | "lo") {
+        "is a name with another meaning".to_owned()
+    } else {
+        return Ok(text.to_owned());
+    };
+    Err((problem, ACCEPTED_NAME))
 }
 
 fn addresses(value: Value<'_>) -> Result<Vec<IpNet>, Fault> {

@@ -37,7 +37,7 @@ use file::File;
 
 pub use endpoint::{EndpointError, HostPort};
 pub use error::ConfigError;
-pub(crate) use interface::least_mtu;
+pub(crate) use interface::{device_name, least_mtu};
 pub(crate) use key_source::shell_word;
 
 /// Where the configuration is when nobody says otherwise.

@@ -128,6 +128,7 @@ async fn run_on(file: &Path, config: Config, kept: Kept) -> anyhow::Result<()> {
     clock::check(state.timestamp());
     let (parameters, endpoints) = parameters(config, state.timestamp());
     let (mut tunnel, outbound, mut inbound) = proto::tunnel(&parameters, &*entropy()?);
+    tunnel.set_mtu(network.mtu() as usize);
     if let Some(handover) = kept.sessions {
         tunnel.take_over(clock::boot(), &handover);
     }
@@ -223,6 +224,7 @@ async fn device(interface: &Interface, kept: Option<OwnedFd>) -> anyhow::Result<
         handover::forget_device();
     }
     let tun = Tun::open(name, wanted)?;
+    tun.refuse_shared().await?;
     if tun.origin() == Origin::Created {
         handover::keep_device(tun.as_fd());
     }

@@ -56,8 +56,10 @@ impl Network {
     /// [`LinkError`]; what was changed has been taken back.
     pub(super) async fn new(config: &Config, tun: &Tun) -> Result<Self, LinkError> {
         let mut link = Link::open(tun).await?;
-        let mut settings = settings(config);
-        settings.mtu.get_or_insert(DEFAULT_MTU);
+        let (mut settings, mut follows_path) = (settings(config), follows_path(&config.interface));
+        if settings.mtu.is_none() {
+            settings.mtu = Some(first_mtu(&link, &mut follows_path).await?);
+        }
         if let Err(error) = link.change(&settings).await {
             let _ = link.undo().await;
             return Err(error);
@@ -75,7 +77,7 @@ impl Network {
             link,
             settings,
             fwmark: config.mark(),
-            follows_path: follows_path(&config.interface),
+            follows_path,
             device: None,
             was_down: false,
             route: (None, None),
@@ -84,6 +86,11 @@ impl Network {
             suspect: None,
             looks,
         })
+    }
+
+    /// The MTU that the device was given.
+    pub(super) fn mtu(&self) -> u32 {
+        self.settings.mtu.unwrap_or(DEFAULT_MTU)
     }
 
     /// The peer may be reached by another way than when it was looked at.
@@ -262,6 +269,21 @@ fn settings(config: &Config) -> LinkSettings {
     };
     let addresses = interface.addresses.clone();
     LinkSettings { addresses, mtu: interface.mtu.map(u32::from), routes, table, mark }
+}
+
+/// Sets the MTU until the path is known, where the configuration says none. A device that may not be changed keeps what it
+/// has, whatever the path.
+async fn first_mtu(link: &Link, follows_path: &mut Option<u32>) -> Result<u32, LinkError> {
+    match link.set_mtu(DEFAULT_MTU).await {
+        Ok(()) => Ok(DEFAULT_MTU),
+        Err(error @ LinkError::NotPermitted { .. }) => {
+            let mtu = link.state().await?.mtu;
+            tracing::warn!(%error, "the MTU stays {mtu}");
+            *follows_path = None;
+            Ok(mtu)
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// The least MTU, if it is to follow the path.

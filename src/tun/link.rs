@@ -4,6 +4,7 @@ mod found;
 mod settings;
 #[cfg(test)]
 mod tests;
+mod wish;
 
 use std::fmt;
 use std::io;
@@ -26,6 +27,7 @@ use super::underlay::look_up;
 use super::{Origin, Tun};
 use found::{address_of, leads_to, route_to};
 pub(crate) use settings::LinkSettings;
+pub(crate) use wish::Wish;
 
 /// A device, as netlink sees it. It remembers what it changed.
 pub(crate) struct Link {
@@ -70,9 +72,7 @@ impl Link {
 
     /// Takes for its own what an earlier process gave the device.
     async fn learn(&mut self) -> io::Result<()> {
-        let request = self.netlink.address().get().set_link_index_filter(self.index).execute();
-        let addresses: Vec<_> = request.try_collect().await.map_err(io_error)?;
-        self.addresses = addresses.iter().filter_map(address_of).collect();
+        self.addresses = self.addresses_there().await?;
         for any in [IpAddr::from([0; 4]), IpAddr::from([0; 16])] {
             let mut all = RouteMessage::default();
             all.header.address_family =
@@ -84,9 +84,17 @@ impl Link {
         Ok(())
     }
 
+    /// The addresses that the device has.
+    async fn addresses_there(&self) -> io::Result<Vec<IpNet>> {
+        let request = self.netlink.address().get().set_link_index_filter(self.index).execute();
+        let addresses: Vec<_> = request.try_collect().await.map_err(io_error)?;
+        Ok(addresses.iter().filter_map(address_of).collect())
+    }
+
     /// Sets the MTU, adds the addresses, sets the device up and adds the routes. What is there already stays, and
     /// stays when this is undone. A network of one of the addresses needs no route in the main table: the kernel
-    /// makes it. When this returns, the addresses answer. To be called again when the device has lost some of it.
+    /// makes it. When this returns, the addresses answer. To be called again when the device has lost some of it. Where
+    /// nothing may be changed, all must be there.
     ///
     /// # Errors
     /// [`LinkError`] names what failed; what went well before is still there, and can be [undone](Self::undo).
@@ -98,9 +106,9 @@ impl Link {
         for address in &settings.addresses {
             self.add_address(*address).await?;
         }
-        self.set(LinkUnspec::new_with_index(self.index).up().build())
-            .await
-            .map_err(|error| self.failed("setting it up", error))?;
+        if let Err(error) = self.set(LinkUnspec::new_with_index(self.index).up().build()).await {
+            self.refused(Wish::Up, error).await?;
+        }
         self.settle(&settings.addresses).await;
         for (network, table) in settings.routes_to_add() {
             self.add_route(network, table).await?;
@@ -144,9 +152,10 @@ impl Link {
     /// # Errors
     /// [`LinkError`] if the kernel refuses.
     pub(crate) async fn set_mtu(&self, mtu: u32) -> Result<(), LinkError> {
-        self.set(LinkUnspec::new_with_index(self.index).mtu(mtu).build())
-            .await
-            .map_err(|error| self.failed(format_args!("setting the MTU to {mtu}"), error))
+        match self.set(LinkUnspec::new_with_index(self.index).mtu(mtu).build()).await {
+            Err(error) => self.refused(Wish::Mtu(mtu), error).await,
+            Ok(()) => Ok(()),
+        }
     }
 
     /// The device's index in its network namespace.
@@ -183,10 +192,7 @@ impl Link {
         for address in std::mem::take(&mut self.addresses).into_iter().rev() {
             results.push(self.remove_address(address).await);
         }
-        let message = LinkUnspec::new_with_index(self.index).mtu(found.mtu);
-        let message = if found.up { message.up() } else { message.down() };
-        let result = self.set(message.build()).await;
-        results.push(self.undone("restoring MTU and state", result));
+        results.push(self.restore(found).await);
         results.into_iter().collect()
     }
 
@@ -198,6 +204,17 @@ impl Link {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Gives the device the MTU and the state that it was found with, unless it has them.
+    async fn restore(&self, found: DeviceState) -> Result<(), LinkError> {
+        if self.state().await.is_ok_and(|now| (now.mtu, now.up) == (found.mtu, found.up)) {
+            return Ok(());
+        }
+        let message = LinkUnspec::new_with_index(self.index).mtu(found.mtu);
+        let message = if found.up { message.up() } else { message.down() };
+        let result = self.set(message.build()).await;
+        self.undone("restoring MTU and state", result)
     }
 
     async fn remove_address(&self, address: IpNet) -> Result<(), LinkError> {
@@ -221,9 +238,7 @@ impl Link {
         match request.execute().await.map_err(io_error) {
             Ok(()) => note(&mut self.addresses, address),
             Err(error) if is_one_of(&error, &[Errno::EEXIST]) => {}
-            Err(error) => {
-                return Err(self.failed(format_args!("adding the address {address}"), error));
-            }
+            Err(error) => self.refused(Wish::Address(address), error).await?,
         }
         Ok(())
     }
@@ -244,7 +259,7 @@ impl Link {
                     });
                 }
             }
-            Err(error) => return Err(self.failed(action, error)),
+            Err(error) => self.refused(Wish::Route(network, table), error).await?,
         }
         Ok(())
     }

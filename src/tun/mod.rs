@@ -17,6 +17,7 @@ mod layout;
 mod link;
 mod netlink;
 mod open;
+pub(crate) mod persistent;
 mod rules;
 mod segment;
 mod underlay;

@@ -39,8 +39,13 @@ pub(super) fn open_driver(name: &str) -> Result<File, TunError> {
 pub(super) fn attach(device: BorrowedFd<'_>, name: &str) -> Result<String, TunError> {
     let flags = libc::IFF_TUN | libc::IFF_NO_PI | libc::IFF_VNET_HDR;
     let owned = || name.to_owned();
-    ioctl::attach(device, name, flags).map_err(|errno| match errno {
-        // The kernel says so of a device that is not a TUN device, or has several queues.
+    // A device that was made for several queues wants to hear that it has them; one is enough for us.
+    let attached = ioctl::attach(device, name, flags).or_else(|errno| match errno {
+        Errno::EINVAL => ioctl::attach(device, name, flags | libc::IFF_MULTI_QUEUE),
+        errno => Err(errno),
+    });
+    attached.map_err(|errno| match errno {
+        // The kernel says so of a device that is not a TUN device.
         Errno::EINVAL => TunError::Taken { name: owned() },
         Errno::EBUSY => TunError::Busy { name: owned() },
         Errno::EPERM | Errno::EACCES => TunError::AttachDenied { name: owned() },
