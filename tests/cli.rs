@@ -4,6 +4,8 @@
 
 mod common;
 
+#[path = "cli/device.rs"]
+mod device;
 #[path = "cli/files.rs"]
 mod files;
 #[path = "cli/host.rs"]

@@ -28,6 +28,7 @@ mod netns {
     mod device;
     mod device_faults;
     mod dns;
+    mod doctor;
     mod ecn;
     mod faults;
     mod floods;
@@ -60,6 +61,7 @@ mod netns {
     mod top;
     mod traffic;
     mod transfer;
+    mod unprivileged;
     mod unreachable;
     mod vitals;
     mod watchdog;

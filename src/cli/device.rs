@@ -167,7 +167,8 @@ fn group(text: &str) -> Result<u32, String> {
 fn id(text: &str, what: &str, by_name: nix::Result<Option<u32>>) -> Result<u32, String> {
     // The last number means nobody at all.
     let number = || text.parse().ok().filter(|id| *id != u32::MAX);
-    let by_name = by_name.map_err(|errno| format!("{what}s cannot be looked up: {}", io::Error::from(errno)))?;
+    let by_name = by_name
+        .map_err(|errno| format!("{what}s cannot be looked up: {}", io::Error::from(errno)))?;
     by_name.or_else(number).ok_or_else(|| {
         format!("is no {what} of this host; accepted: the name or the number of a {what}")
     })

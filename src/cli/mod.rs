@@ -10,6 +10,7 @@ pub mod completions;
 )]
 pub mod demo;
 pub mod device;
+pub mod doctor;
 pub mod events;
 mod journal;
 pub mod keys;
@@ -75,6 +76,9 @@ pub enum Command {
     /// Say whether a configuration is right, and what it means
     #[command(after_help = "Example:\n  tunneld check && systemctl reload tunneld")]
     Check(ConfigFile),
+    /// Say whether this host lets a configuration work, and if not, what mends it
+    #[command(after_help = "Example:\n  tunneld doctor -c /etc/tunneld.toml")]
+    Doctor(doctor::Options),
     /// Make a running tunneld take on what its file says now; what is wrong changes nothing
     #[command(after_help = "Example:\n  tunneld reload -c /etc/tunneld.toml")]
     Reload(client::Target),

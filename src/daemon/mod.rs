@@ -8,7 +8,7 @@
 //! [`crate::proto`].
 
 mod backoff;
-mod clock;
+pub(crate) mod clock;
 mod control;
 mod dns;
 mod doors;
@@ -18,7 +18,7 @@ mod hooks;
 mod inbound;
 mod kill_switch;
 mod lock;
-mod network;
+pub(crate) mod network;
 pub(crate) mod observer;
 mod outbound;
 mod readable;
@@ -26,7 +26,7 @@ mod reload;
 mod report;
 pub(crate) mod runtime;
 mod service;
-mod state;
+pub(crate) mod state;
 pub(crate) mod status;
 mod threads;
 

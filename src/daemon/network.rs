@@ -1,7 +1,7 @@
 //! The network around the link: the way to the peer, and our own device, which others may change underneath. Asked for when the
 //! kernel says that something changed, or the peer moved.
 
-mod reverse_path;
+pub(crate) mod reverse_path;
 mod watch;
 
 use std::net::IpAddr;
@@ -22,8 +22,8 @@ use watch::Watch;
 /// The MTU until the path to the peer is known: that of an IPv6 path of 1500 bytes.
 pub(super) const DEFAULT_MTU: u32 = 1420;
 /// What transport data adds to an inner packet: IP, UDP, and header and tag of WireGuard.
-const OVERHEAD_V4: u32 = 20 + 8 + 32;
-const OVERHEAD_V6: u32 = 40 + 8 + 32;
+pub(crate) const OVERHEAD_V4: u32 = 20 + 8 + 32;
+pub(crate) const OVERHEAD_V6: u32 = 40 + 8 + 32;
 /// Least time between two looks, however much changes.
 const LOOK_INTERVAL: Duration = Duration::from_millis(250);
 
@@ -260,7 +260,7 @@ impl Network {
 }
 
 /// What the configuration says of the device; without an MTU if that is to be worked out.
-fn settings(config: &Config) -> LinkSettings {
+pub(crate) fn settings(config: &Config) -> LinkSettings {
     let Config { interface, peer, .. } = config;
     let (routes, table, mark) = match interface.table {
         Table::Auto => (peer.allowed_ips.clone(), None, Some(config.mark())),

@@ -18,7 +18,7 @@ const DIRECTORY: &str = "/var/lib/tunneld";
 const PATIENCE: Duration = Duration::from_millis(500);
 
 /// A file for each pair of hosts, as timestamps belong to a pair of keys.
-pub(super) struct State {
+pub(crate) struct State {
     path: PathBuf,
     /// The newest timestamp that was written or is being written.
     timestamp: Option<Duration>,
@@ -28,9 +28,8 @@ pub(super) struct State {
 
 impl State {
     /// Reads what an earlier run has left, if anything; that it cannot be read is told.
-    pub(super) fn load(ours: &PublicKey, theirs: &PublicKey) -> Self {
-        let directory = std::env::var_os("STATE_DIRECTORY").unwrap_or(DIRECTORY.into());
-        Self::load_from(Path::new(&directory), ours, theirs)
+    pub(crate) fn load(ours: &PublicKey, theirs: &PublicKey) -> Self {
+        Self::load_from(&directory(), ours, theirs)
     }
 
     /// Turns to the file of this pair of keys; whether it is another pair. What is being written is waited for.
@@ -60,7 +59,7 @@ impl State {
     }
 
     /// The newest timestamp that was sent, as far as it is known.
-    pub(super) fn timestamp(&self) -> Option<Duration> {
+    pub(crate) fn timestamp(&self) -> Option<Duration> {
         self.timestamp
     }
 
@@ -101,6 +100,11 @@ impl State {
             );
         }
     }
+}
+
+/// The directory of the state.
+pub(crate) fn directory() -> PathBuf {
+    std::env::var_os("STATE_DIRECTORY").unwrap_or(DIRECTORY.into()).into()
 }
 
 /// Writes a new file and puts it in the old one's place: whoever reads sees one or the other, whole.

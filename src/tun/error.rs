@@ -64,7 +64,9 @@ pub(crate) enum TunError {
         name: String,
     },
     /// There is no device to be removed.
-    #[error("{name}: there is no network device of this name; `tunneld device list` shows those there are")]
+    #[error(
+        "{name}: there is no network device of this name; `tunneld device list` shows those there are"
+    )]
     Missing {
         /// Name of the device.
         name: String,
@@ -118,7 +120,9 @@ pub(crate) enum LinkError {
         hint: &'static str,
     },
     /// The device lacks something, and this process may not add it.
-    #[error("{device}: {action} is not permitted; run as root or with CAP_NET_ADMIN, or have root do it: `{command}`")]
+    #[error(
+        "{device}: {action} is not permitted; run as root or with CAP_NET_ADMIN, or have root do it: `{command}`"
+    )]
     NotPermitted {
         /// Name of the device.
         device: String,

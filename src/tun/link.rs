@@ -25,7 +25,8 @@ use super::netlink::{DeviceState, Netlink, io_error, is_one_of};
 use super::rules;
 use super::underlay::look_up;
 use super::{Origin, Tun};
-use found::{address_of, leads_to, route_to};
+pub(super) use found::address_of;
+use found::{leads_to, route_to};
 pub(crate) use settings::LinkSettings;
 pub(crate) use wish::Wish;
 
@@ -379,7 +380,7 @@ fn hint(error: &io::Error) -> &'static str {
 }
 
 /// Number of the main routing table.
-const MAIN_TABLE: u32 = 254;
+pub(crate) const MAIN_TABLE: u32 = 254;
 /// Every IPv6 link carries packets of this size (RFC 8200 §5); without, the kernel takes IPv6 away.
 pub(crate) const IPV6_MIN_MTU: u32 = 1280;
 /// How long to wait for addresses to answer: 200 ms, of which few are ever needed.

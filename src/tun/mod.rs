@@ -20,6 +20,7 @@ mod open;
 pub(crate) mod persistent;
 mod rules;
 mod segment;
+mod survey;
 mod underlay;
 mod virtio;
 
@@ -37,9 +38,11 @@ pub use coalesce::{Coalescer, Flushed, PacketWriter};
 pub(crate) use counters::TunCounters;
 pub use error::TunFault;
 pub(crate) use error::{LinkError, TunError};
-pub(crate) use link::{IPV6_MIN_MTU, Link, LinkSettings};
+pub(crate) use link::{IPV6_MIN_MTU, Link, LinkSettings, MAIN_TABLE, Wish};
 pub(crate) use netlink::DeviceState;
+pub(crate) use open::{NODE, driver_is_registered};
 pub use segment::{Malformed, TunPacket};
+pub(crate) use survey::{Route, Survey};
 pub(crate) use underlay::{UnderlayRoute, underlay_route};
 pub use virtio::{GSO_NONE, GSO_TCPV4, GSO_UDP_L4, NEEDS_CSUM, VIRTIO_HEADER, VirtioNetHdr};
 

@@ -122,7 +122,7 @@ fn load_module() -> String {
 }
 
 /// Whether the kernel has the driver, whatever there is in `/dev`.
-fn driver_is_registered() -> bool {
+pub(crate) fn driver_is_registered() -> bool {
     fs::read_to_string("/proc/misc").is_ok_and(|misc| lists_driver(&misc))
 }
 
@@ -141,7 +141,8 @@ fn make_node() -> io::Result<()> {
     Ok(())
 }
 
-const NODE: &str = "/dev/net/tun";
+/// The driver's device node.
+pub(crate) const NODE: &str = "/dev/net/tun";
 /// Major number of miscellaneous devices, and the minor number of the TUN driver among them.
 const MISC_MAJOR: u64 = 10;
 const TUN_MINOR: u64 = 200;

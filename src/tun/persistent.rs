@@ -60,7 +60,7 @@ pub(crate) struct Device {
     pub(crate) held: bool,
     /// By how many queues; the kernel tells that of devices with several only.
     #[serde(skip)]
-    queues: Option<u32>,
+    pub(crate) queues: Option<u32>,
 }
 
 /// Makes a device that stays. On failure there is none.

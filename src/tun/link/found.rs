@@ -10,7 +10,7 @@ use rtnetlink::packet_route::route::{RouteAttribute, RouteMessage, RouteProtocol
 use crate::tun::underlay::ip_of;
 
 /// The address in a message, unless it is the one that the kernel gives each IPv6 device.
-pub(super) fn address_of(message: &AddressMessage) -> Option<IpNet> {
+pub(in crate::tun) fn address_of(message: &AddressMessage) -> Option<IpNet> {
     let address = message.attributes.iter().find_map(|attribute| match attribute {
         AddressAttribute::Address(address) => Some(*address),
         _ => None,
