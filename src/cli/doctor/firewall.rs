@@ -1,5 +1,5 @@
-//! The firewall, as far as `nft` can tell. A ruleset is a program: only the plainest of its words are understood here, and
-//! what follows from them is a warning at most.
+//! The firewall, as far as `nft` can tell. A ruleset is a program: only the plainest of its words are understood here,
+//! and what follows from them is a warning at most.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -93,12 +93,16 @@ mod tests {
     use super::*;
 
     fn ruleset(policy: &str, rules: &[Value]) -> Value {
-        let chain = json!({ "chain": { "family": "inet", "table": "t", "name": "in", "hook": "input", "policy": policy } });
-        let other = json!({ "chain": { "family": "inet", "table": "t", "name": "out", "hook": "output", "policy": "drop" } });
+        let chain = |name: &str, hook: &str, policy: &str| {
+            json!({ "chain": {
+                "family": "inet", "table": "t", "name": name, "hook": hook, "policy": policy
+            } })
+        };
+        let chains = [chain("out", "output", "drop"), chain("in", "input", policy)];
         let rules = rules.iter().map(|expr| {
             json!({ "rule": { "family": "inet", "table": "t", "chain": "in", "expr": expr } })
         });
-        let all: Vec<Value> = [other, chain].into_iter().chain(rules).collect();
+        let all: Vec<Value> = chains.into_iter().chain(rules).collect();
         json!({ "nftables": all })
     }
 
@@ -109,7 +113,8 @@ mod tests {
 
     #[test]
     fn a_chain_that_discards_all_but_what_it_names_is_an_obstacle_unless_it_names_the_port() {
-        let established = json!({ "match": { "op": "in", "left": { "ct": { "key": "state" } }, "right": "established" } });
+        let state = json!({ "ct": { "key": "state" } });
+        let established = json!({ "match": { "op": "in", "left": state, "right": "established" } });
         let (accept, drop) = (json!({ "accept": null }), json!({ "drop": null }));
         let named = Some("inet t in".to_owned());
         for (policy, rules, expected) in [

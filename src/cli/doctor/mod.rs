@@ -30,7 +30,7 @@ pub struct Options {
 
 /// The link cannot start; the report says why.
 #[derive(Debug, thiserror::Error)]
-#[error("the link cannot start: {count} of the findings are bad")]
+#[error("the link cannot start: of what was found {count} is bad")]
 pub struct Unwell {
     count: usize,
     /// Whether the configuration is among what is bad.

@@ -235,8 +235,7 @@ fn mtu(link: &Link) -> Vec<Finding> {
                 return None;
             }
             let text = format!(
-                "packets of {wanted} bytes do not fit the way to {ip}, which carries {path} and so {fits} inside: they go \
-                 in fragments, which many networks lose"
+                "packets of {wanted} bytes are fragmented on the way to {ip}: it carries {path}, so {fits} inside"
             );
             let finding = Finding::warning(check, text);
             Some(if fits >= least.into() {
