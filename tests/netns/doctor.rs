@@ -135,6 +135,8 @@ fn who_may_not_make_devices_is_told_how_root_can_help_and_that_is_enough() {
     let as_nobody = || examine(&lab, &format!("exec {AS_NOBODY}"), &binary, &file);
     let report = as_nobody();
     report.is_bad("device", &["permissions"]);
+    // The device on trial has a name that nobody asked for.
+    assert!(!format!("{:?}", report.findings).contains('%'), "{:?}", report.findings);
     let make = format!("tunneld device add tun0 --user {NOBODY}");
     assert!(report.commands("bad").iter().any(|command| command.contains(&make)));
     expect_success(&lab.run(Host::A, &make.replace("tunneld", env!("CARGO_BIN_EXE_tunneld"))));

@@ -194,7 +194,11 @@ impl Node {
 fn trial(node: &Node) -> Result<Offloads, String> {
     match node {
         Node::There { opened: Ok(()), .. } => {
-            Tun::open(TRIAL, Offload::ALL).map(|tun| tun.gives()).map_err(|error| error.to_string())
+            let opened = Tun::open(TRIAL, Offload::ALL).map(|tun| tun.gives());
+            opened.map_err(|error| {
+                let text = error.to_string();
+                text.strip_prefix(&format!("{TRIAL}: ")).unwrap_or(&text).replace(TRIAL, "NAME")
+            })
         }
         _ => Err(format!("{NODE} cannot be opened")),
     }
