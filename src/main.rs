@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use tunneld::cli::client::ClientError;
+use tunneld::cli::doctor::Unwell;
 use tunneld::cli::{self, Cli, Command, logging};
 use tunneld::config::ConfigError;
 
@@ -24,6 +25,7 @@ fn run(command: &Command) -> anyhow::Result<()> {
     match command {
         Command::Run(options) => tunneld::daemon::run(&options.file.config),
         Command::Check(options) => cli::check::run(&options.config),
+        Command::Doctor(options) => cli::doctor::run(options),
         Command::Reload(target) => cli::reload::run(target),
         Command::Status(options) => cli::status::run(options),
         Command::Top(target) => cli::top::run(target),
@@ -34,6 +36,7 @@ fn run(command: &Command) -> anyhow::Result<()> {
         Command::Pair(options) => cli::pair::run(options),
         Command::Import(options) => cli::translate::import(options),
         Command::Export(options) => cli::translate::export(options),
+        Command::Device(action) => cli::device::run(action),
         Command::Demo(options) => cli::demo::run(options),
         Command::Bench(options) => cli::bench::run(options),
         Command::Completions { shell } => cli::completions::run(*shell),
@@ -45,7 +48,8 @@ fn run(command: &Command) -> anyhow::Result<()> {
 fn exit_code(error: &anyhow::Error) -> ExitCode {
     let usage = error.downcast_ref::<ClientError>().is_some_and(ClientError::is_usage);
     let mistake = error.is::<ConfigError>() || error.is::<logging::BadLevel>();
-    if usage || mistake || error.is::<cli::Mistake>() {
+    let unwell = error.downcast_ref::<Unwell>().is_some_and(|unwell| unwell.mistake);
+    if usage || mistake || unwell || error.is::<cli::Mistake>() {
         ExitCode::from(2)
     } else {
         ExitCode::FAILURE

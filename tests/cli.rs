@@ -6,6 +6,8 @@ mod common;
 
 #[path = "cli/bench.rs"]
 mod bench;
+#[path = "cli/device.rs"]
+mod device;
 #[path = "cli/files.rs"]
 mod files;
 #[path = "cli/host.rs"]

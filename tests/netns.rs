@@ -33,6 +33,7 @@ mod netns {
     mod device;
     mod device_faults;
     mod dns;
+    mod doctor;
     mod doors;
     mod ecn;
     mod ethernet;
@@ -72,6 +73,7 @@ mod netns {
     mod top;
     mod traffic;
     mod transfer;
+    mod unprivileged;
     mod unreachable;
     mod vitals;
     mod watchdog;

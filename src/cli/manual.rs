@@ -28,7 +28,7 @@ fn page() -> anyhow::Result<String> {
         man.render_description_section(page)
     })?;
     page.push_str(&Roff::new().control("SH", ["COMMANDS"]).to_roff());
-    for command in program.get_subcommands() {
+    for command in program.get_subcommands().flat_map(leaves) {
         page.push_str(&describe(command)?);
     }
     for (title, lines) in paragraphs(&program) {
@@ -37,6 +37,15 @@ fn page() -> anyhow::Result<String> {
         page.push_str(&as_they_are(lines));
     }
     Ok(page)
+}
+
+/// The commands that can be run of `command`: those below it, or itself.
+fn leaves(command: &Command) -> Vec<&Command> {
+    if command.has_subcommands() {
+        command.get_subcommands().flat_map(leaves).collect()
+    } else {
+        vec![command]
+    }
 }
 
 /// A command as a part of the page: synopsis, purpose, options, example.
@@ -100,11 +109,11 @@ mod tests {
         for heading in ["NAME", "SYNOPSIS", "COMMANDS", "\"EXIT STATUS\"", "FILES", "ENVIRONMENT"] {
             assert_eq!(page.matches(&format!(".SH {heading}\n")).count(), 1, "{heading}\n{page}");
         }
-        let mut program = Cli::command();
+        let mut program = Cli::command().disable_help_subcommand(true);
         program.build();
-        for command in program.get_subcommands().filter(|command| command.get_name() != "help") {
-            let name = command.get_name();
-            assert!(page.contains(&format!(".SS \"tunneld {name}\"\n")), "{name}\n{page}");
+        for command in program.get_subcommands().flat_map(leaves) {
+            let name = command.get_bin_name().unwrap();
+            assert!(page.contains(&format!(".SS \"{name}\"\n")), "{name}\n{page}");
             for option in command.get_arguments().filter_map(|option| option.get_long()) {
                 assert!(page.contains(&format!("--{option}")), "{name} --{option}\n{page}");
             }

@@ -10,6 +10,8 @@ pub mod completions;
     reason = "it handles no packets but its own"
 )]
 pub mod demo;
+pub mod device;
+pub mod doctor;
 pub mod events;
 mod journal;
 pub mod keys;
@@ -75,6 +77,9 @@ pub enum Command {
     /// Say whether a configuration is right, and what it means
     #[command(after_help = "Example:\n  tunneld check && systemctl reload tunneld")]
     Check(ConfigFile),
+    /// Say whether this host lets a configuration work, and if not, what mends it
+    #[command(after_help = "Example:\n  tunneld doctor -c /etc/tunneld.toml")]
+    Doctor(doctor::Options),
     /// Make a running tunneld take on what its file says now; what is wrong changes nothing
     #[command(after_help = "Example:\n  tunneld reload -c /etc/tunneld.toml")]
     Reload(client::Target),
@@ -105,6 +110,12 @@ pub enum Command {
     /// Make a wg-quick file of a configuration
     #[command(after_help = "Example:\n  (umask 077; tunneld export --wg > wg0.conf)")]
     Export(translate::Export),
+    /// Make, remove and show tun and tap devices
+    #[command(
+        subcommand,
+        after_help = "Example:\n  tunneld device add tun0 --user tunneld --mtu 1420"
+    )]
+    Device(device::Action),
     /// Try a tunnel between two network namespaces of this machine
     #[command(after_help = "Example:\n  tunneld demo --seconds 10")]
     Demo(demo::Options),
@@ -207,11 +218,16 @@ mod tests {
 
     #[test]
     fn the_help_of_every_command_has_an_example_of_it() {
-        for command in Cli::command().get_subcommands() {
+        let program = Cli::command();
+        let nested = program.get_subcommands().flat_map(clap::Command::get_subcommands);
+        for command in program.get_subcommands().chain(nested) {
             let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
             let (title, lines) = help.split_once('\n').unwrap_or_default();
             assert!(matches!(title, "Example:" | "Examples:"), "{}", command.get_name());
-            assert!(lines.contains(&format!("tunneld {}", command.get_name())), "{help}");
+            let words = format!(" {} ", command.get_name());
+            let example =
+                |line: &str| line.contains("tunneld ") && format!("{line} ").contains(&words);
+            assert!(lines.lines().any(example), "{help}");
         }
     }
 

@@ -36,7 +36,7 @@ impl EthernetValues<'_> {
             promisc: self.promisc.map_or(Ok(false), |value| value.boolean())?,
             bridge: self
                 .bridge
-                .map(|value| interface::device(&value, ACCEPTED_BRIDGE))
+                .map(|value| interface::named(&value, ACCEPTED_BRIDGE))
                 .transpose()?,
             mac_limit: self.mac_limit.map_or(Ok(4096), |value| value.integer(1..=65_536))?,
             broadcast_limit: self

@@ -86,24 +86,31 @@ impl Interface {
 }
 
 fn name(value: Value<'_>) -> Result<String, Fault> {
-    device(&value, ACCEPTED_NAME)
+    named(&value, ACCEPTED_NAME)
 }
 
-/// The name of a device: the kernel's rule (`dev_valid_name`), and no `%`, which it would replace with a number.
-pub(super) fn device(value: &Value<'_>, accepted: &str) -> Result<String, Fault> {
+/// The name of a device, or what is wrong with it and that this would be accepted.
+pub(super) fn named(value: &Value<'_>, accepted: &str) -> Result<String, Fault> {
     let text = value.expect_text(accepted)?;
+    device_name(text).map_err(|(problem, _)| value.fault(problem, accepted))
+}
+
+/// A name that a device can have. The kernel's rule (`dev_valid_name`), and no `%`, which it would replace with a number.
+///
+/// # Errors
+/// What is wrong with it, and what would be accepted.
+pub(crate) fn device_name(text: &str) -> Result<String, (String, &'static str)> {
     let allowed = |byte: u8| byte.is_ascii_graphic() && !b"/:%".contains(&byte);
-    if text.len() > LONGEST_NAME {
-        let problem = format!("has {} bytes", text.len());
-        return Err(value.fault(problem, accepted));
-    }
-    if text.is_empty() || !text.bytes().all(allowed) {
-        return Err(value.fault("is not a name for a device", accepted));
-    }
-    if matches!(text, "." | ".." | "all" | "default" | "lo") {
-        return Err(value.fault("is a name with another meaning", accepted));
-    }
-    Ok(text.to_owned())
+    let problem = if text.len() > LONGEST_NAME {
+        format!("has {} bytes", text.len())
+    } else if text.is_empty() || !text.bytes().all(allowed) {
+        "is not a name for a device".to_owned()
+    } else if matches!(text, "." | ".." | "all" | "default" | "lo") {
+        "is a name with another meaning".to_owned()
+    } else {
+        return Ok(text.to_owned());
+    };
+    Err((problem, ACCEPTED_NAME))
 }
 
 fn addresses(value: Value<'_>) -> Result<Vec<IpNet>, Fault> {

@@ -26,7 +26,7 @@ mod value;
 pub(crate) mod wg_quick;
 
 use std::net::{IpAddr, SocketAddr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::str;
 use std::time::Duration;
 
@@ -38,10 +38,11 @@ use crate::wire::ethernet::Mac;
 use crate::wire::{Layer, Profile};
 use error::Fault;
 use file::File;
+use value::Value;
 
 pub use endpoint::{EndpointError, HostPort};
 pub use error::ConfigError;
-pub(crate) use interface::least_mtu;
+pub(crate) use interface::{device_name, least_mtu};
 pub(crate) use key_source::shell_word;
 
 /// Where the configuration is when nobody says otherwise.
@@ -235,6 +236,21 @@ impl Config {
         let hooks = Hooks::resolve(file.hooks)?;
         let metrics = file.metrics.map(Metrics::resolve).transpose()?;
         Ok(Self { interface, peer, hooks, metrics })
+    }
+
+    /// The files that the configuration in `path` consists of: itself and the key files it names, as far as it can be read.
+    #[must_use]
+    pub(crate) fn files(path: &Path) -> Vec<PathBuf> {
+        let mut files = vec![path.to_owned()];
+        let dir = path.parent().unwrap_or(Path::new(""));
+        if let Ok(contents) = secret::read(path, LONGEST)
+            && let Ok(text) = str::from_utf8(&contents.bytes)
+            && let Ok(file) = File::parse(text)
+        {
+            let keys = [file.interface.private_key_file, file.peer.preshared_key_file];
+            files.extend(keys.iter().flatten().filter_map(Value::text).map(|key| dir.join(key)));
+        }
+        files
     }
 
     /// The default routes that this end takes by itself, and so by their own table, whose number is the

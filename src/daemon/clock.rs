@@ -28,12 +28,17 @@ pub(crate) fn now() -> Now {
 /// timestamp of an earlier run was sent. The link comes up all the same, if need be when the peer calls.
 pub(super) fn check(newest: Option<Duration>) {
     let unix = now().unix;
-    if unix < MADE || newest.is_some_and(|newest| unix < newest) {
+    if is_behind(unix, newest) {
         tracing::warn!(
             seconds_since_1970 = unix.as_secs(),
             "the clock of this host is behind: is the time set, and kept over a restart?"
         );
     }
+}
+
+/// Whether a wall clock that reads `unix` is wrong beyond doubt.
+pub(crate) fn is_behind(unix: Duration, newest: Option<Duration>) -> bool {
+    unix < MADE || newest.is_some_and(|newest| unix < newest)
 }
 
 /// 2026-11-01: before that, this version did not exist.

@@ -8,7 +8,7 @@
 //! [`crate::proto`].
 
 mod backoff;
-mod clock;
+pub(crate) mod clock;
 mod control;
 mod dns;
 mod doors;
@@ -19,7 +19,7 @@ mod hooks;
 mod inbound;
 mod kill_switch;
 mod lock;
-mod network;
+pub(crate) mod network;
 pub(crate) mod observer;
 mod outbound;
 mod parameters;
@@ -29,7 +29,7 @@ mod report;
 pub(crate) mod runtime;
 mod sandbox;
 mod service;
-mod state;
+pub(crate) mod state;
 pub(crate) mod status;
 mod threads;
 mod totals;
@@ -131,6 +131,7 @@ async fn run_on(file: &Path, config: Config, kept: Kept) -> anyhow::Result<()> {
     clock::check(state.timestamp());
     let (parameters, endpoints) = parameters(config, state.timestamp());
     let (mut tunnel, outbound, mut inbound) = proto::tunnel(&parameters, &*entropy()?);
+    tunnel.set_mtu(network.mtu() as usize);
     if let Some(handover) = kept.sessions {
         tunnel.take_over(clock::boot(), &handover);
     }
@@ -245,6 +246,7 @@ async fn device(interface: &Interface, kept: Option<OwnedFd>) -> anyhow::Result<
         handover::forget_device();
     }
     let tun = Tun::open(name, layer, wanted)?;
+    tun.refuse_shared().await?;
     if tun.origin() == Origin::Created {
         handover::keep_device(tun.as_fd());
     }

@@ -1,7 +1,7 @@
 //! The network around the link: the way to the peer, and our own device, which others may change underneath. Asked for when the
 //! kernel says that something changed, or the peer moved.
 
-mod reverse_path;
+pub(crate) mod reverse_path;
 mod watch;
 
 use std::net::IpAddr;
@@ -26,8 +26,8 @@ use watch::Watch;
 /// The MTU until the path to the peer is known: that of an IPv6 path of 1500 bytes.
 pub(super) const DEFAULT_MTU: u32 = 1420;
 /// What transport data adds to an inner packet: IP, UDP, and header and tag of WireGuard.
-const OVERHEAD_V4: u32 = 20 + 8 + 32;
-const OVERHEAD_V6: u32 = 40 + 8 + 32;
+pub(crate) const OVERHEAD_V4: u32 = 20 + 8 + 32;
+pub(crate) const OVERHEAD_V6: u32 = 40 + 8 + 32;
 /// Fragments of frames are never made smaller than for this.
 const LEAST_TEXT: u32 = 500;
 /// Least time between two looks, however much changes.
@@ -64,8 +64,10 @@ impl Network {
     /// not to find another way before the next one goes on.
     pub(super) async fn new(config: &Config, tun: &Tun, record: Record) -> Result<Self, LinkError> {
         let mut link = Link::open(tun, record).await?;
-        let mut settings = settings(config);
-        settings.mtu.get_or_insert(DEFAULT_MTU);
+        let (mut settings, mut follows_path) = (settings(config), follows_path(&config.interface));
+        if settings.mtu.is_none() {
+            settings.mtu = Some(first_mtu(&link, &mut follows_path).await?);
+        }
         if let Err(error) = link.change(&settings).await {
             if !link.goes_on() {
                 let _ = link.undo().await;
@@ -86,7 +88,7 @@ impl Network {
             layer: tun.layer(),
             settings,
             fwmark: config.mark(),
-            follows_path: follows_path(&config.interface),
+            follows_path,
             device: None,
             was_down: false,
             route: (None, None),
@@ -100,6 +102,11 @@ impl Network {
     /// Whether an earlier process left something.
     pub(super) fn goes_on(&self) -> bool {
         self.link.goes_on()
+    }
+
+    /// The MTU that the device was given.
+    pub(super) fn mtu(&self) -> u32 {
+        self.settings.mtu.unwrap_or(DEFAULT_MTU)
     }
 
     /// The peer may be reached by another way than when it was looked at.
@@ -272,7 +279,7 @@ impl Network {
 }
 
 /// What the configuration says of the device; without an MTU if that is to be worked out.
-fn settings(config: &Config) -> LinkSettings {
+pub(crate) fn settings(config: &Config) -> LinkSettings {
     let Config { interface, peer, .. } = config;
     let (routes, table, mark) = match interface.table {
         Table::Auto => (peer.allowed_ips.clone(), None, Some(config.mark())),
@@ -293,6 +300,21 @@ fn stable_mac(ours: &PublicKey) -> Mac {
     let [a, b, c, d, e, f, ..] = hash(&[b"tunneld mac", ours.as_bytes()]);
     // Of one station, and administered locally (IEEE 802 §8.2).
     Mac([a & !1 | 2, b, c, d, e, f])
+}
+
+/// Sets the MTU until the path is known, where the configuration says none. A device that may not be changed keeps what it
+/// has, whatever the path.
+async fn first_mtu(link: &Link, follows_path: &mut Option<u32>) -> Result<u32, LinkError> {
+    match link.set_mtu(DEFAULT_MTU).await {
+        Ok(()) => Ok(DEFAULT_MTU),
+        Err(error @ LinkError::NotPermitted { .. }) => {
+            let mtu = link.state().await?.mtu;
+            tracing::warn!(%error, "the MTU stays {mtu}");
+            *follows_path = None;
+            Ok(mtu)
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// The least MTU, if it is to follow the path.

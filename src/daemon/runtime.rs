@@ -25,7 +25,7 @@ pub(crate) fn directory() -> PathBuf {
 }
 
 /// The directory of what outlives a restart.
-pub(super) fn state_directory() -> PathBuf {
+pub(crate) fn state_directory() -> PathBuf {
     named(STATE_VARIABLE).into_iter().next().unwrap_or(STATE.into())
 }
 

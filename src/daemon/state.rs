@@ -17,7 +17,7 @@ use crate::crypto::PublicKey;
 const PATIENCE: Duration = Duration::from_millis(500);
 
 /// A file for each pair of hosts, as timestamps belong to a pair of keys.
-pub(super) struct State {
+pub(crate) struct State {
     path: PathBuf,
     /// The newest timestamp that was written or is being written.
     timestamp: Option<Duration>,
@@ -27,7 +27,7 @@ pub(super) struct State {
 
 impl State {
     /// Reads what an earlier run has left, if anything; that it cannot be read is told.
-    pub(super) fn load(ours: &PublicKey, theirs: &PublicKey) -> Self {
+    pub(crate) fn load(ours: &PublicKey, theirs: &PublicKey) -> Self {
         let directory = runtime::state_directory();
         // Later the sandbox refuses it. If it cannot be made, the first write tells.
         let _ = make(&directory);
@@ -61,7 +61,7 @@ impl State {
     }
 
     /// The newest timestamp that was sent, as far as it is known.
-    pub(super) fn timestamp(&self) -> Option<Duration> {
+    pub(crate) fn timestamp(&self) -> Option<Duration> {
         self.timestamp
     }
 

@@ -13,7 +13,7 @@ use super::segment::Malformed;
 pub(crate) enum TunError {
     /// A device of another kind has the name.
     #[error(
-        "{name}: there is a network device of this name which is not a {kind} device with a single queue; \
+        "{name}: there is a network device of this name which is not a {kind} device; \
          choose another name, or remove that device with `ip link delete {name}`"
     )]
     Taken {
@@ -42,9 +42,40 @@ pub(crate) enum TunError {
     /// Not allowed to create or use the device.
     #[error(
         "{name}: no permission to create or use this device; run as root or with CAP_NET_ADMIN \
-         (in a container: `--cap-add NET_ADMIN`)"
+         (in a container: `--cap-add NET_ADMIN`), or have root make it: `tunneld device add {name} --user USER`"
     )]
     AttachDenied {
+        /// Name of the device.
+        name: String,
+    },
+    /// Not allowed to make or remove a device.
+    #[error(
+        "{name}: no permission to make or remove this device; run as root or with CAP_NET_ADMIN"
+    )]
+    AdminDenied {
+        /// Name of the device.
+        name: String,
+    },
+    /// The name of the device to be made is taken.
+    #[error(
+        "{name}: there is a network device of this name already; choose another name, or remove that device: \
+         `ip link delete {name}`"
+    )]
+    Exists {
+        /// Name of the device.
+        name: String,
+    },
+    /// There is no device to be removed.
+    #[error(
+        "{name}: there is no network device of this name; `tunneld device list` shows those there are"
+    )]
+    Missing {
+        /// Name of the device.
+        name: String,
+    },
+    /// The device to be removed is of another kind.
+    #[error("{name}: this network device is neither a tun nor a tap device, and stays")]
+    NotTun {
         /// Name of the device.
         name: String,
     },
@@ -89,6 +120,18 @@ pub(crate) enum LinkError {
         source: io::Error,
         /// What to look at, if that is known.
         hint: &'static str,
+    },
+    /// The device lacks something, and this process may not add it.
+    #[error(
+        "{device}: {action} is not permitted; run as root or with CAP_NET_ADMIN, or have root do it: `{command}`"
+    )]
+    NotPermitted {
+        /// Name of the device.
+        device: String,
+        /// What was tried, with its value.
+        action: String,
+        /// What root may do instead.
+        command: String,
     },
     /// IPv6 needs an MTU of 1280 (RFC 8200 §5).
     #[error("{device}: the address {address} needs an MTU of at least 1280, not {mtu}")]

@@ -48,8 +48,19 @@ pub(super) fn set_offload(device: BorrowedFd<'_>, offload: c_ulong) -> nix::Resu
     unsafe { raw::set_offload(device.as_raw_fd(), offload) }.map(drop)
 }
 
+/// Lets this user use the device without privilege.
+pub(super) fn set_owner(device: BorrowedFd<'_>, user: u32) -> nix::Result<()> {
+    // SAFETY: the descriptor is open, and TUNSETOWNER takes its argument by value.
+    unsafe { raw::set_owner(device.as_raw_fd(), user.into()) }.map(drop)
+}
+
+/// Lets this group use the device without privilege.
+pub(super) fn set_group(device: BorrowedFd<'_>, group: u32) -> nix::Result<()> {
+    // SAFETY: the descriptor is open, and TUNSETGROUP takes its argument by value.
+    unsafe { raw::set_group(device.as_raw_fd(), group.into()) }.map(drop)
+}
+
 /// Makes the device outlive its descriptor.
-#[cfg(test)]
 pub(super) fn set_persistent(device: BorrowedFd<'_>) -> nix::Result<()> {
     // SAFETY: the descriptor is open, and TUNSETPERSIST takes its argument by value.
     unsafe { raw::set_persist(device.as_raw_fd(), 1) }.map(drop)
@@ -81,8 +92,9 @@ mod raw {
         nix::request_code_read!(b'T', 210, size_of::<c_int>()),
         super::IfReq
     );
-    #[cfg(test)]
     nix::ioctl_write_int!(set_persist, b'T', 203);
+    nix::ioctl_write_int!(set_owner, b'T', 204);
+    nix::ioctl_write_int!(set_group, b'T', 206);
     nix::ioctl_write_int!(set_offload, b'T', 208);
     nix::ioctl_write_ptr!(set_vnet_hdr_sz, b'T', 216, c_int);
 }

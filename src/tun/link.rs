@@ -6,6 +6,7 @@ mod record;
 mod settings;
 #[cfg(test)]
 mod tests;
+mod wish;
 
 use std::fmt;
 use std::io;
@@ -27,11 +28,13 @@ use super::netlink::{DeviceState, Netlink, io_error, is_one_of};
 use super::rules;
 use super::underlay::look_up;
 use super::{Origin, Tun};
+pub(super) use found::address_of;
 use found::leads_to;
 pub(crate) use record::Record;
 use record::{Ours, note};
 use settings::rules_to;
 pub(crate) use settings::{EthernetSettings, LinkSettings};
+pub(crate) use wish::Wish;
 
 /// A device, as netlink sees it. It remembers what it changed.
 pub(crate) struct Link {
@@ -87,9 +90,17 @@ impl Link {
         self.goes_on
     }
 
+    /// The addresses that the device has.
+    async fn addresses_there(&self) -> io::Result<Vec<IpNet>> {
+        let request = self.netlink.address().get().set_link_index_filter(self.index).execute();
+        let addresses: Vec<_> = request.try_collect().await.map_err(io_error)?;
+        Ok(addresses.iter().filter_map(address_of).collect())
+    }
+
     /// Sets the MTU, adds the addresses, sets the device up and adds the routes. What is there already stays, and
     /// stays when this is undone. A network of one of the addresses needs no route in the main table: the kernel
-    /// makes it. When this returns, the addresses answer. To be called again when the device has lost some of it.
+    /// makes it. When this returns, the addresses answer. To be called again when the device has lost some of it. Where
+    /// nothing may be changed, all must be there.
     ///
     /// # Errors
     /// [`LinkError`] names what failed; what went well before is still there, and can be [undone](Self::undo).
@@ -104,9 +115,9 @@ impl Link {
         for address in &settings.addresses {
             self.add_address(*address).await?;
         }
-        self.set(LinkUnspec::new_with_index(self.index).up().build())
-            .await
-            .map_err(|error| self.failed("setting it up", error))?;
+        if let Err(error) = self.set(LinkUnspec::new_with_index(self.index).up().build()).await {
+            self.refused(Wish::Up, error).await?;
+        }
         self.settle(&settings.addresses).await;
         for (network, table) in settings.routes_to_add() {
             self.add_route(network, table).await?;
@@ -160,9 +171,10 @@ impl Link {
     /// # Errors
     /// [`LinkError`] if the kernel refuses.
     pub(crate) async fn set_mtu(&self, mtu: u32) -> Result<(), LinkError> {
-        self.set(LinkUnspec::new_with_index(self.index).mtu(mtu).build())
-            .await
-            .map_err(|error| self.failed(format_args!("setting the MTU to {mtu}"), error))
+        match self.set(LinkUnspec::new_with_index(self.index).mtu(mtu).build()).await {
+            Err(error) => self.refused(Wish::Mtu(mtu), error).await,
+            Ok(()) => Ok(()),
+        }
     }
 
     /// The device's index in its network namespace.
@@ -210,13 +222,10 @@ impl Link {
         for address in ours.addresses.iter().rev() {
             results.push(self.remove_address(*address).await);
         }
-        let mut message = LinkUnspec::new_with_index(self.index).mtu(found.mtu);
         if ours.is_port {
-            message = message.nocontroller();
+            results.push(self.leave_bridge().await);
         }
-        let message = if found.up { message.up() } else { message.down() };
-        let result = self.set(message.build()).await;
-        results.push(self.undone("restoring MTU and state", result));
+        results.push(self.restore(found).await);
         results.into_iter().collect()
     }
 
@@ -235,6 +244,17 @@ impl Link {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Gives the device the MTU and the state that it was found with, unless it has them.
+    async fn restore(&self, found: DeviceState) -> Result<(), LinkError> {
+        if self.state().await.is_ok_and(|now| (now.mtu, now.up) == (found.mtu, found.up)) {
+            return Ok(());
+        }
+        let message = LinkUnspec::new_with_index(self.index).mtu(found.mtu);
+        let message = if found.up { message.up() } else { message.down() };
+        let result = self.set(message.build()).await;
+        self.undone("restoring MTU and state", result)
     }
 
     async fn remove_address(&self, address: IpNet) -> Result<(), LinkError> {
@@ -262,9 +282,7 @@ impl Link {
                     note(&mut self.ours.addresses, address);
                 }
             }
-            Err(error) => {
-                return Err(self.failed(format_args!("adding the address {address}"), error));
-            }
+            Err(error) => self.refused(Wish::Address(address), error).await?,
         }
         Ok(())
     }
@@ -288,7 +306,7 @@ impl Link {
                     note(&mut self.ours.routes, (network, table));
                 }
             }
-            Err(error) => return Err(self.failed(action, error)),
+            Err(error) => self.refused(Wish::Route(network, table), error).await?,
         }
         Ok(())
     }
@@ -396,7 +414,7 @@ fn hint(error: &io::Error) -> &'static str {
 }
 
 /// Number of the main routing table.
-const MAIN_TABLE: u32 = 254;
+pub(crate) const MAIN_TABLE: u32 = 254;
 /// Every IPv6 link carries packets of this size (RFC 8200 §5); without, the kernel takes IPv6 away.
 pub(crate) const IPV6_MIN_MTU: u32 = 1280;
 /// How long to wait for addresses to answer: 200 ms, of which few are ever needed.

@@ -17,8 +17,10 @@ mod layout;
 mod link;
 mod netlink;
 mod open;
+pub(crate) mod persistent;
 mod rules;
 mod segment;
+mod survey;
 mod underlay;
 mod virtio;
 
@@ -36,9 +38,13 @@ pub use coalesce::{Coalescer, Flushed, PacketWriter};
 pub(crate) use counters::TunCounters;
 pub use error::TunFault;
 pub(crate) use error::{LinkError, TunError};
-pub(crate) use link::{EthernetSettings, IPV6_MIN_MTU, Link, LinkSettings, Record};
+pub(crate) use link::{
+    EthernetSettings, IPV6_MIN_MTU, Link, LinkSettings, MAIN_TABLE, Record, Wish,
+};
 pub(crate) use netlink::DeviceState;
+pub(crate) use open::{NODE, driver_is_registered};
 pub use segment::{Malformed, TunPacket};
+pub(crate) use survey::{Route, Survey};
 pub(crate) use underlay::{UnderlayRoute, underlay_route};
 pub use virtio::{GSO_NONE, GSO_TCPV4, GSO_UDP_L4, NEEDS_CSUM, VIRTIO_HEADER, VirtioNetHdr};
 

@@ -68,7 +68,7 @@ pub(crate) struct DeviceState {
 }
 
 impl DeviceState {
-    fn of(message: &LinkMessage) -> Option<Self> {
+    pub(super) fn of(message: &LinkMessage) -> Option<Self> {
         let mtu = message.attributes.iter().find_map(|attribute| match attribute {
             LinkAttribute::Mtu(mtu) => Some(*mtu),
             _ => None,

@@ -44,8 +44,13 @@ pub(super) fn attach(device: BorrowedFd<'_>, name: &str, layer: Layer) -> Result
     };
     let flags = flag | libc::IFF_NO_PI | libc::IFF_VNET_HDR;
     let owned = || name.to_owned();
-    ioctl::attach(device, name, flags).map_err(|errno| match errno {
-        // The kernel says so of a device of another kind, or with several queues.
+    // A device that was made for several queues wants to hear that it has them; one is enough for us.
+    let attached = ioctl::attach(device, name, flags).or_else(|errno| match errno {
+        Errno::EINVAL => ioctl::attach(device, name, flags | libc::IFF_MULTI_QUEUE),
+        errno => Err(errno),
+    });
+    attached.map_err(|errno| match errno {
+        // The kernel says so of a device of another kind.
         Errno::EINVAL => TunError::Taken { name: owned(), kind },
         Errno::EBUSY => TunError::Busy { name: owned() },
         Errno::EPERM | Errno::EACCES => TunError::AttachDenied { name: owned() },
@@ -122,7 +127,7 @@ fn load_module() -> String {
 }
 
 /// Whether the kernel has the driver, whatever there is in `/dev`.
-fn driver_is_registered() -> bool {
+pub(crate) fn driver_is_registered() -> bool {
     fs::read_to_string("/proc/misc").is_ok_and(|misc| lists_driver(&misc))
 }
 
@@ -141,7 +146,8 @@ fn make_node() -> io::Result<()> {
     Ok(())
 }
 
-const NODE: &str = "/dev/net/tun";
+/// The driver's device node.
+pub(crate) const NODE: &str = "/dev/net/tun";
 /// Major number of miscellaneous devices, and the minor number of the TUN driver among them.
 const MISC_MAJOR: u64 = 10;
 const TUN_MINOR: u64 = 200;

@@ -14,6 +14,5 @@ impl Offload {
     #[cfg(test)]
     pub(crate) const NONE: Self = Self { gso: false, gro: false };
     /// All that the kernel has.
-    #[cfg(test)]
     pub(crate) const ALL: Self = Self { gso: true, gro: true };
 }

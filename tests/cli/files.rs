@@ -64,6 +64,23 @@ fn the_unit_is_one_that_systemd_understands() {
     assert!(output.status.success() && !said.contains("tunneld.service"), "{said}");
 }
 
+#[test]
+fn the_unit_for_devices_is_one_that_systemd_understands() {
+    if !require("systemd-analyze") {
+        return;
+    }
+    let text = file("systemd/tunneld-device@.service");
+    let installed = "/usr/bin/tunneld";
+    assert_eq!(text.matches(installed).count(), 2);
+    let host = Host::new();
+    let text = text.replace(installed, PROGRAM);
+    let path = host.write("tunneld-device@tun0.service", &text, 0o644);
+    let output =
+        Command::new("systemd-analyze").args(["verify", "--man=no"]).arg(&path).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && !said.contains("tunneld-device"), "{said}");
+}
+
 /// A thread that panics takes the others with it: a tunnel with one thread less would look alive and be dead.
 #[test]
 fn a_panic_ends_the_daemon_and_systemd_starts_it_again_whatever_happened_before() {

@@ -13,7 +13,7 @@ fn help_and_version_go_to_standard_output() {
         assert!(!answer.stdout.is_empty());
     }
     let help = answer(tunneld().arg("--help")).stdout;
-    let commands = "run check reload status top events genkey pubkey genpsk pair import export demo bench completions manual";
+    let commands = "run check doctor reload status top events genkey pubkey genpsk pair import export device demo bench completions manual";
     for word in commands.split(' ').chain(["Exit status", "TUNNELD_LOG"]) {
         assert!(help.contains(word), "{word}\n{help}");
     }

@@ -10,12 +10,20 @@ const SETTINGS: &str = "/proc/sys/net/ipv4/conf";
 
 /// Says so if the check is strict on a device other than `ours`.
 pub(super) fn warn_if_strict(ours: &str) {
-    if let Some(device) = strict(Path::new(SETTINGS), ours) {
+    if let Some(device) = strict_device(ours) {
         tracing::warn!(
             device,
-            "the reverse path filter is strict, so what the peer sends by this device is lost: sysctl -w net.ipv4.conf.all.rp_filter=2"
+            "the reverse path filter is strict, so what the peer sends by this device is lost: {LOOSE}"
         );
     }
+}
+
+/// The command that makes the check loose.
+pub(crate) const LOOSE: &str = "sysctl -w net.ipv4.conf.all.rp_filter=2";
+
+/// A device other than `ours` on which the check is strict.
+pub(crate) fn strict_device(ours: &str) -> Option<String> {
+    strict(Path::new(SETTINGS), ours)
 }
 
 /// The first device by name on which the check is strict: of its own setting and that for all, the greater counts.

@@ -6,6 +6,13 @@ use rtnetlink::LinkUnspec;
 use super::{EthernetSettings, Link, LinkError};
 
 impl Link {
+    /// Takes the device out of its bridge.
+    pub(super) async fn leave_bridge(&self) -> Result<(), LinkError> {
+        let message = LinkUnspec::new_with_index(self.index).nocontroller().build();
+        let result = self.set(message).await;
+        self.undone("taking it out of its bridge", result)
+    }
+
     /// Sets what only a device of frames has. It leaves the bridge that it was put into before for another one, or for none.
     pub(super) async fn set_ethernet(
         &mut self,

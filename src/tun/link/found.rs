@@ -1,9 +1,22 @@
-//! What netlink tells of routes.
+//! What netlink tells of addresses and routes.
+
+use std::net::IpAddr;
 
 use ipnet::IpNet;
+use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage};
 use rtnetlink::packet_route::route::{RouteAttribute, RouteMessage};
 
 use crate::tun::underlay::ip_of;
+
+/// The address in a message, unless it is the one that the kernel gives each IPv6 device.
+pub(in crate::tun) fn address_of(message: &AddressMessage) -> Option<IpNet> {
+    let address = message.attributes.iter().find_map(|attribute| match attribute {
+        AddressAttribute::Address(address) => Some(*address),
+        _ => None,
+    })?;
+    let of_kernel = matches!(address, IpAddr::V6(address) if address.is_unicast_link_local());
+    (!of_kernel).then(|| IpNet::new(address, message.header.prefix_len).ok()).flatten()
+}
 
 /// Whether a route to this network in this table leads to the device of this index.
 pub(super) fn leads_to(route: &RouteMessage, network: IpNet, table: u32, index: u32) -> bool {

@@ -3,7 +3,7 @@
 use ipnet::IpNet;
 use rtnetlink::packet_route::rule::RuleMessage;
 
-use super::MAIN_TABLE;
+use super::{MAIN_TABLE, Wish};
 use crate::tun::rules;
 use crate::wire::ethernet::Mac;
 
@@ -37,6 +37,13 @@ pub(crate) struct EthernetSettings {
 }
 
 impl LinkSettings {
+    /// All that a device needs to have them, but for rules.
+    pub(crate) fn wishes(&self) -> impl Iterator<Item = Wish> {
+        let addresses = self.addresses.iter().copied().map(Wish::Address);
+        let routes = self.routes_to_add().map(|(network, table)| Wish::Route(network, table));
+        self.mtu.map(Wish::Mtu).into_iter().chain(addresses).chain([Wish::Up]).chain(routes)
+    }
+
     /// The routes that the kernel does not make by itself, each with its table.
     pub(super) fn routes_to_add(&self) -> impl Iterator<Item = (IpNet, u32)> {
         let table = self.table.unwrap_or(MAIN_TABLE);

@@ -1,0 +1,335 @@
+//! What the facts mean for the link: a verdict on each, and the command that mends what is bad.
+
+use serde::Serialize;
+
+use super::facts::{Caller, DeviceFact, Driver, Facts, Host, Link, Node, Running};
+use super::network;
+use crate::config::shell_word;
+use crate::daemon::clock;
+use crate::daemon::network::settings;
+use crate::tun::persistent::{Device, DeviceKind};
+use crate::tun::{NODE, Wish};
+
+/// How something is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Verdict {
+    Ok,
+    /// The link can start; it is likely not what is wanted.
+    Warning,
+    /// The link cannot start, or nothing would pass.
+    Bad,
+    /// It cannot be told.
+    Unknown,
+}
+
+impl Verdict {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Warning => "warning",
+            Self::Bad => "bad",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// One thing that was found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(super) struct Finding {
+    /// What was looked at, in a word or two.
+    pub(super) check: &'static str,
+    pub(super) verdict: Verdict,
+    pub(super) text: String,
+    /// What mends it.
+    pub(super) command: Option<String>,
+}
+
+impl Finding {
+    fn new(check: &'static str, verdict: Verdict, text: impl Into<String>) -> Self {
+        Self { check, verdict, text: text.into(), command: None }
+    }
+
+    pub(super) fn ok(check: &'static str, text: impl Into<String>) -> Self {
+        Self::new(check, Verdict::Ok, text)
+    }
+
+    pub(super) fn warning(check: &'static str, text: impl Into<String>) -> Self {
+        Self::new(check, Verdict::Warning, text)
+    }
+
+    pub(super) fn bad(check: &'static str, text: impl Into<String>) -> Self {
+        Self::new(check, Verdict::Bad, text)
+    }
+
+    pub(super) fn unknown(check: &'static str, text: impl Into<String>) -> Self {
+        Self::new(check, Verdict::Unknown, text)
+    }
+
+    /// With the command that mends it.
+    pub(super) fn mended_by(self, command: impl Into<String>) -> Self {
+        Self { command: Some(command.into()), ..self }
+    }
+}
+
+/// Judges all of it.
+pub(super) fn judge(facts: &Facts) -> Vec<Finding> {
+    let Facts { host, link } = facts;
+    let mut findings = vec![match link {
+        Ok(_) => Finding::ok("configuration", "is right"),
+        Err(error) => Finding::bad("configuration", error),
+    }];
+    let notes = link.iter().flat_map(|link| link.config.notes());
+    findings.extend(notes.map(|note| Finding::warning("configuration", note)));
+    findings.extend(link.iter().flat_map(|link| files(link)));
+    findings.push(driver(&host.driver));
+    findings.push(node(&host.node, &host.driver, &host.caller));
+    match link {
+        Ok(link) => {
+            findings.push(device(link, host));
+            findings.extend(permissions(link, host));
+            findings.push(offload(link, host));
+            network::judge(link, host, &mut findings);
+        }
+        Err(_) => findings.extend(host.trial.as_ref().err().map(|why| Finding::bad("device", why))),
+    }
+    findings.extend(clock(host, link.as_ref().ok().and_then(|link| link.newest)));
+    findings
+}
+
+fn driver(Driver { registered, module, installed, release }: &Driver) -> Finding {
+    let check = "driver";
+    match (registered, module, installed) {
+        (true, true, _) => Finding::ok(check, "tun/tap is a module of the kernel, and loaded"),
+        (true, false, _) => Finding::ok(check, "tun/tap is built into the kernel"),
+        (false, _, true) => {
+            Finding::warning(check, "tun/tap is a module of the kernel, and not loaded yet")
+                .mended_by("modprobe tun")
+        }
+        (false, _, false) => Finding::bad(
+            check,
+            format!(
+                "the kernel {release} has no tun/tap, nor a module of it: it was built without (CONFIG_TUN), or its modules \
+                 are not installed"
+            ),
+        )
+        .mended_by("reboot, if the kernel was updated; otherwise modprobe tun says more"),
+    }
+}
+
+fn node(node: &Node, driver: &Driver, caller: &Caller) -> Finding {
+    let check = "device node";
+    let make = format!("mkdir -p /dev/net && mknod -m 666 {NODE} c 10 200");
+    match node {
+        Node::There { mode, owner, opened: Ok(()) } => {
+            Finding::ok(check, format!("{NODE} can be opened (mode {mode:04o}, owner {owner})"))
+        }
+        Node::There { mode, owner, opened: Err(error) } => Finding::bad(
+            check,
+            format!("{NODE} cannot be opened (mode {mode:04o}, owner {owner}): {error}"),
+        )
+        .mended_by(format!("chmod 666 {NODE}; in a container, allow the device: --device {NODE}")),
+        Node::Other => Finding::bad(check, format!("{NODE} is no device"))
+            .mended_by(format!("rm -r {NODE} && {make}")),
+        Node::Missing if driver.registered && caller.may(CAP_MKNOD) => Finding::warning(
+            check,
+            format!("{NODE} is missing; tunneld makes it if it runs as now"),
+        )
+        .mended_by(make),
+        Node::Missing => Finding::bad(check, format!("{NODE} is missing"))
+            .mended_by(format!("{make}; in a container, pass it in: --device {NODE}")),
+    }
+}
+
+/// Whether the device is to be had.
+fn device(link: &Link, host: &Host) -> Finding {
+    let check = "device";
+    let name = &link.config.interface.name;
+    let remove = format!("ip link delete {name}, or choose another [interface] name");
+    let make = format!("tunneld device add {name} --user {}", host.caller.uid);
+    match (&link.device, link.running) {
+        (_, Running::This) => {
+            Finding::ok(check, format!("{name} is in use by the tunneld that runs this link"))
+        }
+        (_, Running::Another) => {
+            Finding::bad(check, format!("another tunneld runs the interface {name}"))
+                .mended_by("stop it, or choose another [interface] name")
+        }
+        (DeviceFact::Other, _) => {
+            Finding::bad(check, format!("{name} is neither a tun nor a tap device"))
+                .mended_by(remove)
+        }
+        (DeviceFact::Driver(Device { kind: DeviceKind::Tap, .. }), _) => {
+            Finding::bad(check, format!("{name} is a tap device, and a tun device is wanted"))
+                .mended_by(remove)
+        }
+        (DeviceFact::Driver(device), _) if device.held => {
+            Finding::bad(check, format!("another program uses {name}"))
+                .mended_by("stop it, or choose another [interface] name")
+        }
+        (DeviceFact::Driver(device), _) if host.caller.may_use(device) => {
+            Finding::ok(check, format!("{name} is there, and may be used"))
+        }
+        (DeviceFact::Driver(_), _) => {
+            Finding::bad(check, format!("{name} belongs to another user or group"))
+                .mended_by(format!("tunneld device del {name} && {make}"))
+        }
+        // It is made together with its node.
+        (DeviceFact::None, _) if host.trial.is_ok() => {
+            Finding::ok(check, format!("{name} can be made"))
+        }
+        (DeviceFact::None, _)
+            if host.caller.may(CAP_NET_ADMIN)
+                && host.caller.may(CAP_MKNOD)
+                && matches!(host.node, Node::Missing) =>
+        {
+            Finding::unknown(check, format!("whether {name} can be made: there is no {NODE}"))
+        }
+        (DeviceFact::None, _) => {
+            let why = host.trial.as_ref().err().map_or("", String::as_str);
+            Finding::bad(check, format!("{name} cannot be made: {why}"))
+                .mended_by(format!("run tunneld as root, or as root: {make}"))
+        }
+    }
+}
+
+/// What the caller may not do and would have to.
+fn permissions(link: &Link, host: &Host) -> Vec<Finding> {
+    let check = "permissions";
+    let caller = &host.caller;
+    let mut findings = directories(link);
+    if caller.may(CAP_NET_ADMIN) {
+        findings.push(Finding::ok(check, "CAP_NET_ADMIN is there"));
+        return findings;
+    }
+    let DeviceFact::Driver(_) = link.device else {
+        findings.push(Finding::bad(check, "CAP_NET_ADMIN is missing, and a device has to be made"));
+        return findings;
+    };
+    let name = &link.config.interface.name;
+    if link.config.interface.kill_switch {
+        findings.push(Finding::bad(check, "the kill switch needs CAP_NET_ADMIN"));
+    } else if link.config.mark() != 0 {
+        findings.push(Finding::bad(check, "a default route and fwmark need CAP_NET_ADMIN"));
+    }
+    let settings = settings(&link.config);
+    let missing = settings.wishes().filter(|wish| !has(link, wish));
+    findings.extend(missing.map(|wish| {
+        Finding::bad(check, format!("{name}: {wish} needs CAP_NET_ADMIN"))
+            .mended_by(wish.command(name))
+    }));
+    if findings.is_empty() {
+        let text = format!("no capability is needed: {name} has all that the configuration says");
+        findings.push(Finding::ok(check, text));
+    }
+    findings
+}
+
+/// Whether the device has this already.
+fn has(link: &Link, wish: &Wish) -> bool {
+    let survey = &link.survey;
+    let name = &link.config.interface.name;
+    let found = survey.devices.iter().find(|(_, (device, _))| device == name);
+    let Some((index, (_, state))) = found else { return false };
+    match wish {
+        Wish::Mtu(mtu) => state.mtu == *mtu,
+        Wish::Up => state.up,
+        Wish::Address(address) => survey.addresses.contains(&(*index, *address)),
+        Wish::Route(network, table) => survey
+            .routes
+            .iter()
+            .any(|route| (route.network, route.table, route.index) == (*network, *table, *index)),
+    }
+}
+
+fn directories(link: &Link) -> Vec<Finding> {
+    let unwritable = link.directories.iter().filter(|(_, _, writable)| !writable);
+    let finding = |(path, name, _): &(std::path::PathBuf, &str, bool)| {
+        let text = format!("{} cannot be written to", path.display());
+        // Without its lock no daemon starts; without its state it does.
+        let finding = match *name {
+            "RUNTIME_DIRECTORY" => Finding::bad("permissions", text),
+            _ => Finding::warning("permissions", text),
+        };
+        finding.mended_by(format!("run tunneld as root, or set {name} to a directory of yours"))
+    };
+    unwritable.map(finding).collect()
+}
+
+/// Files that the service could not read.
+fn files(link: &Link) -> Vec<Finding> {
+    let finding = |path: &std::path::PathBuf| {
+        let text =
+            format!("the user tunneld, as whom the service runs, cannot read {}", path.display());
+        let word = shell_word(path);
+        Finding::warning("key files", text)
+            .mended_by(format!("chown root:tunneld {word} && chmod 640 {word}"))
+    };
+    let findings: Vec<_> = link.unreadable.iter().map(finding).collect();
+    if findings.is_empty() {
+        vec![Finding::ok("key files", "are readable, and private")]
+    } else {
+        findings
+    }
+}
+
+fn offload(link: &Link, host: &Host) -> Finding {
+    let check = "offload";
+    match (&host.trial, &link.port) {
+        (Ok(device), Ok(sockets)) => {
+            let text = format!(
+                "device: {device}; UDP GSO: {}, UDP GRO: {}",
+                if sockets.gso { "yes" } else { "no" },
+                if sockets.gro { "yes" } else { "no" }
+            );
+            if device.tso && device.uso && sockets.gso && sockets.gro {
+                Finding::ok(check, text)
+            } else {
+                Finding::warning(
+                    check,
+                    format!("{text}; all of it needs Linux 6.2, and makes large transfers faster"),
+                )
+            }
+        }
+        (Ok(device), Err(_)) => Finding::ok(check, format!("device: {device}")),
+        (Err(_), _) => Finding::unknown(check, "only a device can tell"),
+    }
+}
+
+fn clock(host: &Host, newest: Option<std::time::Duration>) -> Option<Finding> {
+    let check = "clock";
+    let set = "timedatectl set-ntp true, or set it by hand: timedatectl set-time";
+    if clock::is_behind(host.unix, newest) {
+        let text = format!(
+            "the clock is behind: it reads {} s since 1970; the peer may refuse what is older than it has seen",
+            host.unix.as_secs()
+        );
+        return Some(Finding::bad(check, text).mended_by(set));
+    }
+    Some(match host.synchronised {
+        Some(true) => Finding::ok(check, "is synchronised"),
+        Some(false) => Finding::warning(
+            check,
+            "nobody keeps the clock right; set back by a restart, it would lock this end out",
+        )
+        .mended_by(set),
+        None => Finding::unknown(check, "the kernel does not tell whether it is synchronised"),
+    })
+}
+
+impl Caller {
+    fn may(&self, capability: u32) -> bool {
+        self.capabilities & 1_u64.unbounded_shl(capability) != 0
+    }
+
+    /// The kernel's rule (`tun_not_capable`).
+    fn may_use(&self, device: &Device) -> bool {
+        let fits = device.owner.is_none_or(|owner| owner == self.uid)
+            && device.group.is_none_or(|group| self.groups.contains(&group));
+        fits || self.may(CAP_NET_ADMIN)
+    }
+}
+
+/// Numbers of capabilities(7).
+const CAP_NET_ADMIN: u32 = 12;
+const CAP_MKNOD: u32 = 27;

@@ -1,0 +1,86 @@
+//! What a device is to have, one thing at a time; and what becomes of it where nothing may be changed: what an
+//! administrator has given the device already is as good.
+
+use std::fmt;
+use std::io;
+
+use ipnet::IpNet;
+use nix::errno::Errno;
+
+use super::{Link, MAIN_TABLE};
+use crate::tun::error::LinkError;
+use crate::tun::netlink::is_one_of;
+
+/// One thing that a device is to have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wish {
+    /// An MTU of so many bytes.
+    Mtu(u32),
+    Address(IpNet),
+    /// To be up.
+    Up,
+    /// A route to a network, in the table of this number.
+    Route(IpNet, u32),
+}
+
+impl Wish {
+    /// What root may do to grant it.
+    pub(crate) fn command(&self, device: &str) -> String {
+        match self {
+            Self::Mtu(mtu) => format!("ip link set dev {device} mtu {mtu}"),
+            // On a link with one other end nobody else can have the address.
+            Self::Address(address @ IpNet::V6(_)) => {
+                format!("ip address add {address} dev {device} nodad")
+            }
+            Self::Address(address) => format!("ip address add {address} dev {device}"),
+            Self::Up => format!("ip link set dev {device} up"),
+            Self::Route(network, MAIN_TABLE) => format!("ip route add {network} dev {device}"),
+            Self::Route(network, table) => {
+                format!("ip route add {network} dev {device} table {table}")
+            }
+        }
+    }
+}
+
+impl fmt::Display for Wish {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Mtu(mtu) => write!(f, "setting the MTU to {mtu}"),
+            Self::Address(address) => write!(f, "adding the address {address}"),
+            Self::Up => f.write_str("setting it up"),
+            Self::Route(network, table) => {
+                write!(f, "adding the route to {network} in table {table}")
+            }
+        }
+    }
+}
+
+impl Link {
+    /// What follows from the kernel's refusal of `wish`: nothing, if permission is all that is missing and the device has it
+    /// anyway.
+    ///
+    /// # Errors
+    /// [`LinkError`]; where permission is missing, it says what root may do.
+    pub(super) async fn refused(&self, wish: Wish, error: io::Error) -> Result<(), LinkError> {
+        if !is_one_of(&error, &[Errno::EPERM]) {
+            return Err(self.failed(wish, error));
+        }
+        match self.has(wish).await {
+            Ok(true) => Ok(()),
+            _ => Err(LinkError::NotPermitted {
+                device: self.device.clone(),
+                action: wish.to_string(),
+                command: wish.command(&self.device),
+            }),
+        }
+    }
+
+    async fn has(&self, wish: Wish) -> io::Result<bool> {
+        match wish {
+            Wish::Mtu(mtu) => Ok(self.netlink.device(self.index).await?.mtu == mtu),
+            Wish::Up => Ok(self.netlink.device(self.index).await?.up),
+            Wish::Address(address) => Ok(self.addresses_there().await?.contains(&address)),
+            Wish::Route(network, table) => self.has_route(network, table).await,
+        }
+    }
+}
