@@ -29,7 +29,8 @@ pub(crate) fn state_directory() -> PathBuf {
     named(STATE_VARIABLE).into_iter().next().unwrap_or(STATE.into())
 }
 
-/// Where the daemon and its hooks may write: its own directories, all others that systemd names, and those for temporary files.
+/// Where the daemon and its hooks may write: its own directories, all others that systemd names, and those for
+/// temporary files.
 pub(super) fn writable() -> Vec<PathBuf> {
     let own = [directory(), state_directory()].into_iter().chain(wireguard_directory());
     let variables = [RUNTIME_VARIABLE, STATE_VARIABLE].into_iter().chain(OTHER_VARIABLES);

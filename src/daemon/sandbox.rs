@@ -1,6 +1,6 @@
 //! The sandbox: from the start of the link on, the daemon can do only what it must. seccomp(2) refuses system calls,
-//! landlock(7) refuses files; each counts for the thread that asks for it and for whatever that thread starts. What the kernel
-//! lacks is told once, and done without. docs/architecture.md, "Sandbox", has the reasons.
+//! landlock(7) refuses files; each counts for the thread that asks for it and for whatever that thread starts. What the
+//! kernel lacks is told once, and done without. docs/architecture.md, "Sandbox", has the reasons.
 
 mod calls;
 #[cfg(test)]
@@ -36,8 +36,8 @@ static NO_LANDLOCK: Once = Once::new();
 static NO_SECCOMP: Once = Once::new();
 
 /// Confines this thread, and all threads and programs that it will start, hooks among them: files are read and run
-/// anywhere and written only below `writable`, as far as that exists; what changes the system as a whole, or reaches into other
-/// processes, is refused.
+/// anywhere and written only below `writable`, as far as that exists; what changes the system as a whole, or reaches
+/// into other processes, is refused.
 pub(super) fn confine_control(writable: &[PathBuf]) {
     or_without("Landlock", &NO_LANDLOCK, write_only_below(writable));
     or_without("seccomp", &NO_SECCOMP, calls::refuse_dangerous());

@@ -10,7 +10,8 @@ use seccompiler::{
     SeccompFilter, SeccompRule, apply_filter,
 };
 
-/// All that a data thread calls. Arguments are not looked at, so that the kernel lets these pass without running a filter.
+/// All that a data thread calls. Arguments are not looked at, so that the kernel lets these pass without running a
+/// filter.
 const DATA_PATH: &[c_long] = &[
     // Packets, datagrams, wake-ups, the log.
     libc::SYS_read,
@@ -163,7 +164,8 @@ fn always(calls: &[c_long]) -> Rules {
     calls.iter().map(|call| (*call, Vec::new())).collect()
 }
 
-/// Of a call, that for which all of these hold: the number of an argument, and how its lower half compares with a value.
+/// Of a call, that for which all of these hold: the number of an argument, and how its lower half compares with a
+/// value.
 fn only_if<const N: usize>(
     conditions: [(u8, SeccompCmpOp, u64); N],
 ) -> Result<SeccompRule, BackendError> {
