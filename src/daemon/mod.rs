@@ -131,7 +131,7 @@ async fn run_on(file: &Path, config: Config, kept: Kept) -> anyhow::Result<()> {
     clock::check(state.timestamp());
     let (parameters, endpoints) = parameters(config, state.timestamp());
     let (mut tunnel, outbound, mut inbound) = proto::tunnel(&parameters, &*entropy()?);
-    tunnel.set_mtu(network.mtu() as usize);
+    network.tell_mtu(&tunnel);
     if let Some(handover) = kept.sessions {
         tunnel.take_over(clock::boot(), &handover);
     }

@@ -14,14 +14,14 @@ use super::synchronised::synchronised;
 use crate::cli::client::{Client, Target};
 use crate::config::{Config, HostPort};
 use crate::daemon::network::reverse_path;
-use crate::daemon::state::{self, State};
+use crate::daemon::state::State;
 use crate::daemon::{clock, runtime};
 use crate::net::{Underlay, UnderlayError, resolve};
 use crate::tun::persistent::{self, Device};
 use crate::tun::{
     NODE, Offloads, Survey, Tun, UnderlayRoute, driver_is_registered, underlay_route,
 };
-use crate::wire::Offload;
+use crate::wire::{Layer, Offload};
 
 /// How long a name may take to resolve.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -194,7 +194,7 @@ impl Node {
 fn trial(node: &Node) -> Result<Offloads, String> {
     match node {
         Node::There { opened: Ok(()), .. } => {
-            let opened = Tun::open(TRIAL, Offload::ALL).map(|tun| tun.gives());
+            let opened = Tun::open(TRIAL, Layer::Ip, Offload::ALL).map(|tun| tun.gives());
             opened.map_err(|error| {
                 let text = error.to_string();
                 text.strip_prefix(&format!("{TRIAL}: ")).unwrap_or(&text).replace(TRIAL, "NAME")
@@ -233,8 +233,10 @@ impl Link {
         for endpoint in &peer.endpoints {
             endpoints.push(EndpointFact::gather(endpoint, config.mark()).await);
         }
-        let directories =
-            [(runtime::directory(), "RUNTIME_DIRECTORY"), (runtime::state_directory(), "STATE_DIRECTORY")];
+        let directories = [
+            (runtime::directory(), "RUNTIME_DIRECTORY"),
+            (runtime::state_directory(), "STATE_DIRECTORY"),
+        ];
         Ok(Self {
             running: running(&interface.name, &ours.to_string()),
             device,

@@ -188,7 +188,7 @@ fn defaults(mark: u32) -> LinkSettings {
 #[test]
 fn who_goes_on_removes_what_is_ours_and_nothing_that_others_added() {
     in_namespace("who_goes_on_removes_what_is_ours_and_nothing_that_others_added", || {
-        let tun = Tun::open("tun9", Offload::ALL).unwrap();
+        let tun = Tun::open("tun9", Layer::Ip, Offload::ALL).unwrap();
         block_on(async {
             let mut others = open(&tun).await;
             // Our file names it too.
@@ -216,7 +216,7 @@ fn who_goes_on_removes_what_is_ours_and_nothing_that_others_added() {
 #[test]
 fn who_knows_nothing_takes_on_what_the_file_names_and_leaves_the_rest() {
     in_namespace("who_knows_nothing_takes_on_what_the_file_names_and_leaves_the_rest", || {
-        let tun = Tun::open("tun9", Offload::ALL).unwrap();
+        let tun = Tun::open("tun9", Layer::Ip, Offload::ALL).unwrap();
         block_on(async {
             open(&tun).await.configure(&settings(None)).await.unwrap();
             let fewer = LinkSettings {
@@ -242,7 +242,7 @@ fn who_knows_nothing_takes_on_what_the_file_names_and_leaves_the_rest() {
 fn who_goes_on_removes_rules_that_are_ours_also_those_for_another_device() {
     in_namespace("who_goes_on_removes_rules_that_are_ours", || {
         block_on(async {
-            let tun = Tun::open("tun8", Offload::ALL).unwrap();
+            let tun = Tun::open("tun8", Layer::Ip, Offload::ALL).unwrap();
             let mut first = open(&tun).await;
             first.configure(&defaults(7)).await.unwrap();
             assert_eq!(marks(&first).await, [0, 7, 0, 7]);
@@ -256,7 +256,7 @@ fn who_goes_on_removes_rules_that_are_ours_also_those_for_another_device() {
             assert_eq!(second.ours.addresses, settings(None).addresses);
             second.change(&defaults(8)).await.unwrap();
 
-            let other = Tun::open("tun9", Offload::ALL).unwrap();
+            let other = Tun::open("tun9", Layer::Ip, Offload::ALL).unwrap();
             let mut third = go_on(&other, &second).await;
             drop(tun);
             assert_eq!(third.ours.addresses, [], "those are of the other device");
@@ -270,19 +270,19 @@ fn who_goes_on_removes_rules_that_are_ours_also_those_for_another_device() {
 fn a_device_that_existed_before_is_given_back_also_by_another_process_that_has_a_device_of_its_own()
 {
     in_namespace("a_device_that_existed_before_is_given_back_also_by_another_process", || {
-        let tun = Tun::open("tun8", Offload::ALL).unwrap();
+        let tun = Tun::open("tun8", Layer::Ip, Offload::ALL).unwrap();
         ioctl::set_persistent(tun.as_fd()).unwrap();
         drop(tun);
-        let tun = Tun::open("tun8", Offload::ALL).unwrap();
+        let tun = Tun::open("tun8", Layer::Ip, Offload::ALL).unwrap();
         block_on(async {
             let mut first = open(&tun).await;
             let found = first.ours.found;
             first.configure(&defaults(7)).await.unwrap();
             drop(tun);
-            let tun = Tun::open("tun8", Offload::ALL).unwrap();
+            let tun = Tun::open("tun8", Layer::Ip, Offload::ALL).unwrap();
             let second = go_on(&tun, &first).await;
             assert_eq!(second.ours.found, found, "not what the first made of it");
-            let other = Tun::open("tun9", Offload::ALL).unwrap();
+            let other = Tun::open("tun9", Layer::Ip, Offload::ALL).unwrap();
             let third = go_on(&other, &second).await;
             assert_eq!(addresses(&second).await, []);
             assert_eq!(second.state().await.ok(), found);
@@ -294,7 +294,7 @@ fn a_device_that_existed_before_is_given_back_also_by_another_process_that_has_a
 #[test]
 fn what_is_to_be_made_is_written_down_before() {
     in_namespace("what_is_to_be_made_is_written_down_before", || {
-        let [first, second] = ["tun8", "tun9"].map(|name| Tun::open(name, Offload::ALL).unwrap());
+        let [first, second] = ["tun8", "tun9"].map(|name| Tun::open(name, Layer::Ip, Offload::ALL).unwrap());
         block_on(async {
             let mut other = open(&first).await;
             other.configure(&settings(None)).await.unwrap();
@@ -321,7 +321,7 @@ fn what_is_to_be_made_is_written_down_before() {
 #[test]
 fn what_could_not_be_removed_is_removed_by_the_next_change() {
     in_namespace("what_could_not_be_removed_is_removed_by_the_next_change", || {
-        let tun = Tun::open("tun9", Offload::ALL).unwrap();
+        let tun = Tun::open("tun9", Layer::Ip, Offload::ALL).unwrap();
         block_on(async {
             let mut link = open(&tun).await;
             link.configure(&defaults(7)).await.unwrap();

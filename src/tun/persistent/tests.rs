@@ -1,7 +1,7 @@
 use super::*;
 use crate::testing::block_on;
 use crate::tun::tests::in_namespace;
-use crate::wire::Offload;
+use crate::wire::{Layer, Offload};
 
 fn wanted(name: &str, kind: DeviceKind) -> Wanted {
     Wanted {
@@ -77,7 +77,7 @@ fn a_device_that_cannot_be_as_it_was_wanted_is_not_made() {
 #[test]
 fn neither_a_device_in_use_nor_one_of_another_kind_is_removed() {
     in_namespace("neither_a_device_in_use_nor_one_of_another_kind_is_removed", || {
-        let tun = Tun::open("tun9", Offload::ALL).unwrap();
+        let tun = Tun::open("tun9", Layer::Ip, Offload::ALL).unwrap();
         block_on(async {
             let found = device("tun9").await;
             assert!(found.held && !found.persistent, "{found:?}");
@@ -97,11 +97,11 @@ fn a_device_with_several_queues_is_used_with_one_and_shared_with_nobody() {
         let several = Wanted { multi_queue: true, ..wanted("tun9", DeviceKind::Tun) };
         block_on(async {
             add(&several).await.unwrap();
-            let tun = Tun::open("tun9", Offload::ALL).unwrap();
+            let tun = Tun::open("tun9", Layer::Ip, Offload::ALL).unwrap();
             assert_eq!(tun.origin(), Origin::Found);
             tun.refuse_shared().await.unwrap();
             assert!(device("tun9").await.held);
-            let second = Tun::open("tun9", Offload::ALL).unwrap();
+            let second = Tun::open("tun9", Layer::Ip, Offload::ALL).unwrap();
             let error = second.refuse_shared().await.unwrap_err();
             assert!(matches!(error, TunError::Busy { .. }), "{error}");
         });
