@@ -50,7 +50,6 @@ impl Handshakes {
         }
     }
 
-    /// The newest timestamp we sent, as a time since 1970.
     /// Is what `parameters` say from now on. If a static key is another one, whatever was under way is forgotten.
     pub(crate) fn reconfigure(&mut self, parameters: &Parameters) {
         let ours = parameters.private_key.public_key();
@@ -67,14 +66,15 @@ impl Handshakes {
     }
 
     /// Refuses initiations that are not newer than this.
-    pub(crate) fn accept_only_after(&mut self, timestamp: Option<Timestamp>) {
-        self.greatest_timestamp = timestamp;
+    pub(crate) fn accept_only_after(&mut self, timestamp: Timestamp) {
+        self.greatest_timestamp = Some(timestamp);
     }
 
     pub(crate) fn peer(&self) -> &PublicKey {
         self.identity.peer()
     }
 
+    /// The newest timestamp we sent, as a time since 1970.
     pub(crate) fn last_timestamp(&self) -> Option<Duration> {
         self.timestamps.last()
     }
