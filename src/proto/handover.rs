@@ -122,8 +122,8 @@ impl Handover {
     }
 
     /// The greatest timestamp of the peer's initiations.
-    pub(super) fn timestamp(&self) -> Option<Timestamp> {
-        Some(self.0.timestamp).filter(|timestamp| timestamp.iter().any(|byte| *byte != 0))
+    pub(super) fn timestamp(&self) -> Timestamp {
+        self.0.timestamp
     }
 
     /// The sessions that have not ended, by slot, given the profile that they are of.
@@ -191,5 +191,43 @@ impl Record {
         };
         let (sealing, opening) = resumed(&keys, role, born, progress);
         Some((Session { keys, role, sealing: Arc::new(sealing) }, opening))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::proto::session::halves;
+
+    const NOW: Instant = Instant::from_nanos(1_000_000_000);
+
+    /// What is left in the middle slot of a session that began at `born`.
+    fn handed_over(role: Role, born: Instant) -> Option<(Session, OpeningHalf)> {
+        let public = PublicKey::from([1; 32]);
+        let secret = || Secret::from([5; 32]);
+        let keys = SessionKeys { local_index: 1, peer_index: 2, send: secret(), receive: secret() };
+        let (sealing, opening) = halves(&keys, role, born);
+        let session = Session { keys, role, sealing: Arc::new(sealing) };
+        let mut handover = Handover::new(&public, &public, None, None);
+        handover.add(1, &session, &opening);
+        let [previous, current, next] = handover.sessions(NOW);
+        assert!(previous.is_none() && next.is_none());
+        current
+    }
+
+    #[test]
+    fn a_session_of_this_instant_goes_on_and_one_of_the_future_does_not() {
+        assert!(handed_over(Role::Initiator, NOW).is_some());
+        assert!(handed_over(Role::Initiator, NOW + Duration::from_nanos(1)).is_none());
+    }
+
+    #[test]
+    fn whether_the_peer_has_used_a_session_is_handed_over() {
+        for (role, confirmed) in [(Role::Initiator, true), (Role::Responder, false)] {
+            let (session, opening) = handed_over(role, NOW).unwrap();
+            assert_eq!((session.role, opening.confirmed()), (role, confirmed));
+        }
     }
 }

@@ -79,8 +79,8 @@ impl Handshakes {
     }
 
     /// Refuses initiations that are not newer than this.
-    pub(crate) fn accept_only_after(&mut self, timestamp: Option<Timestamp>) {
-        self.greatest_timestamp = timestamp;
+    pub(crate) fn accept_only_after(&mut self, timestamp: Timestamp) {
+        self.greatest_timestamp = Some(timestamp);
     }
 
     pub(crate) fn peer(&self) -> &PublicKey {

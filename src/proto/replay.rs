@@ -80,7 +80,7 @@ impl ReplayWindow {
     fn advance(&mut self, counter: u64) {
         let first = self.end.div_ceil(WORD);
         let last = counter / WORD;
-        for word in first..=last.min(first.saturating_add(WORDS - 1)) {
+        for word in (first..=last).take(WORDS as usize) {
             *self.word(word) = 0;
         }
         self.end = counter.saturating_add(1);

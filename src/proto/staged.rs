@@ -79,4 +79,15 @@ mod tests {
         assert_eq!(staged.forget_outdated(at(90)), 1);
         assert_eq!(staged.pop(), Some((at(1), vec![1])));
     }
+
+    #[test]
+    fn what_is_put_back_is_the_oldest_again() {
+        let mut staged = Staged::default();
+        staged.push(at(0), vec![0]);
+        staged.push(at(1), vec![1]);
+        let (since, packet) = staged.pop().unwrap();
+        staged.unpop(since, packet);
+        assert_eq!(staged.pop(), Some((at(0), vec![0])));
+        assert_eq!(staged.pop(), Some((at(1), vec![1])));
+    }
 }

@@ -8,6 +8,18 @@ use crate::host::{A, Host};
 use crate::link::{B, Link, packet, parameters, secs};
 use crate::paper::{DATA, INITIATION, REJECT_AFTER_TIME, counter};
 
+/// Ends host a, which begins again with these parameters; what it left.
+fn ends(link: &mut Link, parameters: &Parameters) -> Handover {
+    let new = Host::new(parameters, 77, A);
+    let Host { mut tunnel, inbound, .. } = std::mem::replace(&mut link.a, new);
+    tunnel.hand_over(inbound)
+}
+
+/// Host a goes on with `handover`; whether a session does.
+fn takes_over(link: &mut Link, handover: &Handover) -> bool {
+    link.a.tunnel.take_over(link.clock.now().boot, handover)
+}
+
 /// Ends host a and begins it again with what it left, changed by `change`; whether a session goes on.
 fn begin_again(link: &mut Link, change: impl FnOnce(&mut Vec<u8>)) -> bool {
     begin_again_with(link, Profile::WireGuard, change)
@@ -16,13 +28,11 @@ fn begin_again(link: &mut Link, change: impl FnOnce(&mut Vec<u8>)) -> bool {
 /// The same, with this profile from then on.
 fn begin_again_with(link: &mut Link, profile: Profile, change: impl FnOnce(&mut Vec<u8>)) -> bool {
     let parameters = Parameters { profile, ..parameters(1, 2, Some(B)) };
-    let new = Host::new(&parameters, 77, A);
-    let Host { mut tunnel, inbound, .. } = std::mem::replace(&mut link.a, new);
-    let mut bytes = tunnel.hand_over(inbound).as_bytes().to_vec();
+    let mut bytes = ends(link, &parameters).as_bytes().to_vec();
     change(&mut bytes);
     let handover = Handover::take(&mut bytes);
     assert!(bytes.iter().all(|byte| *byte == 0), "what was taken is erased");
-    handover.is_some_and(|handover| link.a.tunnel.take_over(link.clock.now().boot, &handover))
+    handover.is_some_and(|handover| takes_over(link, &handover))
 }
 
 /// Sends a packet each way, both of which arrive.
@@ -123,6 +133,26 @@ fn sessions_of_any_profile_go_on_in_it_and_in_no_other() {
             }
         }
     }
+}
+
+#[test]
+fn with_another_key_at_either_end_nothing_is_taken_over() {
+    for (ours, theirs, expected) in [(1, 2, true), (3, 2, false), (1, 3, false)] {
+        let mut link = Link::established();
+        let handover = ends(&mut link, &parameters(ours, theirs, Some(B)));
+        assert_eq!(takes_over(&mut link, &handover), expected, "{ours} and {theirs}");
+    }
+}
+
+#[test]
+fn the_peer_is_where_it_was_last_and_not_where_it_is_configured() {
+    let mut link = Link::established();
+    link.b.address = "203.0.113.9:4000".parse().unwrap();
+    link.b_sends(&packet(2, 1, b"here I am"));
+    link.run(secs(1));
+    assert!(begin_again(&mut link, |_| ()));
+    assert_eq!(link.a.remote(), link.b.address);
+    works(&mut link);
 }
 
 #[test]

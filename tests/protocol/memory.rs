@@ -112,6 +112,12 @@ fn the_host_in_a_process_of_its_own() {
                 let end = clock.boot + secs(seconds.parse().unwrap());
                 run(&mut host, &mut clock, end)
             }
+            ("hand", _) => {
+                let another = Host::new(&parameters(3, 4, None), SEED, A);
+                let Host { mut tunnel, inbound, .. } = std::mem::replace(&mut host, another);
+                drop(tunnel.hand_over(inbound));
+                Vec::new()
+            }
             _ => {
                 host.tunnel.erase();
                 host.settle(&clock)
@@ -173,4 +179,16 @@ fn of_a_session_nothing_is_left_540_seconds_after_it_began_nor_after_an_order_to
         let later = ephemerals(&host.ask(end));
         assert_eq!(host.memory().find(&[of_session, tries, later].concat()), []);
     }
+}
+
+#[test]
+fn of_what_was_handed_over_nothing_is_left_when_it_is_dropped() {
+    let mut host = Process::start();
+    let mut peer = Peer::new([2; 32], public_key(&[1; 32]), [0; 32]);
+    let initiation = host.ask("send").remove(0);
+    let (response, session) = peer.answer(&initiation);
+    assert!(session.is_ours(&host.ask(&format!("receive {}", hex(&response)))[0]));
+    assert_ne!(host.memory().find(&session.keys()), []);
+    host.ask("hand over");
+    assert_eq!(host.memory().find(&session.keys()), []);
 }

@@ -11,6 +11,7 @@ use crate::config::{least_mtu, network};
 use crate::daemon::network::{OVERHEAD_V4, OVERHEAD_V6, reverse_path, settings};
 use crate::net::UnderlayError;
 use crate::tun::{MAIN_TABLE, Route, Survey, UnderlayRoute, Wish};
+use crate::wire::Layer;
 
 /// Judges what concerns the network.
 pub(super) fn judge(link: &Link, host: &Host, findings: &mut Vec<Finding>) {

@@ -99,3 +99,17 @@ fn in_a_flood_every_place_where_the_peer_may_be_and_every_session_passes() {
     assert!(!peers.into_iter().any(is_stranger));
     assert!(is_stranger("192.0.2.4".parse().unwrap()));
 }
+
+#[test]
+fn what_a_tunnel_draws_follows_from_what_was_mixed_in() {
+    let initiation = |entropy: &[[u8; 32]]| {
+        let (mut tunnel, shared) = host(1, 2);
+        entropy.iter().for_each(|entropy| tunnel.mix(entropy));
+        assert!(shared.facts.want_handshake());
+        tunnel.handle_facts(at(0));
+        tunnel.poll_transmit().expect("an initiation").message.as_bytes().to_vec()
+    };
+    assert_eq!(initiation(&[]), initiation(&[]));
+    assert_ne!(initiation(&[[1; 32]]), initiation(&[]));
+    assert_ne!(initiation(&[[1; 32]]), initiation(&[[2; 32]]));
+}
