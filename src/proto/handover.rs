@@ -207,12 +207,18 @@ mod tests {
     fn handed_over(role: Role, born: Instant) -> Option<(Session, OpeningHalf)> {
         let public = PublicKey::from([1; 32]);
         let secret = || Secret::from([5; 32]);
-        let keys = SessionKeys { local_index: 1, peer_index: 2, send: secret(), receive: secret() };
+        let keys = SessionKeys {
+            profile: Profile::WireGuard,
+            local_index: 1,
+            peer_index: 2,
+            send: secret(),
+            receive: secret(),
+        };
         let (sealing, opening) = halves(&keys, role, born);
         let session = Session { keys, role, sealing: Arc::new(sealing) };
-        let mut handover = Handover::new(&public, &public, None, None);
+        let mut handover = Handover::new(Profile::WireGuard, &public, &public, None, None);
         handover.add(1, &session, &opening);
-        let [previous, current, next] = handover.sessions(NOW);
+        let [previous, current, next] = handover.sessions(Profile::WireGuard, NOW);
         assert!(previous.is_none() && next.is_none());
         current
     }

@@ -294,7 +294,8 @@ fn a_device_that_existed_before_is_given_back_also_by_another_process_that_has_a
 #[test]
 fn what_is_to_be_made_is_written_down_before() {
     in_namespace("what_is_to_be_made_is_written_down_before", || {
-        let [first, second] = ["tun8", "tun9"].map(|name| Tun::open(name, Layer::Ip, Offload::ALL).unwrap());
+        let [first, second] =
+            ["tun8", "tun9"].map(|name| Tun::open(name, Layer::Ip, Offload::ALL).unwrap());
         block_on(async {
             let mut other = open(&first).await;
             other.configure(&settings(None)).await.unwrap();
