@@ -41,6 +41,7 @@ mod netns {
     mod lab;
     mod leaks;
     mod log;
+    mod marking;
     mod mtu;
     mod needs;
     mod no_device;
@@ -54,6 +55,7 @@ mod netns {
     mod roaming;
     mod secrets;
     mod sending;
+    mod shaping;
     mod shortage;
     mod socket;
     mod status;

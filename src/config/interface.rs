@@ -7,6 +7,7 @@ use ipnet::IpNet;
 use super::error::Fault;
 use super::file::{InterfaceTable, OFFLOAD, OFFLOAD_KEYS};
 use super::key_source::KeySource;
+use super::shaping::{Shaping, ShapingValues};
 use super::value::Value;
 use super::{Interface, Offload, Table};
 use super::{names, network};
@@ -43,6 +44,12 @@ impl Interface {
         };
         let addresses = addresses(table.addresses.ok_or(no_addresses)?)?;
         let dns = table.dns.map_or(Ok(Vec::new()), names::servers)?;
+        let shaping = Shaping::resolve(ShapingValues {
+            rate_limit_out: table.rate_limit_out,
+            rate_limit_in: table.rate_limit_in,
+            copy_dscp: table.copy_dscp,
+            clamp_mss: table.clamp_mss,
+        })?;
         Ok(Self {
             name: table.name.map_or(Ok(DEFAULT_NAME.to_owned()), name)?,
             private_key: key.resolve(dir)?.ok_or(no_key)?,
@@ -55,6 +62,7 @@ impl Interface {
             search: table.search.map_or(Ok(Vec::new()), |value| names::domains(value, &dns))?,
             dns,
             addresses,
+            shaping,
         })
     }
 }

@@ -16,9 +16,11 @@ pub(crate) mod network;
 mod peer;
 #[cfg(test)]
 mod properties;
+mod rate;
 #[cfg(test)]
 mod render;
 mod secret;
+mod shaping;
 mod suggest;
 mod value;
 pub(crate) mod wg_quick;
@@ -39,6 +41,8 @@ pub use endpoint::{EndpointError, HostPort};
 pub use error::ConfigError;
 pub(crate) use interface::least_mtu;
 pub(crate) use key_source::shell_word;
+pub use rate::{Rate, RateError};
+pub use shaping::{ClampMss, Shaping};
 
 /// Where the configuration is when nobody says otherwise.
 pub const DEFAULT_PATH: &str = "/etc/tunneld.toml";
@@ -87,6 +91,8 @@ pub struct Interface {
     pub dns: Vec<IpAddr>,
     /// The domains whose names are asked there, also in short; none without `dns`.
     pub search: Vec<String>,
+    /// How fast packets may go, and what is written on them on their way.
+    pub shaping: Shaping,
 }
 
 /// Which offloads of the kernel may be used; each is, where the kernel has it.

@@ -29,6 +29,7 @@ pub(crate) fn render(config: &Config) -> String {
     if !interface.search.is_empty() {
         text += &format!("search = {:?}\n", interface.search);
     }
+    text += &interface.shaping.render();
     if let Some(mtu) = interface.mtu {
         text += &format!("mtu = {mtu}\n");
     }

@@ -2,9 +2,9 @@
 
 use std::os::fd::AsFd;
 
-use nix::poll::PollTimeout;
 use tokio::sync::mpsc;
 
+use super::shaper::{Arrival, Shaper, until_release};
 use super::threads::{Pause, wait};
 use super::{DataPath, HandshakeMessage, clock};
 use crate::net::{Family, ReceivedRun, RecvBuffer, Sockets};
@@ -14,6 +14,9 @@ use crate::wire::transport::HEADER;
 
 /// Most receive calls on one socket before the other one is looked at.
 const MAX_RECEIVES: usize = 64;
+
+/// Bytes that are released before they are written to the device.
+const MAX_RELEASED: usize = 256 * 1024;
 
 /// Runs until told to stop, or until the device is gone.
 pub(super) fn run(
@@ -27,6 +30,8 @@ pub(super) fn run(
         handshakes,
         buffer: RecvBuffer::new(),
         coalescer: Coalescer::new(path.tun.takes()),
+        shaper: None,
+        released: Vec::new(),
         pause: Pause::new(),
     };
     let wake = &path.threads.inbound;
@@ -38,11 +43,12 @@ pub(super) fn run(
         };
         let [v4, v6] = Family::ALL;
         let fds = [fd(0, v4), fd(0, v6), fd(1, v4), fd(1, v6), wake.as_fd()];
-        let [readable @ .., woken] = wait(fds, PollTimeout::NONE)?;
+        let [readable @ .., woken] = wait(fds, until_release(&thread.shaper))?;
         if woken {
             wake.take();
         }
         thread.inbound.obey();
+        thread.shape()?;
         for (sockets, readable) in ports.iter().zip(readable.chunks(Family::ALL.len())) {
             for (family, _) in Family::ALL.into_iter().zip(readable).filter(|(_, is)| **is) {
                 thread.drain(sockets, family)?;
@@ -61,6 +67,10 @@ struct InboundThread<'p> {
     handshakes: mpsc::Sender<HandshakeMessage>,
     buffer: RecvBuffer,
     coalescer: Coalescer,
+    /// With a limit only.
+    shaper: Option<Shaper>,
+    /// What it lets go, on the way to the device.
+    released: Vec<u8>,
     pause: Pause,
 }
 
@@ -93,7 +103,12 @@ impl InboundThread<'_> {
         self.inbound.obey();
         for place in run.places() {
             let datagram = self.buffer.datagram_mut(place.clone());
+            let cost = datagram.len().saturating_add(run.endpoint.header_len());
             match self.inbound.receive(now, run.endpoint, run.ecn, datagram) {
+                Ok(Received::Packet(packet)) if let Some(shaper) = &mut self.shaper => {
+                    let arrival = Arrival { len: packet.len(), cost, ip_at: 0 };
+                    shaper.push(now, arrival, |room| room.copy_from_slice(packet));
+                }
                 Ok(Received::Packet(packet)) => {
                     let start = place.start.saturating_add(HEADER);
                     let packet = start..start.saturating_add(packet.len());
@@ -121,6 +136,37 @@ impl InboundThread<'_> {
         }
         let written = self.path.tun.flush(&mut self.coalescer, self.buffer.bytes());
         self.buffer.clear();
-        written
+        written.and_then(|()| self.release(now))
+    }
+
+    /// Follows the limit, and goes on with what waits because of it.
+    fn shape(&mut self) -> Result<(), TunFault> {
+        let now = clock::boot();
+        self.path.limits.inbound.follow(&mut self.shaper, now);
+        self.release(now)
+    }
+
+    /// Writes what the limit lets go now to the device.
+    fn release(&mut self, now: Instant) -> Result<(), TunFault> {
+        let Self { path, inbound, coalescer, shaper: Some(shaper), released, .. } = self else {
+            return Ok(());
+        };
+        loop {
+            released.clear();
+            while released.len() < MAX_RELEASED
+                && shaper.release(now, |packet| {
+                    let start = released.len();
+                    released.extend_from_slice(packet);
+                    coalescer.push(released, start..released.len());
+                })
+            {}
+            if released.is_empty() {
+                break;
+            }
+            path.tun.flush(coalescer, released)?;
+        }
+        let discarded = path.limits.inbound.tell(shaper);
+        inbound.discard_many(Discard::ShapedIn, discarded);
+        Ok(())
     }
 }

@@ -26,6 +26,7 @@ mod reload;
 mod report;
 pub(crate) mod runtime;
 mod service;
+mod shaper;
 mod state;
 pub(crate) mod status;
 mod threads;
@@ -42,11 +43,12 @@ use ipnet::IpNet;
 use nix::sys::prctl;
 use tokio::sync::mpsc;
 
-use crate::config::{self, Config, HostPort, Interface, Table};
+use crate::config::{self, ClampMss, Config, HostPort, Interface, Shaping, Table};
 use crate::crypto::secret::Secret;
 use crate::net::{Underlay, UnderlayCounters, UnderlayDiscard};
-use crate::proto::{self, HANDSHAKE_QUEUE, Inbound, Parameters, Stats};
+use crate::proto::{self, HANDSHAKE_QUEUE, Inbound, Parameters, Stats, Tunnel};
 use crate::tun::{Origin, Tun, TunCounters};
+use crate::wire::mss::Clamp;
 use crate::wire::{Endpoint, Handshake, Offload};
 use clock::Alarm;
 use control::{Control, Ended};
@@ -63,6 +65,7 @@ use observer::{About, Observer};
 use reload::Fixed;
 use report::Report;
 use service::Signals;
+use shaper::Limits;
 use state::State;
 use threads::Threads;
 
@@ -74,6 +77,7 @@ struct DataPath {
     tun: Tun,
     underlay: Arc<Underlay>,
     threads: Threads,
+    limits: Limits,
 }
 
 /// A handshake message on its way to control.
@@ -123,6 +127,7 @@ async fn run_on(file: &Path, config: Config, kept: Kept) -> anyhow::Result<()> {
     let metrics = config.metrics;
     let keeps_alive = peer.persistent_keepalive.is_some();
     let name = interface.name.clone();
+    let shaping = interface.shaping;
     let ours = interface.private_key.public_key();
     let state = State::load(&ours, &peer.public_key);
     clock::check(state.timestamp());
@@ -131,6 +136,7 @@ async fn run_on(file: &Path, config: Config, kept: Kept) -> anyhow::Result<()> {
     if let Some(handover) = kept.sessions {
         tunnel.take_over(clock::boot(), &handover);
     }
+    rewrite(&tunnel, &shaping);
     // The tunnel has the keys: they are to be in memory once.
     drop(parameters);
 
@@ -141,6 +147,7 @@ async fn run_on(file: &Path, config: Config, kept: Kept) -> anyhow::Result<()> {
         tun,
         underlay: Arc::new(underlay),
         threads: Threads::new().context("making the threads' wake-ups")?,
+        limits: Limits::new(&shaping, [random()?, random()?]),
     });
     let (handshakes_in, handshakes) = mpsc::channel(HANDSHAKE_QUEUE);
     let (failures_in, failures) = mpsc::channel(2);
@@ -244,6 +251,21 @@ fn entropy() -> anyhow::Result<Secret> {
     let mut bytes = Secret::zero();
     getrandom::fill(&mut *bytes).context("asking the system for randomness")?;
     Ok(bytes)
+}
+
+/// A random number of the system.
+fn random() -> anyhow::Result<u64> {
+    getrandom::u64().context("asking the system for randomness")
+}
+
+/// Tells the tunnel what to write on packets.
+fn rewrite(tunnel: &Tunnel, shaping: &Shaping) {
+    let clamp = match shaping.clamp_mss {
+        ClampMss::ToMtu => Clamp::ToMtu,
+        ClampMss::Off => Clamp::Off,
+        ClampMss::To(bytes) => Clamp::To(bytes),
+    };
+    tunnel.set_rewrites(shaping.copy_dscp, clamp);
 }
 
 /// What the configuration says to the tunnel, and the endpoints, which are to be resolved for it.

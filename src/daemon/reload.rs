@@ -9,8 +9,8 @@ use super::endpoints::Endpoints;
 use super::kill_switch::KillSwitch;
 use super::observer::About;
 use super::report::Report;
-use super::{clock, handover, parameters, service};
-use crate::config::{Config, Metrics, Offload};
+use super::{clock, handover, parameters, rewrite, service};
+use crate::config::{Config, Metrics, Offload, Shaping};
 use crate::net::Sockets;
 
 /// What only a restart can change.
@@ -102,6 +102,7 @@ impl Control {
             self.hooks.lose_peer();
         }
         self.hooks.take_on(&config);
+        self.reshape(&config.interface.shaping);
         let (parameters, endpoints) = parameters(config, self.state.timestamp());
         self.tunnel.reconfigure(clock::now(), &parameters);
         if other_pair || !self.endpoints.are(&endpoints) {
@@ -116,6 +117,15 @@ impl Control {
             self.path.threads.inbound.wake();
             self.tunnel.network_changed(clock::now());
         }
+    }
+
+    /// Takes on the limits, under which what waits goes on waiting, and what is written on packets.
+    fn reshape(&self, shaping: &Shaping) {
+        let path = &self.path;
+        rewrite(&self.tunnel, shaping);
+        path.limits.take_on(shaping);
+        path.threads.outbound.wake();
+        path.threads.inbound.wake();
     }
 
     /// What the service manager shows.

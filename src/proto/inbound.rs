@@ -1,6 +1,7 @@
 //! The inbound half of a tunnel: datagrams become packets of the overlay, opened where they lie.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use super::discard::Discard;
 use super::flood::Tally;
@@ -9,6 +10,7 @@ use super::session::{OpeningHalf, receiver_index};
 use super::shared::{NetworksCache, Shared};
 use super::time::Instant;
 use crate::wire::ip::{NotIp, decapsulate, set_ecn};
+use crate::wire::mss;
 use crate::wire::{Ecn, Endpoint, Handshake, IpHeader, Malformed, Message};
 
 /// Owned by the inbound thread.
@@ -112,7 +114,12 @@ impl Inbound {
 
     /// Counts a discard that happened on the way to control or the device.
     pub fn discard(&self, reason: Discard) {
-        self.shared.stats.discard(reason);
+        self.discard_many(reason, 1);
+    }
+
+    /// The same for several.
+    pub fn discard_many(&self, reason: Discard, count: u64) {
+        self.shared.stats.discard_many(reason, count);
     }
 
     /// The order of the steps is the kernel's: what is authentic moves the endpoint and feeds the timers even
@@ -166,6 +173,10 @@ impl Inbound {
         let ecn = decapsulate(header.ecn, outer).ok_or(Discard::CongestionMark)?;
         if ecn != header.ecn {
             set_ecn(packet, ecn);
+        }
+        let mtu = self.shared.mtu.load(Ordering::Relaxed);
+        if let Some(limit) = self.shared.rewrites.mss_limit(mtu) {
+            mss::clamp(packet, limit);
         }
         self.batch.packets = self.batch.packets.saturating_add(1);
         self.batch.bytes = self.batch.bytes.saturating_add(packet.len() as u64);

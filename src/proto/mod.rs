@@ -24,6 +24,7 @@ mod load;
 mod noise;
 mod outbound;
 mod replay;
+mod rewrites;
 mod search;
 mod session;
 mod shared;

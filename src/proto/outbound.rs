@@ -10,6 +10,7 @@ use super::staged::Staged;
 use super::time::Instant;
 use crate::wire::datagram::{MAX_RUN_BYTES, MAX_RUN_COUNT};
 use crate::wire::ip;
+use crate::wire::mss;
 use crate::wire::transport::{OVERHEAD, datagram_len, text_mut};
 use crate::wire::{DatagramSink, Ecn, Endpoint, IpHeader, Run, Superpacket};
 
@@ -38,6 +39,18 @@ impl Outbound {
         self.shared.forget_source();
     }
 
+    /// Bytes that a packet of `len` bytes takes on the underlay, its IP and UDP headers included.
+    #[must_use]
+    pub fn outer_len(&self, len: usize) -> usize {
+        let header = self.endpoint().map_or(0, |endpoint| endpoint.header_len());
+        datagram_len(len, self.mtu()).saturating_add(header)
+    }
+
+    /// Counts discards that happened on the way here.
+    pub fn discard_many(&self, reason: Discard, count: u64) {
+        self.shared.stats.discard_many(reason, count);
+    }
+
     /// Whether control must be woken, since the last call.
     pub fn take_wake(&mut self) -> bool {
         std::mem::take(&mut self.wake_control)
@@ -61,7 +74,7 @@ impl Outbound {
         }
         let sealing = self.shared.sealing.load();
         let sent = match sealing.as_deref() {
-            Some(sealing) => self.seal(now, sealing, packet, header.ecn, sink),
+            Some(sealing) => self.seal(now, sealing, packet, self.marks(&header), sink),
             None => 0,
         };
         if sent > 0 {
@@ -116,11 +129,13 @@ impl Outbound {
         now: Instant,
         sealing: &SealingHalf,
         packet: &impl Superpacket,
-        ecn: Ecn,
+        (ecn, dscp): (Ecn, u8),
         sink: &mut impl DatagramSink,
     ) -> usize {
         let mtu = self.mtu();
         let count = packet.count();
+        // A SYN is never one segment of many.
+        let mss_limit = self.shared.rewrites.mss_limit(mtu).filter(|_| count == 1);
         let stride = datagram_len(packet.segment_size(), mtu);
         let most = MAX_RUN_BYTES.checked_div(stride).unwrap_or(0).clamp(1, MAX_RUN_COUNT);
         let mut sent = 0;
@@ -132,11 +147,14 @@ impl Outbound {
                 break;
             };
             let last = if end == count { datagram_len(packet.last_size(), mtu) } else { stride };
-            let slots = sink.reserve(Run { stride, count: in_run, last, ecn });
+            let slots = sink.reserve(Run { stride, count: in_run, last, ecn, dscp });
             for (index, slot) in (sent..end).zip(slots.chunks_mut(stride)) {
                 let len = packet.size_of(index);
                 let (segment, padding) = text_mut(slot).unwrap_or_default().split_at_mut(len);
                 packet.write_segment(index, segment);
+                if let Some(limit) = mss_limit {
+                    mss::clamp(segment, limit);
+                }
                 padding.fill(0);
                 bytes = bytes.saturating_add(len);
             }
@@ -145,6 +163,11 @@ impl Outbound {
         }
         self.shared.stats.add_sent(sent as u64, bytes as u64);
         sent
+    }
+
+    /// The ECN field and the DSCP of the datagrams that carry a packet with this header.
+    fn marks(&self, header: &IpHeader) -> (Ecn, u8) {
+        (header.ecn, self.shared.rewrites.outer_dscp(header))
     }
 
     fn mtu(&self) -> usize {
@@ -170,8 +193,9 @@ impl Outbound {
         self.shared.stats.discard_many(Discard::HandshakeGivenUp, outdated as u64);
         while let Some((since, packet)) = self.staged.pop() {
             let segment = packet.as_slice();
-            let ecn = IpHeader::parse_fixed(segment).map_or(Ecn::NotEct, |header| header.ecn);
-            if self.seal(now, sealing, &segment, ecn, sink) == 0 {
+            let header = IpHeader::parse_fixed(segment);
+            let marks = header.map_or((Ecn::NotEct, 0), |header| self.marks(&header));
+            if self.seal(now, sealing, &segment, marks, sink) == 0 {
                 self.staged.unpop(since, packet);
                 self.wake_control |= self.shared.facts.want_handshake();
                 return;
@@ -204,15 +228,18 @@ mod tests {
     use crate::proto::replay::Arrivals;
     use crate::proto::session::{OpeningHalf, Role, halves};
     use crate::proto::shared::Networks;
+    use crate::proto::{Inbound, Received};
+    use crate::wire::mss::Clamp;
 
     const NOW: Instant = Instant::from_nanos(1);
 
-    /// Keeps the datagrams of runs of one.
+    /// Keeps the datagrams of runs of one, and the TOS of each.
     #[derive(Default)]
-    struct Datagrams(Vec<Vec<u8>>);
+    struct Datagrams(Vec<Vec<u8>>, Vec<u8>);
 
     impl DatagramSink for Datagrams {
         fn reserve(&mut self, run: Run) -> &mut [u8] {
+            self.1.push(run.tos());
             self.0.push(vec![0xa5; run.total()]);
             self.0.last_mut().expect("one was pushed")
         }
@@ -262,5 +289,66 @@ mod tests {
         outbound.send(NOW, &packet(20).as_slice(), &mut sink).unwrap();
         let text = opening.open(NOW, &mut sink.0[0], &mut Arrivals::default()).unwrap();
         assert_eq!(text, [packet(20), vec![0; 12]].concat());
+    }
+
+    #[test]
+    fn a_datagram_carries_the_dscp_of_its_packet_where_it_is_to_and_always_its_ecn() {
+        let ((mut outbound, shared), mut sink) = (outbound(), Datagrams::default());
+        let mut marked = packet(100);
+        marked[1] = 0xba;
+        // What is staged is marked too.
+        outbound.send(NOW, &marked.as_slice(), &mut sink).unwrap();
+        shared.rewrites.set(true, Clamp::Off);
+        shared.sealing.store(Some(session().0));
+        outbound.send(NOW, &packet(100).as_slice(), &mut sink).unwrap();
+        shared.rewrites.set(false, Clamp::Off);
+        outbound.send(NOW, &marked.as_slice(), &mut sink).unwrap();
+        assert_eq!(sink.1, [0xba, 0, 0x02]);
+    }
+
+    /// A SYN packet over IPv4 that announces this MSS.
+    fn syn(mss: u16) -> Vec<u8> {
+        let mut syn = packet(44);
+        (syn[9], syn[32], syn[33], syn[40], syn[41]) = (6, 0x60, 2, 2, 4);
+        syn[42..].copy_from_slice(&mss.to_be_bytes());
+        syn
+    }
+
+    #[test]
+    fn the_mss_of_a_syn_is_lowered_before_it_is_sealed_and_after_it_is_opened() {
+        for (clamp, expected) in [(Clamp::ToMtu, 1380), (Clamp::To(700), 700), (Clamp::Off, 1460)] {
+            let ((mut outbound, shared), mut sink) = (outbound(), Datagrams::default());
+            let (sealing, mut opening) = session();
+            shared.sealing.store(Some(sealing.clone()));
+            shared.rewrites.set(false, clamp);
+            outbound.send(NOW, &syn(1460).as_slice(), &mut sink).unwrap();
+            let text = opening.open(NOW, &mut sink.0[0], &mut Arrivals::default()).unwrap();
+            assert_eq!(text[42..44], u16::to_be_bytes(expected), "{clamp:?}");
+
+            shared.rewrites.set(false, Clamp::Off);
+            outbound.send(NOW, &syn(1460).as_slice(), &mut sink).unwrap();
+            shared.rewrites.set(false, clamp);
+            shared.opening.give(Some(session().1), [1].into_iter());
+            let mut inbound = Inbound::new(shared);
+            inbound.obey();
+            let from = Endpoint::new("192.0.2.1:1".parse().unwrap());
+            let Received::Packet(opened) =
+                inbound.receive(NOW, from, Ecn::NotEct, &mut sink.0[1]).unwrap()
+            else {
+                panic!("it is a packet")
+            };
+            assert_eq!(opened[42..], expected.to_be_bytes(), "{clamp:?}");
+        }
+    }
+
+    #[test]
+    fn a_packet_takes_its_datagram_and_both_headers_on_the_underlay() {
+        let (outbound, shared) = outbound();
+        assert_eq!(outbound.outer_len(1420), 1452);
+        for (endpoint, expected) in [("192.0.2.1:1", 1480), ("[2001:db8::1]:1", 1500)] {
+            shared.set_endpoint(Endpoint::new(endpoint.parse().unwrap()));
+            assert_eq!(outbound.outer_len(1420), expected);
+            assert_eq!(outbound.outer_len(1), expected - 1420 + 16, "padded");
+        }
     }
 }

@@ -12,6 +12,7 @@ use super::allowed_ips::AllowedIps;
 use super::discard::Stats;
 use super::flood::Strangers;
 use super::load::network;
+use super::rewrites::Rewrites;
 use super::session::{OpeningHalf, SealingHalf};
 use super::time::Instant;
 use crate::wire::Endpoint;
@@ -31,6 +32,7 @@ pub(crate) struct Shared {
     suspect: ArcSwapOption<IpAddr>,
     /// The device's MTU: padding stops there.
     pub(crate) mtu: AtomicUsize,
+    pub(crate) rewrites: Rewrites,
     pub(crate) facts: Facts,
     pub(crate) outbound_orders: Orders,
     pub(crate) opening: OpeningOrders,
@@ -72,6 +74,7 @@ impl Shared {
             outside: ArcSwapOption::empty(),
             suspect: ArcSwapOption::empty(),
             mtu: AtomicUsize::new(mtu),
+            rewrites: Rewrites::default(),
             facts: Facts::default(),
             outbound_orders: Orders::default(),
             opening: OpeningOrders::default(),

@@ -11,9 +11,11 @@
 
 pub mod checksum;
 pub mod datagram;
+pub mod flow;
 pub mod handshake;
 pub mod icmp;
 pub mod ip;
+pub mod mss;
 pub(crate) mod offload;
 pub mod screen;
 pub mod transport;
