@@ -10,6 +10,8 @@ const TARGET: Duration = Duration::from_millis(5);
 const INTERVAL: Duration = Duration::from_millis(100);
 /// Bytes of a large packet of the usual path, on the underlay.
 const LARGE: u64 = 1500;
+/// The bits of one and a half such packets, by the nanoseconds of a second.
+const LARGE_BIT_NANOS: u64 = LARGE * 12 * 1_000_000_000;
 
 /// How long packets may wait at a rate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,7 +24,7 @@ impl Pace {
     /// The pace for a rate: on a slow link one packet alone takes longer than the usual target, so the target is the time of one
     /// and a half, and the interval grows as much.
     pub(super) fn of(rate: Rate) -> Self {
-        let nanos = (LARGE * 12 * 1_000_000_000).checked_div(rate.bits_per_second()).unwrap_or(0);
+        let nanos = LARGE_BIT_NANOS.checked_div(rate.bits_per_second()).unwrap_or(0);
         let target = TARGET.max(Duration::from_nanos(nanos));
         Self { target, interval: INTERVAL.saturating_add(target.saturating_sub(TARGET)) }
     }

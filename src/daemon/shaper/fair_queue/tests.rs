@@ -218,7 +218,7 @@ proptest! {
         let mut discarded = 0;
         let mut take = |queue: &mut FairQueue, now| {
             let Some(packet) = queue.pop(now) else { return false };
-            left.push((flow_of(&packet), u16::from_be_bytes([packet.bytes[22], packet.bytes[23]])));
+            left.push((flow_of(&packet), u16::from_be_bytes([packet.bytes[26], packet.bytes[27]])));
             queue.recycle(packet);
             discarded += queue.take_tally().discarded;
             true
@@ -226,7 +226,7 @@ proptest! {
         for (number, (flow, len, ecn, millis, pops)) in steps.into_iter().enumerate() {
             now = now + Duration::from_millis(millis);
             let mut bytes = packet(flow, len, Ecn::from_tos(ecn));
-            bytes[22..24].copy_from_slice(&(number as u16).to_be_bytes());
+            bytes[26..28].copy_from_slice(&(number as u16).to_be_bytes());
             push(&mut queue, now, &bytes);
             came.push((flow, number as u16));
             if pops {
