@@ -21,6 +21,7 @@ pub(super) const PEER: Peer = Peer {
 };
 
 fn config(lab: &Lab, side: Side) -> String {
+    let limit = lab.limit(side).map_or_else(String::new, |bits| format!("rate_limit_out = {bits}"));
     format!(
         r#"[interface]
 name = "{}"
@@ -28,6 +29,7 @@ addresses = ["{}/30"]
 private_key = "{}"
 listen_port = {PORT}
 mtu = {INNER_MTU}
+{limit}
 
 [peer]
 public_key = "{}"
