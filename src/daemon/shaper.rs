@@ -1,8 +1,8 @@
 //! Keeps one direction of the link to a rate, and lets no flow wait behind another's queue.
 //!
 //! A [`Shaper`] is told the time and asked what may go; it knows no thread, device or socket. What waits is in a
-//! [`FairQueue`], and a [`TokenBucket`] says when the next packet may leave it. A [`Gate`] is where control sets the limit of a
-//! data thread and sees what waits there. docs/architecture.md, "Shaping", has the reasons.
+//! [`FairQueue`], and a [`TokenBucket`] says when the next packet may leave it. A [`Gate`] is where control sets the
+//! limit of a data thread and sees what waits there. docs/architecture.md, "Shaping", has the reasons.
 
 mod codel;
 mod fair_queue;
@@ -19,7 +19,8 @@ use fair_queue::FairQueue;
 pub(super) use gate::{Limits, Shaped};
 use token_bucket::TokenBucket;
 
-/// Packets that wait longer than the next one would have to are released in lots of this: fewer wake-ups, and fuller batches.
+/// Packets that wait longer than the next one would have to are released in lots of this: fewer wake-ups, and fuller
+/// batches.
 const LOT: Duration = Duration::from_micros(500);
 
 /// The queue and the limit of one direction.
@@ -74,8 +75,8 @@ impl Shaper {
         self.limit
     }
 
-    /// Takes a packet, which `write` puts into room of its length. If too much waits then, packets of the flow that waits for
-    /// most are discarded.
+    /// Takes a packet, which `write` puts into room of its length. If too much waits then, packets of the flow that
+    /// waits for most are discarded.
     pub(super) fn push(&mut self, now: Instant, arrival: Arrival, write: impl FnOnce(&mut [u8])) {
         self.queue.push(now, arrival, write);
     }

@@ -4,9 +4,9 @@ use std::hash::Hasher;
 
 use super::ip::{IPV4_HEADER, IPV6_HEADER};
 
-/// Feeds `hasher` with what all packets of a flow have in common: version, protocol, addresses, and the ports of TCP, UDP and
-/// SCTP. Fragments and what lies behind extension headers have no ports: they are told apart by the rest alone. What is no IP
-/// packet feeds it with nothing.
+/// Feeds `hasher` with what all packets of a flow have in common: version, protocol, addresses, and the ports of TCP,
+/// UDP and SCTP. Fragments and what lies behind extension headers have no ports: they are told apart by the rest
+/// alone. What is no IP packet feeds it with nothing.
 pub fn hash_flow(packet: &[u8], hasher: &mut impl Hasher) {
     let (protocol, addresses, ports) = match packet {
         [first, _, _, _, _, _, f0, f1, _, protocol, ..] if first >> 4 == 4 => {

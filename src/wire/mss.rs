@@ -1,7 +1,7 @@
 //! The MSS option of TCP's SYN packets, lowered so that segments fit into the tunnel (RFC 9293 §3.7.1).
 //!
-//! Where path-MTU discovery fails behind an end, TCP would send segments that nobody forwards. Each end announces in its SYN the
-//! largest segment it takes; whoever forwards the SYN may lower that.
+//! Where path-MTU discovery fails behind an end, TCP would send segments that nobody forwards. Each end announces in
+//! its SYN the largest segment it takes; whoever forwards the SYN may lower that.
 
 use super::checksum::Sum;
 use super::ip::{IPV4_HEADER, IPV6_HEADER};
@@ -41,9 +41,9 @@ impl MssLimit {
     }
 }
 
-/// Lowers the MSS that `packet`, one IP packet without anything behind it, announces, and keeps the checksum of TCP as right or
-/// wrong as it was (RFC 1624 §3). Nothing else changes, and nothing at all in fragments, behind IPv6 extension headers, and in
-/// what is no SYN.
+/// Lowers the MSS that `packet`, one IP packet without anything behind it, announces, and keeps the checksum of TCP
+/// as right or wrong as it was (RFC 1624 §3). Nothing else changes, and nothing at all in fragments, behind IPv6
+/// extension headers, and in what is no SYN.
 #[inline]
 pub fn clamp(packet: &mut [u8], limit: MssLimit) {
     let (tcp_at, limit) = match packet {
@@ -125,7 +125,8 @@ mod tests {
 
     const TO_1420: MssLimit = MssLimit { v4: 1380, v6: 1360 };
 
-    /// A TCP packet with these flags and options, in IPv4 with `ip_options` words of options or in IPv6, its checksum right.
+    /// A TCP packet with these flags and options, in IPv4 with `ip_options` words of options or in IPv6, its checksum
+    /// right.
     fn packet(v6: bool, ip_options: u8, flags: u8, options: &[u8], payload: &[u8]) -> Vec<u8> {
         let header = (TCP_HEADER + options.len()).next_multiple_of(4);
         let mut tcp = vec![0x5a; TCP_HEADER];

@@ -1,4 +1,5 @@
-//! Limits of the rate, among real TCP streams: the rate is kept on the underlay, and a ping beside a stream stays quick.
+//! Limits of the rate, among real TCP streams: the rate is kept on the underlay, and a ping beside a stream stays
+//! quick.
 
 use std::time::Duration;
 
@@ -24,7 +25,8 @@ const MB: u64 = 1_000_000;
 /// Measures in a row, for a machine that is busy with something else: one of them must be good enough.
 const ATTEMPTS: usize = 3;
 
-/// Both ends, the first with these lines. One datagram a send, as a superpacket's headers are counted once on the cable.
+/// Both ends, the first with these lines. One datagram a send, as a superpacket's headers are counted once on the
+/// cable.
 fn limited(more: &'static str) -> [End; 2] {
     let mut ends = ends(direct_v4);
     (ends[0].more, ends[0].offload) = (more, "udp_gso = false");
@@ -57,8 +59,8 @@ fn median_and_95(times: &[f64]) -> [f64; 2] {
     [times[times.len() / 2], times[times.len() * 95 / 100]]
 }
 
-/// Measures while pings go from a to b beside `stream`: `bits` so far tell the rate. The rate is never beyond the tolerance; one
-/// measure of some is within it, with a ping that stays quick.
+/// Measures while pings go from a to b beside `stream`: `bits` so far tell the rate. The rate is never beyond the
+/// tolerance; one measure of some is within it, with a ping that stays quick.
 fn measure(lab: &Lab, stream: &Transfer, idle: &[f64], bits: impl Fn() -> f64) {
     let [idle, _] = median_and_95(idle);
     // TCP has found its pace.
@@ -99,7 +101,8 @@ fn inbound_the_rate_is_kept_and_a_ping_beside_a_stream_stays_quick() {
     let idle = pings(&lab);
     let length = 34 * MB;
     let stream = Transfer::begin(&lab, Host::B, Host::A, INNER_A[0], length);
-    // A full packet of 1440 bytes has 1388 for the stream, besides headers of IP and of TCP with timestamps, and 1500 on the cable.
+    // A full packet of 1440 bytes has 1388 for the stream, besides headers of IP and of TCP with timestamps, and 1500
+    // on the cable.
     measure(&lab, &stream, &idle, || (length - stream.left()) as f64 * 8.0 * 1500.0 / 1388.0);
     assert!(stream.left() > 0, "it was there all the time");
     stream.finish();

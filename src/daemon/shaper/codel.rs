@@ -21,8 +21,8 @@ pub(super) struct Pace {
 }
 
 impl Pace {
-    /// The pace for a rate: on a slow link one packet alone takes longer than the usual target, so the target is the time of one
-    /// and a half, and the interval grows as much.
+    /// The pace for a rate: on a slow link one packet alone takes longer than the usual target, so the target is the
+    /// time of one and a half, and the interval grows as much.
     pub(super) fn of(rate: Rate) -> Self {
         let nanos = LARGE_BIT_NANOS.checked_div(rate.bits_per_second()).unwrap_or(0);
         let target = TARGET.max(Duration::from_nanos(nanos));
@@ -45,8 +45,8 @@ pub(super) struct Codel {
 }
 
 impl Codel {
-    /// Whether the packet that leaves now, having come at `since`, is to tell of congestion. `small` says that not more than one packet
-    /// waits behind it: then it is no congestion.
+    /// Whether the packet that leaves now, having come at `since`, is to tell of congestion. `small` says that not
+    /// more than one packet waits behind it: then it is no congestion.
     pub(super) fn tells(&mut self, now: Instant, since: Instant, small: bool, pace: Pace) -> bool {
         if now.since(since) < pace.target || small {
             self.calm();
@@ -102,7 +102,8 @@ mod tests {
         Instant::from_nanos(1) + Duration::from_millis(millis)
     }
 
-    /// The milliseconds in `span` at which it tells, if a packet a millisecond leaves and each has waited for `wait` milliseconds.
+    /// The milliseconds in `span` at which it tells, if a packet a millisecond leaves and each has waited for `wait`
+    /// milliseconds.
     fn told(codel: &mut Codel, span: std::ops::Range<u64>, wait: u64) -> Vec<u64> {
         span.filter(|now| codel.tells(at(*now), at(*now - wait), false, PACE)).collect()
     }

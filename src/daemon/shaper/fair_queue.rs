@@ -1,4 +1,5 @@
-//! Packets in flows that take turns: deficit round robin, flows that ask for little first (RFC 8290), each with its own CoDel.
+//! Packets in flows that take turns: deficit round robin, flows that ask for little first (RFC 8290), each with its
+//! own CoDel.
 
 use std::collections::VecDeque;
 use std::hash::{DefaultHasher, Hasher as _};
@@ -120,6 +121,8 @@ impl FairQueue {
     /// Takes a packet, which `write` puts into room of its length.
     pub(super) fn push(&mut self, now: Instant, arrival: Arrival, write: impl FnOnce(&mut [u8])) {
         let Arrival { len, cost, ip_at } = arrival;
+        // A flow with packets has a backlog.
+        let cost = cost.max(1);
         let mut bytes = self.spare.pop().unwrap_or_default();
         self.spare_bytes = self.spare_bytes.saturating_sub(bytes.capacity());
         bytes.resize(len, 0);

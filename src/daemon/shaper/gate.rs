@@ -70,6 +70,11 @@ impl Gate {
         self.limit.store(limit.map_or(0, Rate::bits_per_second), Ordering::Relaxed);
     }
 
+    /// Whether there is no limit.
+    pub(crate) fn is_open(&self) -> bool {
+        self.limit.load(Ordering::Relaxed) == 0
+    }
+
     /// What there is to tell; `None` without a limit.
     pub(crate) fn status(&self) -> Option<Shaped> {
         let limit = Rate::from_bits_per_second(self.limit.load(Ordering::Relaxed))?;
@@ -81,8 +86,8 @@ impl Gate {
         })
     }
 
-    /// Lets a data thread's shaper follow the limit: to be called before each batch. What waits goes on waiting under another limit;
-    /// without one it may go at once, and once it has gone there is no shaper.
+    /// Lets a data thread's shaper follow the limit: to be called before each batch. What waits goes on waiting under
+    /// another limit; without one it may go at once, and once it has gone there is no shaper.
     pub(crate) fn follow(&self, shaper: &mut Option<Shaper>, now: Instant) {
         let limit = self.limit.load(Ordering::Relaxed);
         if shaper.is_none() && limit == 0 {

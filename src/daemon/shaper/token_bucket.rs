@@ -5,8 +5,8 @@ use std::time::Duration;
 use crate::config::Rate;
 use crate::proto::Instant;
 
-/// How far a late release may catch up: so much of the rate may leave at once. Threads are woken late by less than this, so that no
-/// rate is lost; and no queue behind us grows by more.
+/// How far a late release may catch up: so much of the rate may leave at once. Threads are woken late by less than
+/// this, so that no rate is lost; and no queue behind us grows by more.
 const BURST: Duration = Duration::from_millis(5);
 
 /// A bucket that holds [`BURST`] of the rate, and may be overdrawn by one packet.
@@ -65,7 +65,8 @@ mod tests {
         TokenBucket::new(Rate::from_bits_per_second(bits).unwrap(), Instant::from_nanos(SECOND))
     }
 
-    /// The bytes that go within `span` of nanoseconds, if somebody comes whenever the bucket is ready, but later by `late`.
+    /// The bytes that go within `span` of nanoseconds, if somebody comes whenever the bucket is ready, but later by
+    /// `late`.
     fn bytes_in(
         bucket: &mut TokenBucket,
         span: u64,

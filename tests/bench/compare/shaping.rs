@@ -63,9 +63,9 @@ pub(crate) fn run(shaping: &Shaping) -> Result<()> {
     println!("\n| limit {} Mbit/s | {} |", shaping.mbits, COLUMNS.join(" | "));
     println!("|{}", "---|".repeat(COLUMNS.len() + 1));
     for (name, figures) in &rows {
-        let cells = figures.each_ref().map(|all| {
-            median(all).map_or_else(|| "-".to_owned(), |figure| format!("{figure:.2}"))
-        });
+        let cells = figures
+            .each_ref()
+            .map(|all| median(all).map_or_else(|| "-".to_owned(), |figure| format!("{figure:.2}")));
         println!("| {name} | {} |", cells.join(" | "));
     }
     Ok(())
@@ -81,7 +81,8 @@ fn measure(peer: &Peer, shaping: &Shaping) -> Result<[f64; COLUMNS.len()]> {
     let mut flow = Flow::begin(&lab, stream, Side::A, to, shaping.seconds)?;
     flow.wait_for_counting()?;
     let beside = round_trips(&lab, to)?;
-    let percentiles = [50, 95, 99].map(|percent| beside.percentile(percent).unwrap_or(f64::INFINITY));
+    let percentiles =
+        [50, 95, 99].map(|percent| beside.percentile(percent).unwrap_or(f64::INFINITY));
     let [median, most, nearly_all] = percentiles.map(|micros| micros / 1e3);
     Ok([flow.finish()?.rate() * 8.0 / 1e6, idle / 1e3, median, most, nearly_all])
 }

@@ -140,6 +140,15 @@ fn the_flow_that_floods_is_the_one_that_loses() {
 }
 
 #[test]
+fn packets_that_cost_nothing_wait_within_the_limits_too() {
+    let mut queue = queue();
+    for _ in 0..2 * MAX_PACKETS {
+        queue.push(START, Arrival { len: 0, cost: 0, ip_at: 0 }, |_| ());
+        assert!(queue.waiting().0 <= MAX_PACKETS);
+    }
+}
+
+#[test]
 fn packets_as_large_as_there_are_wait_within_the_limits() {
     let mut queue = queue();
     for n in 0..200 {
