@@ -22,6 +22,9 @@ const TOLERANCE: f64 = 0.02;
 const MOST_MILLIS: f64 = 30.0;
 /// A megabyte.
 const MB: u64 = 1_000_000;
+/// What fills the link.
+const STREAMS: u64 = 4;
+const LENGTH: u64 = 9 * MB;
 /// Measures in a row, for a machine that is busy with something else: one of them must be good enough.
 const ATTEMPTS: usize = 3;
 
@@ -59,12 +62,23 @@ fn median_and_95(times: &[f64]) -> [f64; 2] {
     [times[times.len() / 2], times[times.len() * 95 / 100]]
 }
 
-/// Measures while pings go from a to b beside `stream`: `bits` so far tell the rate. The rate is never beyond the
+/// Several streams at once from one host to the other, which has this address: one alone does not fill a queue at
+/// once.
+fn streams(lab: &Lab, from: Host, to: Host, address: &str) -> Vec<Transfer> {
+    (0..STREAMS).map(|_| Transfer::begin(lab, from, to, address, LENGTH)).collect()
+}
+
+/// Bytes of all of them that are still to come.
+fn left(streams: &[Transfer]) -> u64 {
+    streams.iter().map(Transfer::left).sum()
+}
+
+/// Measures while pings go from a to b beside `streams`: `bits` so far tell the rate. The rate is never beyond the
 /// tolerance; one measure of some is within it, with a ping that stays quick.
-fn measure(lab: &Lab, stream: &Transfer, idle: &[f64], bits: impl Fn() -> f64) {
+fn measure(lab: &Lab, streams: &[Transfer], idle: &[f64], bits: impl Fn() -> f64) {
     let [idle, _] = median_and_95(idle);
     // TCP has found its pace.
-    stream.goes_on(4 * MB);
+    streams.iter().for_each(|stream| stream.goes_on(MB));
     let mut measured = Vec::new();
     for _ in 0..ATTEMPTS {
         let (began, before) = (now(), bits());
@@ -85,10 +99,10 @@ fn outbound_the_rate_is_kept_and_a_ping_beside_a_stream_stays_quick() {
     let lab = Lab::direct();
     let [a, b] = lab.link(&limited(LIMIT_OUT));
     let idle = pings(&lab);
-    let stream = Transfer::begin(&lab, Host::A, Host::B, INNER_B[0], 34 * MB);
-    measure(&lab, &stream, &idle, || sent_bits(&lab));
-    assert!(stream.left() > 0, "it was there all the time");
-    stream.finish();
+    let streams = streams(&lab, Host::A, Host::B, INNER_B[0]);
+    measure(&lab, &streams, &idle, || sent_bits(&lab));
+    assert!(left(&streams) > 0, "they were there all the time");
+    streams.into_iter().for_each(Transfer::finish);
     stop(a);
     stop(b);
 }
@@ -99,13 +113,13 @@ fn inbound_the_rate_is_kept_and_a_ping_beside_a_stream_stays_quick() {
     let lab = Lab::direct();
     let [a, b] = lab.link(&limited(LIMIT_IN));
     let idle = pings(&lab);
-    let length = 34 * MB;
-    let stream = Transfer::begin(&lab, Host::B, Host::A, INNER_A[0], length);
+    let streams = streams(&lab, Host::B, Host::A, INNER_A[0]);
     // A full packet of 1440 bytes has 1388 for the stream, besides headers of IP and of TCP with timestamps, and 1500
     // on the cable.
-    measure(&lab, &stream, &idle, || (length - stream.left()) as f64 * 8.0 * 1500.0 / 1388.0);
-    assert!(stream.left() > 0, "it was there all the time");
-    stream.finish();
+    let came = || LENGTH * STREAMS - left(&streams);
+    measure(&lab, &streams, &idle, || came() as f64 * 8.0 * 1500.0 / 1388.0);
+    assert!(left(&streams) > 0, "they were there all the time");
+    streams.into_iter().for_each(Transfer::finish);
     stop(a);
     stop(b);
 }

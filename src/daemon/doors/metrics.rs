@@ -88,11 +88,13 @@ fn traffic(page: &mut Page, Status { sent, received, arrivals, discards, .. }: &
     );
 }
 
+type NumberOf = fn(&Shaped) -> u64;
+
 /// Only the directions that have a limit have samples.
 fn limits(page: &mut Page, status: &Status) {
     let limited = [("out", status.rate_limit_out), ("in", status.rate_limit_in)];
     let limited = limited.into_iter().filter_map(|(direction, limit)| Some((direction, limit?)));
-    let families: [(_, _, _, fn(&Shaped) -> u64); 4] = [
+    let families: [(_, _, _, NumberOf); 4] = [
         (
             "tunneld_rate_limit_bits_per_second",
             "gauge",
