@@ -49,6 +49,7 @@ mod netns {
     mod lab;
     mod leaks;
     mod log;
+    mod marking;
     mod mtu;
     mod needs;
     mod no_device;
@@ -67,6 +68,7 @@ mod netns {
     mod sandbox;
     mod secrets;
     mod sending;
+    mod shaping;
     mod shortage;
     mod socket;
     mod status;

@@ -4,7 +4,7 @@ use std::fmt::{self, Display};
 use std::path::Path;
 
 use super::{line, list, or};
-use crate::config::{Config, Hooks, Offload, Table};
+use crate::config::{ClampMss, Config, Hooks, Offload, Shaping, Table};
 use crate::crypto::PresharedKey;
 
 /// Loads `path` and prints what it means; no secrets.
@@ -45,6 +45,7 @@ impl Display for Summary<'_> {
         line(f, "dns", or(dns, "as it is"))?;
         let search = Some(list(&interface.search)).filter(|text| !text.is_empty());
         line(f, "search", or(search, "none"))?;
+        shaping(f, &interface.shaping)?;
         writeln!(f, "peer")?;
         line(f, "public key", peer.public_key)?;
         let preshared = peer.preshared_key != PresharedKey::default();
@@ -88,6 +89,17 @@ fn hooks(
         line(f, name, format_args!("{words:?}"))?;
     }
     Ok(())
+}
+
+fn shaping(f: &mut fmt::Formatter<'_>, shaping: &Shaping) -> fmt::Result {
+    line(f, "limit out", or(shaping.rate_limit_out, "none"))?;
+    line(f, "limit in", or(shaping.rate_limit_in, "none"))?;
+    line(f, "dscp", if shaping.copy_dscp { "copied to outer packets" } else { "not copied" })?;
+    match shaping.clamp_mss {
+        ClampMss::ToMtu => line(f, "mss", "clamped to the mtu"),
+        ClampMss::Off => line(f, "mss", "as it is"),
+        ClampMss::To(mss) => line(f, "mss", format_args!("clamped to {mss}")),
+    }
 }
 
 fn routes(config: &Config) -> String {

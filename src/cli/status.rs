@@ -52,6 +52,7 @@ impl Display for Summary<'_> {
         line(f, "lost inbound", format_args!("{} {of}", arrivals.lost))?;
         line(f, "duplicates", arrivals.duplicates)?;
         line(f, "reordered", arrivals.reordered)?;
+        self.limits(f)?;
         writeln!(f, "segments per system call")?;
         line(f, "device read", calls(&device.read))?;
         line(f, "underlay send", calls(&underlay.sent))?;
@@ -86,6 +87,27 @@ impl Summary<'_> {
         line(f, "heard", ago(peer.heard_age_seconds))?;
         line(f, "profile", &peer.profile)?;
         line(f, "cipher", &peer.cipher)
+    }
+
+    /// Only those that there are.
+    fn limits(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Status { rate_limit_out, rate_limit_in, .. } = self.0;
+        for (name, shaped) in [("limit out", rate_limit_out), ("limit in", rate_limit_in)] {
+            let Some(shaped) = shaped else {
+                continue;
+            };
+            let (rate, unit) = scaled(shaped.limit_bits_per_second as f64);
+            let waiting = bytes(shaped.waiting_bytes);
+            line(
+                f,
+                name,
+                format_args!(
+                    "{rate} {unit}bit/s; {} packets wait, {waiting}",
+                    shaped.waiting_packets
+                ),
+            )?;
+        }
+        Ok(())
     }
 
     /// Only what happened.
@@ -173,6 +195,7 @@ traffic
   lost inbound   10 of 2000 datagrams
   duplicates     3
   reordered      4
+  limit out      20 Mbit/s; 12 packets wait, 17.04 kB
 segments per system call
   device read    11.1 (1000 in 90 calls)
   underlay send  10.0 (1000 in 100 calls)

@@ -60,8 +60,8 @@ section! {
     /// This end of the link.
     InterfaceTable: "interface" {
         name, addresses, private_key, private_key_file, listen_port, mtu, table, fwmark, offload,
-        kill_switch, dns, search, mode, mac, promisc, bridge, mac_limit, broadcast_limit,
-        link_local_frames,
+        kill_switch, dns, search, rate_limit_out, rate_limit_in, copy_dscp, clamp_mss, mode, mac,
+        promisc, bridge, mac_limit, broadcast_limit, link_local_frames,
     }
 }
 

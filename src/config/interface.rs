@@ -8,6 +8,7 @@ use super::error::Fault;
 use super::ethernet::EthernetValues;
 use super::file::{InterfaceTable, OFFLOAD, OFFLOAD_KEYS};
 use super::key_source::KeySource;
+use super::shaping::{Shaping, ShapingValues};
 use super::value::Value;
 use super::{Interface, Offload, Table};
 use super::{names, network};
@@ -64,6 +65,12 @@ impl Interface {
             return Err(value.fault("protects networks behind the peer", NOT_FOR_FRAMES));
         }
         let dns = table.dns.map_or(Ok(Vec::new()), names::servers)?;
+        let shaping = Shaping::resolve(ShapingValues {
+            rate_limit_out: table.rate_limit_out,
+            rate_limit_in: table.rate_limit_in,
+            copy_dscp: table.copy_dscp,
+            clamp_mss: table.clamp_mss,
+        })?;
         Ok(Self {
             name: table.name.map_or(Ok(DEFAULT_NAME.to_owned()), name)?,
             private_key: key.resolve(dir)?.ok_or(no_key)?,
@@ -81,6 +88,7 @@ impl Interface {
             search: table.search.map_or(Ok(Vec::new()), |value| names::domains(value, &dns))?,
             dns,
             addresses,
+            shaping,
         })
     }
 }

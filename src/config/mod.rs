@@ -18,9 +18,11 @@ mod peer;
 mod profile;
 #[cfg(test)]
 mod properties;
+mod rate;
 #[cfg(test)]
 mod render;
 mod secret;
+mod shaping;
 mod suggest;
 mod value;
 pub(crate) mod wg_quick;
@@ -44,6 +46,8 @@ pub use endpoint::{EndpointError, HostPort};
 pub use error::ConfigError;
 pub(crate) use interface::{device_name, least_mtu};
 pub(crate) use key_source::shell_word;
+pub use rate::{Rate, RateError};
+pub use shaping::{ClampMss, Shaping};
 
 /// Where the configuration is when nobody says otherwise.
 pub const DEFAULT_PATH: &str = "/etc/tunneld.toml";
@@ -94,6 +98,8 @@ pub struct Interface {
     pub dns: Vec<IpAddr>,
     /// The domains whose names are asked there, also in short; none without `dns`.
     pub search: Vec<String>,
+    /// How fast packets may go, and what is written on them on their way.
+    pub shaping: Shaping,
 }
 
 impl Interface {

@@ -33,7 +33,7 @@ fn interface() -> impl Strategy<Value = Interface> {
         prop::option::of(1280..=65_475_u16),
         table,
         any::<u32>(),
-        any::<[bool; 5]>(),
+        (any::<[bool; 5]>(), shaping()),
         prop::collection::hash_set(any::<u64>(), 0..3),
         prop::collection::hash_set("[a-z0-9_]{1,9}(\\.[a-z]{1,9}){0,2}", 0..3),
     )
@@ -41,7 +41,18 @@ fn interface() -> impl Strategy<Value = Interface> {
             name != "all" && name != "default"
         })
         .prop_map(
-            |(name, addresses, key, listen_port, mtu, table, fwmark, on, dns, search)| Interface {
+            |(
+                name,
+                addresses,
+                key,
+                listen_port,
+                mtu,
+                table,
+                fwmark,
+                (on, shaping),
+                dns,
+                search,
+            )| Interface {
                 name,
                 ethernet: None,
                 addresses,
@@ -57,8 +68,27 @@ fn interface() -> impl Strategy<Value = Interface> {
                     .into_iter()
                     .map(|low| IpAddr::from(Ipv6Addr::from(0xfd77 << 112 | u128::from(low))))
                     .collect(),
+                shaping,
             },
         )
+}
+
+fn shaping() -> impl Strategy<Value = Shaping> {
+    let rate =
+        || prop::option::of((8_000..=100_000_000_000_u64).prop_map(Rate::from_bits_per_second));
+    let clamp = prop_oneof![
+        Just(ClampMss::ToMtu),
+        Just(ClampMss::Off),
+        (536..=65_435_u16).prop_map(ClampMss::To)
+    ];
+    (rate(), rate(), any::<bool>(), clamp).prop_map(|(out, inbound, copy_dscp, clamp_mss)| {
+        Shaping {
+            rate_limit_out: out.flatten(),
+            rate_limit_in: inbound.flatten(),
+            copy_dscp,
+            clamp_mss,
+        }
+    })
 }
 
 fn endpoint() -> impl Strategy<Value = HostPort> {

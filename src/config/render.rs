@@ -32,6 +32,7 @@ pub(crate) fn render(config: &Config) -> String {
     if let Some(ethernet) = &interface.ethernet {
         text += &frames(ethernet);
     }
+    text += &interface.shaping.render();
     if let Some(mtu) = interface.mtu {
         text += &format!("mtu = {mtu}\n");
     }

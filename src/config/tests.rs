@@ -44,6 +44,7 @@ fn what_is_not_said_has_its_default() {
             kill_switch: false,
             dns: Vec::new(),
             search: Vec::new(),
+            shaping: Shaping::default(),
         }
     );
     assert_eq!(

@@ -14,6 +14,14 @@ pub(crate) fn entropy() -> anyhow::Result<Secret> {
     Ok(bytes)
 }
 
+/// A random number of the system.
+///
+/// # Errors
+/// It gives none.
+pub(super) fn seed() -> anyhow::Result<u64> {
+    getrandom::u64().context("asking the system for randomness")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -2,17 +2,21 @@
 
 use std::os::fd::AsFd;
 
-use nix::poll::PollTimeout;
 use tokio::sync::mpsc;
 
+use super::shaper::{Arrival, Shaper, until_release};
 use super::threads::{Pause, wait};
 use super::{DataPath, HandshakeMessage, clock, sandbox};
 use crate::net::{Family, ReceivedRun, RecvBuffer, Sockets};
 use crate::proto::{Discard, Inbound, Instant, Received};
 use crate::tun::{Coalescer, TunFault};
+use crate::wire::Layer;
 
 /// Most receive calls on one socket before the other one is looked at.
 const MAX_RECEIVES: usize = 64;
+
+/// Bytes that are released before they are written to the device.
+const MAX_RELEASED: usize = 256 * 1024;
 
 /// Runs until told to stop, or until the device is gone.
 pub(super) fn run(
@@ -26,6 +30,9 @@ pub(super) fn run(
         handshakes,
         buffer: RecvBuffer::new(),
         coalescer: Coalescer::new(path.tun.layer(), path.tun.takes()),
+        shaper: None,
+        released: Vec::new(),
+        fragments_cost: 0,
         pause: Pause::new(),
     };
     let wake = &path.threads.inbound;
@@ -38,11 +45,12 @@ pub(super) fn run(
         };
         let [v4, v6] = Family::ALL;
         let fds = [fd(0, v4), fd(0, v6), fd(1, v4), fd(1, v6), wake.as_fd()];
-        let [readable @ .., woken] = wait(fds, PollTimeout::NONE)?;
+        let [readable @ .., woken] = wait(fds, until_release(&thread.shaper))?;
         if woken {
             wake.take();
         }
         thread.inbound.obey();
+        thread.shape()?;
         for (sockets, readable) in ports.iter().zip(readable.chunks(Family::ALL.len())) {
             for (family, _) in Family::ALL.into_iter().zip(readable).filter(|(_, is)| **is) {
                 thread.drain(sockets, family)?;
@@ -61,6 +69,12 @@ struct InboundThread<'p> {
     handshakes: mpsc::Sender<HandshakeMessage>,
     buffer: RecvBuffer,
     coalescer: Coalescer,
+    /// With a limit only.
+    shaper: Option<Shaper>,
+    /// What it lets go, on the way to the device.
+    released: Vec<u8>,
+    /// Bytes that the fragments of frames took on the underlay, since the last frame was complete.
+    fragments_cost: usize,
     pause: Pause,
 }
 
@@ -93,14 +107,21 @@ impl InboundThread<'_> {
         self.inbound.obey();
         for place in run.places() {
             let datagram = self.buffer.datagram_mut(place.clone());
+            let cost = datagram.len().saturating_add(run.endpoint.header_len());
             match self.inbound.receive(now, run.endpoint, run.ecn, datagram) {
+                Ok(Received::Packet(packet)) if let Some(shaper) = &mut self.shaper => {
+                    push(shaper, now, self.path.tun.layer(), cost, packet);
+                }
                 Ok(Received::Packet(packet)) => {
                     let len = packet.len();
                     let start = place.start.saturating_add(self.inbound.packet_at());
                     self.coalescer.push(self.buffer.bytes(), start..start.saturating_add(len));
                 }
-                Ok(Received::Frame) => self.deliver_frame()?,
-                Ok(Received::Keepalive | Received::Fragment) => {}
+                Ok(Received::Fragment) => {
+                    self.fragments_cost = self.fragments_cost.saturating_add(cost);
+                }
+                Ok(Received::Frame) => self.deliver_frame(now, cost)?,
+                Ok(Received::Keepalive) => {}
                 Ok(Received::Handshake(message)) => {
                     let message = HandshakeMessage { from: run.endpoint, message };
                     if self.handshakes.try_send(message).is_err() {
@@ -116,8 +137,13 @@ impl InboundThread<'_> {
     }
 
     /// Puts a frame that came in fragments behind what is to be written; if there is no room, writes it.
-    fn deliver_frame(&mut self) -> Result<(), TunFault> {
+    fn deliver_frame(&mut self, now: Instant, last_cost: usize) -> Result<(), TunFault> {
+        let cost = std::mem::take(&mut self.fragments_cost).saturating_add(last_cost);
         let frame = self.inbound.frame();
+        if let Some(shaper) = &mut self.shaper {
+            push(shaper, now, self.path.tun.layer(), cost, frame);
+            return Ok(());
+        }
         if let Some(place) = self.buffer.append(frame) {
             self.coalescer.push(self.buffer.bytes(), place);
             return Ok(());
@@ -137,6 +163,48 @@ impl InboundThread<'_> {
         }
         let written = self.path.tun.flush(&mut self.coalescer, self.buffer.bytes());
         self.buffer.clear();
-        written
+        written.and_then(|()| self.release(now))
     }
+
+    /// Follows the limit, and goes on with what waits because of it.
+    fn shape(&mut self) -> Result<(), TunFault> {
+        let limit = &self.path.limits.inbound;
+        if self.shaper.is_none() && limit.is_open() {
+            return Ok(());
+        }
+        let now = clock::boot();
+        limit.follow(&mut self.shaper, now);
+        self.release(now)
+    }
+
+    /// Writes what the limit lets go now to the device.
+    fn release(&mut self, now: Instant) -> Result<(), TunFault> {
+        let Self { path, inbound, coalescer, shaper: Some(shaper), released, .. } = self else {
+            return Ok(());
+        };
+        loop {
+            released.clear();
+            while released.len() < MAX_RELEASED
+                && shaper.release(now, |packet| {
+                    let start = released.len();
+                    released.extend_from_slice(packet);
+                    coalescer.push(released, start..released.len());
+                })
+            {}
+            if released.is_empty() {
+                break;
+            }
+            path.tun.flush(coalescer, released)?;
+        }
+        let discarded = path.limits.inbound.tell(shaper);
+        inbound.discard_many(Discard::ShapedIn, discarded);
+        Ok(())
+    }
+}
+
+/// Queues a packet or frame.
+fn push(shaper: &mut Shaper, now: Instant, layer: Layer, cost: usize, packet: &[u8]) {
+    let ip_at = layer.ip_at(packet).unwrap_or(packet.len());
+    let arrival = Arrival { len: packet.len(), cost, ip_at };
+    shaper.push(now, arrival, |room| room.copy_from_slice(packet));
 }

@@ -29,6 +29,7 @@ mod report;
 pub(crate) mod runtime;
 mod sandbox;
 mod service;
+mod shaper;
 pub(crate) mod state;
 pub(crate) mod status;
 mod threads;
@@ -62,10 +63,11 @@ use kill_switch::KillSwitch;
 use lock::InterfaceLock;
 use network::Network;
 use observer::{About, Observer};
-use parameters::parameters;
+use parameters::{parameters, rewrite};
 use reload::Fixed;
 use report::Report;
 use service::Signals;
+use shaper::Limits;
 use state::State;
 use threads::Threads;
 
@@ -77,6 +79,7 @@ struct DataPath {
     tun: Tun,
     underlay: Arc<Underlay>,
     threads: Threads,
+    limits: Limits,
 }
 
 /// A handshake message on its way to control.
@@ -126,6 +129,7 @@ async fn run_on(file: &Path, config: Config, kept: Kept) -> anyhow::Result<()> {
     let metrics = config.metrics;
     let keeps_alive = peer.persistent_keepalive.is_some();
     let name = interface.name.clone();
+    let shaping = interface.shaping;
     let ours = interface.private_key.public_key();
     let state = State::load(&ours, &peer.public_key);
     clock::check(state.timestamp());
@@ -135,6 +139,7 @@ async fn run_on(file: &Path, config: Config, kept: Kept) -> anyhow::Result<()> {
     if let Some(handover) = kept.sessions {
         tunnel.take_over(clock::boot(), &handover);
     }
+    rewrite(&tunnel, &shaping);
     // The tunnel has the keys: they are to be in memory once.
     drop(parameters);
 
@@ -148,6 +153,7 @@ async fn run_on(file: &Path, config: Config, kept: Kept) -> anyhow::Result<()> {
         tun,
         underlay: Arc::new(underlay),
         threads: Threads::new().context("making the threads' wake-ups")?,
+        limits: Limits::new(&shaping, [entropy::seed()?, entropy::seed()?]),
     });
     let (handshakes_in, handshakes) = mpsc::channel(HANDSHAKE_QUEUE);
     let (failures_in, failures) = mpsc::channel(2);

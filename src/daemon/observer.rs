@@ -237,6 +237,8 @@ impl Observer {
             sent: Traffic::of(stats.sent()),
             received: Traffic::of(stats.received()),
             arrivals: Arrivals::of(stats),
+            rate_limit_out: path.limits.outbound.status(),
+            rate_limit_in: path.limits.inbound.status(),
             discards: discards(stats),
             underlay: Underlay::of(path.underlay.counters()),
             device: Device::of(path.tun.counters()),

@@ -4,19 +4,20 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-use nix::poll::PollTimeout;
-
 use super::DataPath;
 use super::clock;
 use super::sandbox;
+use super::shaper::{Arrival, Shaper, until_release};
 use super::threads::{Pause, preempt_nobody, wait};
 use crate::net::SendBatch;
 use crate::proto::{Discard, Instant, Outbound};
 use crate::tun::{ReadBuffer, Tun, TunFault};
-use crate::wire::{Superpacket, icmp};
+use crate::wire::{Layer, Superpacket, icmp};
 
 /// Most reads before the batch is flushed and orders are looked at again.
 const MAX_READS: usize = 64;
+/// The same under a limit: what is released goes on its way meanwhile.
+const MAX_SHAPED_READS: usize = 8;
 /// Least time between two answers to packets that belong to nobody.
 const UNREACHABLE_INTERVAL: Duration = Duration::from_millis(100);
 
@@ -28,14 +29,15 @@ pub(super) fn run(path: &DataPath, outbound: Outbound) -> anyhow::Result<()> {
         outbound,
         batch: SendBatch::new(Arc::clone(&path.underlay)),
         buffer: ReadBuffer::new(),
+        shaper: None,
         unreachable_told: None,
         pause: Pause::new(),
     };
     let threads = &path.threads;
     sandbox::confine_data_thread();
     while !threads.stopping() {
-        let [packets, woken] =
-            wait([path.tun.as_fd(), threads.outbound.as_fd()], PollTimeout::NONE)?;
+        let fds = [path.tun.as_fd(), threads.outbound.as_fd()];
+        let [packets, woken] = wait(fds, until_release(&thread.shaper))?;
         if woken {
             threads.outbound.take();
         }
@@ -49,6 +51,8 @@ struct OutboundThread<'p> {
     outbound: Outbound,
     batch: SendBatch,
     buffer: ReadBuffer,
+    /// With a limit only.
+    shaper: Option<Shaper>,
     unreachable_told: Option<Instant>,
     pause: Pause,
 }
@@ -57,9 +61,11 @@ impl OutboundThread<'_> {
     /// Does what one wake-up is for; one clock reading for all of it.
     fn turn(&mut self, packets: bool) -> anyhow::Result<()> {
         let now = clock::boot();
+        self.path.limits.outbound.follow(&mut self.shaper, now);
         self.batch.set_endpoint(self.outbound.endpoint());
         self.outbound.obey(now, &mut self.batch);
         let read = if packets { self.read(now) } else { Ok(()) };
+        self.release(now);
         self.batch.flush();
         if self.batch.take_source_lost() {
             self.outbound.forget_source();
@@ -72,7 +78,8 @@ impl OutboundThread<'_> {
 
     fn read(&mut self, now: Instant) -> anyhow::Result<()> {
         let longest = self.outbound.longest_frame();
-        for _ in 0..MAX_READS {
+        let most = if self.shaper.is_some() { MAX_SHAPED_READS } else { MAX_READS };
+        for _ in 0..most {
             if self.path.threads.stopping() {
                 break;
             }
@@ -91,12 +98,48 @@ impl OutboundThread<'_> {
                 }
             };
             self.pause.end();
+            if let Some(shaper) = &mut self.shaper {
+                queue(shaper, &self.outbound, now, self.path.tun.layer(), &packet);
+                continue;
+            }
             let sent = self.outbound.send(now, &packet, &mut self.batch);
             if sent == Err(Discard::DestinationNotAllowed) {
                 tell_unreachable(&self.path.tun, now, &packet, &mut self.unreachable_told);
             }
         }
         Ok(())
+    }
+
+    /// Sends what the limit lets go now.
+    fn release(&mut self, now: Instant) {
+        let Self { path, outbound, batch, shaper: Some(shaper), unreachable_told, .. } = self
+        else {
+            return;
+        };
+        while shaper.release(now, |packet| {
+            if outbound.send(now, &packet, batch) == Err(Discard::DestinationNotAllowed) {
+                tell_unreachable(&path.tun, now, &packet, unreachable_told);
+            }
+        }) {}
+        let discarded = path.limits.outbound.tell(shaper);
+        outbound.discard_many(Discard::ShapedOut, discarded);
+    }
+}
+
+/// Queues each segment by itself: one superpacket may be a large part of a second at a low rate.
+fn queue(
+    shaper: &mut Shaper,
+    outbound: &Outbound,
+    now: Instant,
+    layer: Layer,
+    packet: &impl Superpacket,
+) {
+    // All segments have the same headers.
+    let ip_at = layer.ip_at(packet.header()).unwrap_or(usize::MAX);
+    for index in 0..packet.count() {
+        let len = packet.size_of(index);
+        let arrival = Arrival { len, cost: outbound.outer_len(len), ip_at };
+        shaper.push(now, arrival, |room| packet.write_segment(index, room));
     }
 }
 

@@ -5,9 +5,10 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::network;
-use crate::config::{Config, Ethernet, HostPort, Interface, Table};
-use crate::proto::{FrameRules, Parameters};
+use crate::config::{ClampMss, Config, Ethernet, HostPort, Interface, Shaping, Table};
+use crate::proto::{FrameRules, Parameters, Tunnel};
 use crate::wire::Layer;
+use crate::wire::mss::Clamp;
 
 /// What the configuration says to the tunnel, and the endpoints, which are to be resolved for it.
 pub(super) fn parameters(
@@ -33,6 +34,16 @@ pub(super) fn parameters(
         frames: interface.ethernet.as_ref().map_or(FrameRules::default(), frame_rules),
     };
     (parameters, peer.endpoints)
+}
+
+/// Tells the tunnel what to write on packets.
+pub(super) fn rewrite(tunnel: &Tunnel, shaping: &Shaping) {
+    let clamp = match shaping.clamp_mss {
+        ClampMss::ToMtu => Clamp::ToMtu,
+        ClampMss::Off => Clamp::Off,
+        ClampMss::To(bytes) => Clamp::To(bytes),
+    };
+    tunnel.set_rewrites(shaping.copy_dscp, clamp);
 }
 
 fn frame_rules(ethernet: &Ethernet) -> FrameRules {

@@ -8,10 +8,10 @@ use super::dns::Dns;
 use super::endpoints::Endpoints;
 use super::kill_switch::KillSwitch;
 use super::observer::About;
-use super::parameters::parameters;
+use super::parameters::{parameters, rewrite};
 use super::report::Report;
 use super::{clock, handover, service};
-use crate::config::{Config, Metrics, Offload};
+use crate::config::{Config, Metrics, Offload, Shaping};
 use crate::net::Sockets;
 use crate::wire::Layer;
 
@@ -112,6 +112,7 @@ impl Control {
             self.hooks.lose_peer();
         }
         self.hooks.take_on(&config);
+        self.reshape(&config.interface.shaping);
         let (parameters, endpoints) = parameters(config, self.state.timestamp());
         self.tunnel.reconfigure(clock::now(), &parameters);
         if other_pair || !self.endpoints.are(&endpoints) {
@@ -126,6 +127,15 @@ impl Control {
             self.path.threads.inbound.wake();
             self.tunnel.network_changed(clock::now());
         }
+    }
+
+    /// Takes on the limits, under which what waits goes on waiting, and what is written on packets.
+    fn reshape(&self, shaping: &Shaping) {
+        let path = &self.path;
+        rewrite(&self.tunnel, shaping);
+        path.limits.take_on(shaping);
+        path.threads.outbound.wake();
+        path.threads.inbound.wake();
     }
 
     /// What the service manager shows.

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::{Deserialize, Serialize};
 
+use super::shaper::Shaped;
 use crate::net::{UnderlayCounters, UnderlayDiscard};
 use crate::proto::{Discard, Stats};
 use crate::tun::TunCounters;
@@ -40,6 +41,10 @@ pub(crate) struct Status {
     pub(crate) received: Traffic,
     /// What the counters of transport data say of the way inbound.
     pub(crate) arrivals: Arrivals,
+    /// The limit outbound, if there is one.
+    pub(crate) rate_limit_out: Option<Shaped>,
+    /// The limit inbound, if there is one.
+    pub(crate) rate_limit_in: Option<Shaped>,
     /// Packets and messages that went no further, by the reason.
     pub(crate) discards: BTreeMap<String, u64>,
     /// The UDP sockets.
@@ -305,6 +310,13 @@ pub(crate) fn example() -> Status {
             duplicates: 3,
             reordered: 4,
         },
+        rate_limit_out: Some(Shaped {
+            limit_bits_per_second: 20_000_000,
+            waiting_packets: 12,
+            waiting_bytes: 17_040,
+            marked_packets: 7,
+        }),
+        rate_limit_in: None,
         discards: counts(&[("mac1", 5), ("replayed", 3), ("rate_limited", 0)]),
         underlay: Underlay {
             sent: calls(100, 1000),

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::libc;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
+use nix::sys::time::TimeSpec;
 use tokio::sync::Notify;
 
 use super::backoff::Backoff;
@@ -86,14 +87,14 @@ impl AsFd for Wake {
     }
 }
 
-/// Waits until one of `fds` is readable or in error, or for `timeout`; which of them are. The caller puts
+/// Waits until one of `fds` is readable or in error, or for `timeout` if there is one; which of them are. The caller puts
 /// its [`Wake`] among them.
 pub(crate) fn wait<const N: usize>(
     fds: [BorrowedFd<'_>; N],
-    timeout: PollTimeout,
+    timeout: Option<Duration>,
 ) -> io::Result<[bool; N]> {
     let mut polled = fds.map(|fd| PollFd::new(fd, PollFlags::POLLIN));
-    match poll(&mut polled, timeout) {
+    match ppoll(&mut polled, timeout.map(TimeSpec::from_duration), None) {
         Ok(_) => Ok(polled.map(|fd| fd.any().unwrap_or(true))),
         Err(Errno::EINTR) => Ok([false; N]),
         Err(errno) => Err(errno.into()),
@@ -132,8 +133,7 @@ impl Pause {
 
     /// Waits, longer with each error, or until `wake` is given.
     pub(crate) fn wait(&mut self, wake: &Wake) -> io::Result<()> {
-        let time = PollTimeout::try_from(self.0.pause()).unwrap_or(PollTimeout::MAX);
-        wait([wake.as_fd()], time).map(drop)
+        wait([wake.as_fd()], Some(self.0.pause())).map(drop)
     }
 }
 
@@ -187,10 +187,10 @@ mod tests {
     #[test]
     fn a_wake_is_seen_once_however_often_it_was_given() {
         let wake = Wake::new().unwrap();
-        assert_eq!(wait([wake.as_fd()], PollTimeout::ZERO).unwrap(), [false]);
+        assert_eq!(wait([wake.as_fd()], Some(Duration::ZERO)).unwrap(), [false]);
         wake.wake();
         wake.wake();
-        assert_eq!(wait([wake.as_fd()], PollTimeout::NONE).unwrap(), [true]);
+        assert_eq!(wait([wake.as_fd()], None).unwrap(), [true]);
         assert!(wake.take());
         assert!(!wake.take());
     }

@@ -47,7 +47,7 @@ impl SendBatch {
             return;
         };
         let bytes = self.buffer.get(..run.total()).unwrap_or(&self.buffer);
-        if self.underlay.dispatch(endpoint, run.stride, bytes, run.ecn as u8, 1) {
+        if self.underlay.dispatch(endpoint, run.stride, bytes, run.tos(), 1) {
             self.source_lost = true;
             self.endpoint = Some(endpoint.without_source());
         }
@@ -84,12 +84,12 @@ fn merge(held: Run, next: Run) -> Option<Run> {
         _ => next.stride == stride,
     };
     let count = held.count.saturating_add(next.count);
-    let fits = held.ecn == next.ecn
+    let fits = held.tos() == next.tos()
         && held.last == stride
         && fits_stride
         && count <= MAX_RUN_COUNT
         && held.total().saturating_add(next.total()) <= MAX_RUN_BYTES;
-    fits.then_some(Run { stride, count, last: next.last, ecn: held.ecn })
+    fits.then_some(Run { count, last: next.last, ..held })
 }
 
 #[cfg(test)]
@@ -100,7 +100,7 @@ mod tests {
     use crate::wire::Ecn;
 
     fn run(stride: usize, count: usize, last: usize) -> Run {
-        Run { stride, count, last, ecn: Ecn::NotEct }
+        Run { stride, count, last, ecn: Ecn::NotEct, dscp: 0 }
     }
 
     #[test]
@@ -124,9 +124,12 @@ mod tests {
     }
 
     #[test]
-    fn another_ecn_field_starts_anew() {
-        let ce = Run { ecn: Ecn::Ce, ..run(100, 1, 100) };
+    fn another_ecn_field_or_dscp_starts_anew() {
+        let (ce, ef) =
+            (Run { ecn: Ecn::Ce, ..run(100, 1, 100) }, Run { dscp: 46, ..run(100, 1, 100) });
         assert_eq!(merge(run(100, 1, 100), ce), None);
+        assert_eq!(merge(run(100, 1, 100), ef), None);
+        assert_eq!(merge(ef, ef), Some(Run { dscp: 46, ..run(100, 2, 100) }));
     }
 
     #[test]

@@ -85,7 +85,7 @@ fn collect(underlay: &Underlay, family: Family, count: usize) -> Vec<Vec<u8>> {
 }
 
 fn run(stride: usize, count: usize, last: usize, ecn: Ecn) -> Run {
-    Run { stride, count, last, ecn }
+    Run { stride, count, last, ecn, dscp: 0 }
 }
 
 /// Reserves `run` and fills each datagram with the next number; returns them.

@@ -99,6 +99,10 @@ discards! {
     CongestionMark = "congestion_mark",
     /// The oldest packet that waited for a session, as too many did.
     StagedOverflow = "staged_overflow",
+    /// A packet to the peer that `rate_limit_out` left no room for, or that waited for too long because of it.
+    ShapedOut = "shaped_out",
+    /// A packet from the peer that `rate_limit_in` left no room for, or that waited for too long because of it.
+    ShapedIn = "shaped_in",
     /// A packet that waited for a session until the handshake was given up.
     HandshakeGivenUp = "handshake_given_up",
 }

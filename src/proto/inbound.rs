@@ -12,6 +12,7 @@ use super::stations::{self, FrameFilter, Learned, Side};
 use super::time::Instant;
 use crate::wire::ethernet::FrameHeader;
 use crate::wire::ip::{NotIp, decapsulate, set_ecn};
+use crate::wire::mss;
 use crate::wire::piece::{FRAME_START, NotPiece, Piece};
 use crate::wire::transport::HEADER;
 use crate::wire::{Ecn, Endpoint, Handshake, IpHeader, Layer, Malformed, Message};
@@ -141,7 +142,12 @@ impl Inbound {
 
     /// Counts a discard that happened on the way to control or the device.
     pub fn discard(&self, reason: Discard) {
-        self.shared.stats.discard(reason);
+        self.discard_many(reason, 1);
+    }
+
+    /// The same for several.
+    pub fn discard_many(&self, reason: Discard, count: u64) {
+        self.shared.stats.discard_many(reason, count);
     }
 
     /// The half with this local index.
@@ -212,7 +218,7 @@ impl Inbound {
             return Err(Discard::SourceNotAllowed);
         }
         let packet = text.get_mut(..header.total_len).ok_or(Discard::InnerLength)?;
-        mark(packet, header.ecn, outer)?;
+        self.rewrite(packet, header.ecn, outer)?;
         self.batch.count(packet.len());
         Ok(packet)
     }
@@ -236,7 +242,7 @@ impl Inbound {
                 && let Some(packet) = bytes.get_mut(at..)
                 && let Some(header) = IpHeader::parse_fixed(packet)
             {
-                mark(packet, header.ecn, outer)?;
+                self.rewrite(packet, header.ecn, outer)?;
             }
             self.batch.count(bytes.len());
             return Ok(Received::Packet(bytes));
@@ -252,6 +258,18 @@ impl Inbound {
         self.check_frame(now, &header)?;
         self.batch.count(len);
         Ok(Received::Frame)
+    }
+
+    /// Brings a mark of the way outside into the packet (RFC 6040 §4.2), and lowers the MSS that it announces.
+    fn rewrite(&self, packet: &mut [u8], inner: Ecn, outer: Ecn) -> Result<(), Discard> {
+        let ecn = decapsulate(inner, outer).ok_or(Discard::CongestionMark)?;
+        if ecn != inner {
+            set_ecn(packet, ecn);
+        }
+        if let Some(limit) = self.shared.rewrites.mss_limit(self.shared.packet_mtu()) {
+            mss::clamp(packet, limit);
+        }
+        Ok(())
     }
 
     /// Whether a frame may come from the peer, by its addresses.
@@ -273,14 +291,6 @@ impl Batch {
     }
 }
 
-/// Brings a mark of the way outside into the packet (RFC 6040 §4.2).
-fn mark(packet: &mut [u8], inner: Ecn, outer: Ecn) -> Result<(), Discard> {
-    let ecn = decapsulate(inner, outer).ok_or(Discard::CongestionMark)?;
-    if ecn != inner {
-        set_ecn(packet, ecn);
-    }
-    Ok(())
-}
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -26,6 +26,7 @@ mod outbound;
 mod pieces;
 mod reassembly;
 mod replay;
+mod rewrites;
 mod search;
 mod session;
 mod shared;

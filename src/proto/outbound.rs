@@ -12,9 +12,18 @@ use super::stations::{self, FrameFilter, Side};
 use super::time::Instant;
 use crate::wire::datagram::{MAX_RUN_BYTES, MAX_RUN_COUNT};
 use crate::wire::ip;
+use crate::wire::mss::{self, MssLimit};
 use crate::wire::piece::{FRAME_START, LONGEST_FRAME};
 use crate::wire::transport::{OVERHEAD, datagram_len, text_mut};
 use crate::wire::{DatagramSink, Ecn, Endpoint, IpHeader, Layer, Run, Superpacket};
+
+/// What is written on a packet and on the datagrams that carry it.
+#[derive(Clone, Copy)]
+struct Marks {
+    ecn: Ecn,
+    dscp: u8,
+    mss: Option<MssLimit>,
+}
 
 /// Owned by the outbound thread.
 pub struct Outbound {
@@ -57,6 +66,27 @@ impl Outbound {
         self.mtu().saturating_sub(FRAME_START)
     }
 
+    /// Bytes that a packet of `len` bytes takes on the underlay, its IP and UDP headers included.
+    #[must_use]
+    pub fn outer_len(&self, len: usize) -> usize {
+        let header = self.endpoint().map_or(0, |endpoint| endpoint.header_len());
+        let mtu = self.mtu();
+        let (len, fragments) = match self.shared.layer {
+            Layer::Ip => (len, 1),
+            Layer::Ethernet => {
+                let text = len.saturating_add(FRAME_START);
+                (text, text.div_ceil(mtu.max(1)).max(1))
+            }
+        };
+        let more = fragments.saturating_sub(1).saturating_mul(OVERHEAD.saturating_add(header));
+        datagram_len(len, mtu).saturating_add(header).saturating_add(more)
+    }
+
+    /// Counts discards that happened on the way here.
+    pub fn discard_many(&self, reason: Discard, count: u64) {
+        self.shared.stats.discard_many(reason, count);
+    }
+
     /// Whether control must be woken, since the last call.
     pub fn take_wake(&mut self) -> bool {
         std::mem::take(&mut self.wake_control)
@@ -73,15 +103,15 @@ impl Outbound {
         sink: &mut impl DatagramSink,
     ) -> Result<(), Discard> {
         self.obey(now, sink);
-        let ecn = self.check(now, packet);
-        let ecn = ecn.inspect_err(|reason| self.shared.stats.discard(*reason))?;
+        let marks = self.check(now, packet);
+        let marks = marks.inspect_err(|reason| self.shared.stats.discard(*reason))?;
         if !self.staged.is_empty() {
             // The session may be here before the order to send what waits for it.
             self.flush_staged(now, sink);
         }
         let sealing = self.shared.sealing.load();
         let sent = match sealing.as_deref() {
-            Some(sealing) => self.seal(now, sealing, packet, ecn, sink),
+            Some(sealing) => self.seal(now, sealing, packet, marks, sink),
             None => 0,
         };
         if sent > 0 {
@@ -115,8 +145,8 @@ impl Outbound {
         }
     }
 
-    /// Whether the packet may cross; the ECN field that its datagrams are to carry.
-    fn check(&mut self, now: Instant, packet: &impl Superpacket) -> Result<Ecn, Discard> {
+    /// Whether the packet may cross; what is to be written on it and its datagrams.
+    fn check(&mut self, now: Instant, packet: &impl Superpacket) -> Result<Marks, Discard> {
         let bytes = packet.header();
         let ip = self.shared.layer.ip_at(bytes).and_then(|at| bytes.get(at..)).unwrap_or_default();
         // The length was checked by whoever split the superpacket: only the first header is here.
@@ -144,7 +174,7 @@ impl Outbound {
         if packet.segment_size() > longest {
             return Err(Discard::PacketTooLong);
         }
-        Ok(header.map_or(Ecn::NotEct, |header| header.ecn))
+        Ok(self.marks(header.as_ref()))
     }
 
     /// Seals the packet, or its frames whole or in fragments; how many segments were sealed before the session ended, if
@@ -154,15 +184,15 @@ impl Outbound {
         now: Instant,
         sealing: &SealingHalf,
         packet: &impl Superpacket,
-        ecn: Ecn,
+        marks: Marks,
         sink: &mut impl DatagramSink,
     ) -> usize {
         let sent = match self.shared.layer {
-            Layer::Ip => self.seal_runs(now, sealing, packet, ecn, sink),
+            Layer::Ip => self.seal_runs(now, sealing, packet, marks, sink),
             Layer::Ethernet if packet.segment_size() <= self.longest_frame() => {
-                self.seal_runs(now, sealing, &Whole(packet), ecn, sink)
+                self.seal_runs(now, sealing, &Whole(packet), marks, sink)
             }
-            Layer::Ethernet => self.seal_fragments(now, sealing, packet, sink),
+            Layer::Ethernet => self.seal_fragments(now, sealing, packet, marks, sink),
         };
         let full = if sent == packet.count() { sent.saturating_sub(1) } else { sent };
         let last = if sent == packet.count() { packet.last_size() } else { 0 };
@@ -178,8 +208,10 @@ impl Outbound {
         now: Instant,
         sealing: &SealingHalf,
         packet: &impl Superpacket,
+        marks: Marks,
         sink: &mut impl DatagramSink,
     ) -> usize {
+        let marks = Marks { ecn: Ecn::NotEct, mss: None, ..marks };
         let mut frame = std::mem::take(&mut self.frame);
         let mut sent = 0;
         while sent < packet.count() {
@@ -190,7 +222,7 @@ impl Outbound {
                 sent = sent.saturating_add(1);
                 continue;
             };
-            if self.seal_runs(now, sealing, &fragments, Ecn::NotEct, sink) < fragments.count() {
+            if self.seal_runs(now, sealing, &fragments, marks, sink) < fragments.count() {
                 break;
             }
             sent = sent.saturating_add(1);
@@ -205,11 +237,14 @@ impl Outbound {
         now: Instant,
         sealing: &SealingHalf,
         packet: &impl Superpacket,
-        ecn: Ecn,
+        marks: Marks,
         sink: &mut impl DatagramSink,
     ) -> usize {
         let mtu = self.mtu();
         let count = packet.count();
+        // A SYN is never one segment of many.
+        let mss = marks.mss.filter(|_| count == 1);
+        let Marks { ecn, dscp, .. } = marks;
         let stride = datagram_len(packet.segment_size(), mtu);
         let most = MAX_RUN_BYTES.checked_div(stride).unwrap_or(0).clamp(1, MAX_RUN_COUNT);
         let mut sent = 0;
@@ -220,17 +255,44 @@ impl Outbound {
                 break;
             };
             let last = if end == count { datagram_len(packet.last_size(), mtu) } else { stride };
-            let slots = sink.reserve(Run { stride, count: in_run, last, ecn });
+            let slots = sink.reserve(Run { stride, count: in_run, last, ecn, dscp });
             for (index, slot) in (sent..end).zip(slots.chunks_mut(stride)) {
                 let len = packet.size_of(index);
                 let (segment, padding) = text_mut(slot).unwrap_or_default().split_at_mut(len);
                 packet.write_segment(index, segment);
+                if let Some(limit) = mss {
+                    self.clamp(segment, limit);
+                }
                 padding.fill(0);
             }
             sealing.seal_run(counter, slots, stride);
             sent = end;
         }
         sent
+    }
+
+    /// What is to be written on a packet with this header, or on what is none.
+    fn marks(&self, header: Option<&IpHeader>) -> Marks {
+        let rewrites = &self.shared.rewrites;
+        Marks {
+            ecn: header.map_or(Ecn::NotEct, |header| header.ecn),
+            dscp: header.map_or(0, |header| rewrites.outer_dscp(header)),
+            mss: header.and_then(|_| rewrites.mss_limit(self.shared.packet_mtu())),
+        }
+    }
+
+    /// Lowers the MSS in the packet that `text` has, perhaps as a whole frame.
+    fn clamp(&self, text: &mut [u8], limit: MssLimit) {
+        let start = match self.shared.layer {
+            Layer::Ip => 0,
+            Layer::Ethernet => FRAME_START,
+        };
+        if let Some(bytes) = text.get_mut(start..)
+            && let Some(packet) =
+                self.shared.layer.ip_at(bytes).and_then(|at| bytes.get_mut(at..))
+        {
+            mss::clamp(packet, limit);
+        }
     }
 
     fn mtu(&self) -> usize {
@@ -257,8 +319,8 @@ impl Outbound {
         while let Some((since, packet)) = self.staged.pop() {
             let segment = packet.as_slice();
             let ip = self.shared.layer.ip_at(segment).and_then(|at| segment.get(at..));
-            let ecn = ip.and_then(IpHeader::parse_fixed).map_or(Ecn::NotEct, |header| header.ecn);
-            if self.seal(now, sealing, &segment, ecn, sink) == 0 {
+            let marks = self.marks(ip.and_then(IpHeader::parse_fixed).as_ref());
+            if self.seal(now, sealing, &segment, marks, sink) == 0 {
                 self.staged.unpop(since, packet);
                 self.wake_control |= self.shared.facts.want_handshake();
                 return;
@@ -292,16 +354,19 @@ mod tests {
     use crate::proto::replay::Arrivals;
     use crate::proto::session::{OpeningHalf, Role, halves};
     use crate::proto::shared::Networks;
+    use crate::wire::mss::Clamp;
+    use crate::proto::{Inbound, Received};
     use crate::wire::{Layer, Profile};
 
     const NOW: Instant = Instant::from_nanos(1);
 
-    /// Keeps the datagrams of runs of one.
+    /// Keeps the datagrams of runs of one, and the TOS of each.
     #[derive(Default)]
-    struct Datagrams(Vec<Vec<u8>>);
+    struct Datagrams(Vec<Vec<u8>>, Vec<u8>);
 
     impl DatagramSink for Datagrams {
         fn reserve(&mut self, run: Run) -> &mut [u8] {
+            self.1.push(run.tos());
             self.0.push(vec![0xa5; run.total()]);
             self.0.last_mut().expect("one was pushed")
         }
@@ -375,5 +440,66 @@ mod tests {
         outbound.send(NOW, &packet(20).as_slice(), &mut sink).unwrap();
         let text = opening.open(NOW, &mut sink.0[0], &mut Arrivals::default()).unwrap();
         assert_eq!(text, [packet(20), vec![0; 12]].concat());
+    }
+
+    #[test]
+    fn a_datagram_carries_the_dscp_of_its_packet_where_it_is_to_and_always_its_ecn() {
+        let ((mut outbound, shared), mut sink) = (outbound(), Datagrams::default());
+        let mut marked = packet(100);
+        marked[1] = 0xba;
+        // What is staged is marked too.
+        outbound.send(NOW, &marked.as_slice(), &mut sink).unwrap();
+        shared.rewrites.set(true, Clamp::Off);
+        shared.sealing.store(Some(session().0));
+        outbound.send(NOW, &packet(100).as_slice(), &mut sink).unwrap();
+        shared.rewrites.set(false, Clamp::Off);
+        outbound.send(NOW, &marked.as_slice(), &mut sink).unwrap();
+        assert_eq!(sink.1, [0xba, 0, 0x02]);
+    }
+
+    /// A SYN packet over IPv4 that announces this MSS.
+    fn syn(mss: u16) -> Vec<u8> {
+        let mut syn = packet(44);
+        (syn[9], syn[32], syn[33], syn[40], syn[41]) = (6, 0x60, 2, 2, 4);
+        syn[42..].copy_from_slice(&mss.to_be_bytes());
+        syn
+    }
+
+    #[test]
+    fn the_mss_of_a_syn_is_lowered_before_it_is_sealed_and_after_it_is_opened() {
+        for (clamp, expected) in [(Clamp::ToMtu, 1380), (Clamp::To(700), 700), (Clamp::Off, 1460)] {
+            let ((mut outbound, shared), mut sink) = (outbound(), Datagrams::default());
+            let (sealing, mut opening) = session();
+            shared.sealing.store(Some(sealing.clone()));
+            shared.rewrites.set(false, clamp);
+            outbound.send(NOW, &syn(1460).as_slice(), &mut sink).unwrap();
+            let text = opening.open(NOW, &mut sink.0[0], &mut Arrivals::default()).unwrap();
+            assert_eq!(text[42..44], u16::to_be_bytes(expected), "{clamp:?}");
+
+            shared.rewrites.set(false, Clamp::Off);
+            outbound.send(NOW, &syn(1460).as_slice(), &mut sink).unwrap();
+            shared.rewrites.set(false, clamp);
+            shared.opening.give(Some(session().1), [1].into_iter());
+            let mut inbound = Inbound::new(shared);
+            inbound.obey();
+            let from = Endpoint::new("192.0.2.1:1".parse().unwrap());
+            let Received::Packet(opened) =
+                inbound.receive(NOW, from, Ecn::NotEct, &mut sink.0[1]).unwrap()
+            else {
+                panic!("it is a packet")
+            };
+            assert_eq!(opened[42..], expected.to_be_bytes(), "{clamp:?}");
+        }
+    }
+
+    #[test]
+    fn a_packet_takes_its_datagram_and_both_headers_on_the_underlay() {
+        let (outbound, shared) = outbound();
+        assert_eq!(outbound.outer_len(1420), 1452);
+        for (endpoint, expected) in [("192.0.2.1:1", 1480), ("[2001:db8::1]:1", 1500)] {
+            shared.set_endpoint(Endpoint::new(endpoint.parse().unwrap()));
+            assert_eq!(outbound.outer_len(1420), expected);
+            assert_eq!(outbound.outer_len(1), expected - 1420 + 16, "padded");
+        }
     }
 }

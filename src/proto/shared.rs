@@ -12,9 +12,12 @@ use super::allowed_ips::AllowedIps;
 use super::discard::Stats;
 use super::flood::Strangers;
 use super::load::network;
+use super::rewrites::Rewrites;
 use super::session::{OpeningHalf, SealingHalf};
 use super::stations::{FrameRules, Sides};
 use super::time::Instant;
+use crate::wire::ethernet::MAX_FRAME_HEADER;
+use crate::wire::piece::FRAME_START;
 use crate::wire::{Endpoint, Layer};
 
 /// The state between the threads; one for each tunnel.
@@ -35,6 +38,7 @@ pub(crate) struct Shared {
     /// The device's MTU: padding stops there. Of frames, most bytes of text in transport data.
     pub(crate) mtu: AtomicUsize,
     pub(crate) sides: Sides,
+    pub(crate) rewrites: Rewrites,
     pub(crate) facts: Facts,
     pub(crate) outbound_orders: Orders,
     pub(crate) opening: OpeningOrders,
@@ -81,11 +85,21 @@ impl Shared {
             layer,
             mtu: AtomicUsize::new(mtu),
             sides: Sides::default(),
+            rewrites: Rewrites::default(),
             facts: Facts::default(),
             outbound_orders: Orders::default(),
             opening: OpeningOrders::default(),
             strangers: Strangers::default(),
             stats: Stats::default(),
+        }
+    }
+
+    /// Bytes of the largest IP packet that crosses in one datagram, whatever tags its frame has.
+    pub(crate) fn packet_mtu(&self) -> usize {
+        let mtu = self.mtu.load(Ordering::Relaxed);
+        match self.layer {
+            Layer::Ip => mtu,
+            Layer::Ethernet => mtu.saturating_sub(FRAME_START + MAX_FRAME_HEADER),
         }
     }
 

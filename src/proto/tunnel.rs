@@ -21,6 +21,7 @@ use super::timers::{Timer, Timers};
 use super::{Event, Parameters, Request, Transmit};
 use crate::crypto::random::Random;
 use crate::crypto::secret::on_clean_stack;
+use crate::wire::mss::Clamp;
 use crate::wire::{Endpoint, Handshake, Initiation, Maced, Profile, Response};
 
 /// Responses to the peer that it did not confirm, one after the other, before that is worth telling.
@@ -96,6 +97,12 @@ impl Tunnel {
     #[must_use]
     pub fn mtu(&self) -> usize {
         self.shared.mtu.load(Ordering::Relaxed)
+    }
+
+    /// From now on datagrams carry the DSCP of the packet in them if `copy_dscp` says so, and TCP's MSS is lowered both ways as
+    /// `clamp` says. Until the first call neither is done.
+    pub fn set_rewrites(&self, copy_dscp: bool, clamp: Clamp) {
+        self.shared.rewrites.set(copy_dscp, clamp);
     }
 
     /// When anything authentic of the peer was received last.

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 
-use super::ip::Ecn;
+use super::ip::{Ecn, IPV4_HEADER, IPV6_HEADER};
 
 /// Where the peer is now, and the local address it addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -19,6 +19,12 @@ impl Endpoint {
     #[must_use]
     pub fn new(remote: SocketAddr) -> Self {
         Self { remote, source: None }
+    }
+
+    /// Bytes of the IP and the UDP header of each datagram to or from there.
+    #[must_use]
+    pub fn header_len(&self) -> usize {
+        if self.remote.is_ipv4() { IPV4_HEADER + UDP_HEADER } else { IPV6_HEADER + UDP_HEADER }
     }
 
     /// The same endpoint without its sticky source.
@@ -46,13 +52,21 @@ pub struct Run {
     pub last: usize,
     /// The ECN field all of them carry outside.
     pub ecn: Ecn,
+    /// The DSCP all of them carry outside, 6 bits.
+    pub dscp: u8,
 }
 
 impl Run {
     /// The run of a single datagram of `len` bytes.
     #[must_use]
     pub fn single(len: usize, ecn: Ecn) -> Self {
-        Self { stride: len, count: 1, last: len, ecn }
+        Self { stride: len, count: 1, last: len, ecn, dscp: 0 }
+    }
+
+    /// The TOS or traffic class byte all of them carry outside.
+    #[must_use]
+    pub fn tos(&self) -> u8 {
+        (self.dscp << 2) | self.ecn as u8
     }
 
     /// Bytes of the whole run.
@@ -69,6 +83,8 @@ pub trait DatagramSink {
     /// datagrams and [`MAX_RUN_BYTES`] bytes.
     fn reserve(&mut self, run: Run) -> &mut [u8];
 }
+
+const UDP_HEADER: usize = 8;
 
 /// Most datagrams in a run. Linux before 6.9 takes 64 segments in one UDP GSO send, but counts up to 48 bytes of IP
 /// and UDP headers as data: with the 32 bytes that transport data has at least, two segments' worth.

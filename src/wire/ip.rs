@@ -46,6 +46,8 @@ pub struct IpHeader {
     pub destination: IpAddr,
     /// The inner ECN field.
     pub ecn: Ecn,
+    /// The inner DSCP, 6 bits.
+    pub dscp: u8,
 }
 
 /// Why bytes are not an IP packet.
@@ -134,16 +136,18 @@ impl IpHeader {
             source: header.source.into(),
             destination: header.destination.into(),
             ecn: Ecn::from_tos(header.tos),
+            dscp: header.tos >> 2,
         }
     }
 
     fn of_v6(header: &Ipv6Header) -> Self {
-        let [_, class_flow, ..] = header.version_class_flow;
+        let [version_class, class_flow, ..] = header.version_class_flow;
         Self {
             total_len: usize::from(header.payload_len.get()).saturating_add(IPV6_HEADER),
             source: header.source.into(),
             destination: header.destination.into(),
             ecn: Ecn::from_tos(class_flow >> 4),
+            dscp: ((version_class & 0xf) << 2) | (class_flow >> 6),
         }
     }
 }
@@ -299,6 +303,17 @@ mod tests {
         assert_eq!(header.source, "::1".parse::<IpAddr>().unwrap());
         assert_eq!(header.destination, "::2".parse::<IpAddr>().unwrap());
         assert_eq!(header.ecn, Ecn::Ce);
+    }
+
+    #[test]
+    fn the_dscp_is_the_six_bits_before_ecn() {
+        let (mut v4, mut v6) = (ipv4(24, 32), ipv6(8, 48));
+        v4[1] = 0b1011_1001;
+        (v6[0], v6[1]) = (0x6b, 0b1001_1111);
+        for packet in [v4, v6] {
+            let header = IpHeader::parse(&packet).unwrap();
+            assert_eq!((header.dscp, header.ecn), (46, Ecn::Ect1));
+        }
     }
 
     #[test]

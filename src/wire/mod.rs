@@ -12,9 +12,11 @@
 pub mod checksum;
 pub mod datagram;
 pub mod ethernet;
+pub mod flow;
 pub mod handshake;
 pub mod icmp;
 pub mod ip;
+pub mod mss;
 pub(crate) mod offload;
 pub mod piece;
 pub mod profile;

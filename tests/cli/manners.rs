@@ -102,6 +102,10 @@ interface
   kill switch    off
   dns            as it is
   search         none
+  limit out      none
+  limit in       none
+  dscp           not copied
+  mss            clamped to the mtu
 peer
   public key     {theirs}
   preshared key  yes

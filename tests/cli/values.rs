@@ -252,6 +252,51 @@ fn the_kill_switch_is_on_or_off() {
 }
 
 #[test]
+fn rates_have_units_and_limits() {
+    let accepted =
+        r#"from 8 kbit/s to 100 Gbit/s, like "20 Mbit/s", "512k" or 20000000, in bits per second"#;
+    refused(
+        "interface",
+        accepted,
+        &[
+            (r#"rate_limit_out = "20 MB/s""#, 18, r#""20 MB/s" is not a rate"#),
+            (r#"rate_limit_in = "fast""#, 17, r#""fast" is not a rate"#),
+            (r#"rate_limit_out = "1 kbit/s""#, 18, r#""1 kbit/s" is out of range"#),
+            ("rate_limit_out = 0", 18, "0 is out of range"),
+            ("rate_limit_in = -1", 17, "-1 is out of range"),
+            ("rate_limit_in = 1.5", 17, "1.5 is not a number"),
+        ],
+    );
+    let host = Host::new();
+    let lines = "rate_limit_out = \"1.5 Gbit/s\"\nrate_limit_in = 20_000_000";
+    let said = host.check(&with("interface", lines)).stdout;
+    assert!(said.contains("limit out      1500 Mbit/s\n  limit in       20 Mbit/s\n"), "{said}");
+}
+
+#[test]
+fn marks_are_on_or_off_and_an_mss_is_a_number_too() {
+    refused("interface", "true or false", &[("copy_dscp = \"ef\"", 13, "\"ef\" is not a boolean")]);
+    refused(
+        "interface",
+        "true, false or a number from 536 to 65435",
+        &[
+            ("clamp_mss = 535", 13, "535 is out of range"),
+            ("clamp_mss = 65436", 13, "65436 is out of range"),
+            ("clamp_mss = \"mtu\"", 13, "\"mtu\" is not a number"),
+        ],
+    );
+    let host = Host::new();
+    for (line, shown) in [
+        ("copy_dscp = true", "dscp           copied to outer packets"),
+        ("clamp_mss = false", "mss            as it is"),
+        ("clamp_mss = 1200", "mss            clamped to 1200"),
+    ] {
+        let said = host.check(&with("interface", line)).stdout;
+        assert!(said.contains(shown), "{said}");
+    }
+}
+
+#[test]
 fn name_servers_are_addresses_and_search_domains_need_one() {
     let servers = r#"addresses of name servers like "10.77.0.2" or "fd77::2""#;
     refused(

@@ -8,7 +8,7 @@ use std::process::Command;
 
 use crate::host::{Host, PROGRAM, after, check, good, message, with};
 
-const INTERFACE_KEYS: &str = "name, addresses, private_key, private_key_file, listen_port, mtu, table, fwmark, offload, kill_switch, dns, search";
+const INTERFACE_KEYS: &str = "name, addresses, private_key, private_key_file, listen_port, mtu, table, fwmark, offload, kill_switch, dns, search, rate_limit_out, rate_limit_in, copy_dscp, clamp_mss, mode, mac, promisc, bridge, mac_limit, broadcast_limit, link_local_frames";
 const PEER_KEYS: &str = "public_key, preshared_key, preshared_key_file, endpoint, allowed_ips, persistent_keepalive, profile, cipher";
 
 #[test]

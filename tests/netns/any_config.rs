@@ -112,6 +112,12 @@ fn configuration(numbers: &mut Numbers) -> (String, String) {
         writeln!(file, "kill_switch = true").unwrap();
     }
     if numbers.yes() {
+        let limit = numbers.pick(&["8000", "\"512k\"", "\"100 Gbit/s\""]);
+        let clamp = numbers.pick(&["true", "false", "536", "65435"]);
+        writeln!(file, "rate_limit_out = {limit}\nrate_limit_in = {limit}").unwrap();
+        writeln!(file, "copy_dscp = {}\nclamp_mss = {clamp}", numbers.yes()).unwrap();
+    }
+    if numbers.yes() {
         let offload = numbers.pick(&["", "tun_gso = false", "tun_gro = false, udp_gro = false"]);
         writeln!(file, "offload = {{ {offload} }}").unwrap();
     }

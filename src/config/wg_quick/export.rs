@@ -5,7 +5,7 @@ use std::fmt::{Display, Write as _};
 use zeroize::Zeroizing;
 
 use super::{Translation, is_device_name};
-use crate::config::{Config, Hooks, Offload, Table};
+use crate::config::{Config, Hooks, Offload, Shaping, Table};
 use crate::crypto::PresharedKey;
 
 /// The longest configuration has no more in this form; a text that grows leaves copies behind.
@@ -76,6 +76,9 @@ fn left_out(Config { interface, peer, hooks, metrics }: &Config) -> Vec<String> 
     let Offload { tun_gso, tun_gro, udp_gso, udp_gro } = interface.offload;
     if ![tun_gso, tun_gro, udp_gso, udp_gro].into_iter().all(|on| on) {
         left_out.push("offload: the kernel decides".to_owned());
+    }
+    if interface.shaping != Shaping::default() {
+        left_out.push("rate limits, copy_dscp, clamp_mss: wg-quick has none".to_owned());
     }
     if let Some(others) = peer.endpoints.get(1..).filter(|others| !others.is_empty()) {
         left_out.push(format!("endpoint: a peer has one there; without {}", list(others)));

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::import::translate;
 use super::*;
 use crate::config::properties::config;
-use crate::config::{Config, Hooks, Interface, Offload};
+use crate::config::{Config, Hooks, Interface, Offload, Shaping};
 use crate::crypto::PrivateKey;
 
 /// The smallest file that links two hosts; lines for `[Interface]` and `[Peer]` are added.
@@ -168,6 +168,7 @@ fn what_an_export_leaves_out_is_listed() {
     let text = text
         .replace("tun_gso = true", "tun_gso = false")
         .replace("kill_switch = false", "kill_switch = true")
+        .replace("copy_dscp = false", "copy_dscp = true")
         .replace("\"wg0\"", "\"a&b\"")
         .replace("[hooks]", "endpoint = [\"a:1\", \"b:2\", \"c:3\"]\n[hooks]\nup = [\"/bin/sh\"]");
     let exported = export(&Config::parse(&text, Path::new("t")).unwrap());
@@ -178,6 +179,7 @@ fn what_an_export_leaves_out_is_listed() {
             "name: wg-quick makes no device with the name \"a&b\"",
             "kill_switch: wg-quick has none",
             "offload: the kernel decides",
+            "rate limits, copy_dscp, clamp_mss: wg-quick has none",
             "endpoint: a peer has one there; without b:2, c:3",
             "hooks: wg-quick runs lines of a shell instead",
         ]
@@ -186,8 +188,9 @@ fn what_an_export_leaves_out_is_listed() {
 
 /// `config` without what wg-quick cannot say.
 fn sayable(mut config: Config) -> Config {
-    let Interface { name, offload, kill_switch, .. } = &mut config.interface;
+    let Interface { name, offload, kill_switch, shaping, .. } = &mut config.interface;
     *kill_switch = false;
+    *shaping = Shaping::default();
     *offload = Offload { tun_gso: true, tun_gro: true, udp_gso: true, udp_gro: true };
     if !is_device_name(name) {
         *name = "tun0".to_owned();

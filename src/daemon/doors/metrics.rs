@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::{Display, Write as _};
 
+use crate::daemon::shaper::Shaped;
 use crate::daemon::status::{State, Status};
 
 /// The kind of the text, for whoever gets it.
@@ -13,6 +14,7 @@ pub(super) fn render(status: &Status) -> String {
     let mut page = Page::new(&status.interface);
     link(&mut page, status);
     traffic(&mut page, status);
+    limits(&mut page, status);
     underlay(&mut page, status);
     device(&mut page, status);
     page.text
@@ -84,6 +86,43 @@ fn traffic(page: &mut Page, Status { sent, received, arrivals, discards, .. }: &
         "Packets and messages that went no further.",
         discards,
     );
+}
+
+type NumberOf = fn(&Shaped) -> u64;
+
+/// Only the directions that have a limit have samples.
+fn limits(page: &mut Page, status: &Status) {
+    let limited = [("out", status.rate_limit_out), ("in", status.rate_limit_in)];
+    let limited = limited.into_iter().filter_map(|(direction, limit)| Some((direction, limit?)));
+    let families: [(_, _, _, NumberOf); 4] = [
+        (
+            "tunneld_rate_limit_bits_per_second",
+            "gauge",
+            "The most that passes, headers of the underlay included.",
+            |limit| limit.limit_bits_per_second,
+        ),
+        ("tunneld_waiting_packets", "gauge", "Packets that wait because of the limit.", |limit| {
+            limit.waiting_packets
+        }),
+        (
+            "tunneld_waiting_bytes",
+            "gauge",
+            "Bytes of the packets that wait because of the limit.",
+            |limit| limit.waiting_bytes,
+        ),
+        (
+            "tunneld_marked_packets_total",
+            "counter",
+            "Packets that were marked as congested instead of discarded.",
+            |limit| limit.marked_packets,
+        ),
+    ];
+    for (name, kind, help, value) in families {
+        page.family(name, kind, help);
+        for (direction, limit) in limited.clone() {
+            page.labelled("direction", direction, value(&limit));
+        }
+    }
 }
 
 fn underlay(page: &mut Page, Status { underlay, .. }: &Status) {
@@ -266,6 +305,8 @@ mod tests {
             "tunneld_sent_bytes_total{interface=\"tun0\"} 1400000",
             "tunneld_discards_total{interface=\"tun0\",reason=\"mac1\"} 5",
             "tunneld_discards_total{interface=\"tun0\",reason=\"rate_limited\"} 0",
+            "tunneld_rate_limit_bits_per_second{interface=\"tun0\",direction=\"out\"} 20000000",
+            "tunneld_marked_packets_total{interface=\"tun0\",direction=\"out\"} 7",
             "tunneld_link_state{interface=\"tun0\",state=\"up\"} 1",
             "tunneld_link_state{interface=\"tun0\",state=\"down\"} 0",
             "tunneld_latest_handshake_timestamp_seconds{interface=\"tun0\"} 1800000000.25",

@@ -85,7 +85,7 @@ impl Bench {
     }
 }
 
-const RUN: Run = Run { stride: 100, count: 5, last: 40, ecn: Ecn::NotEct };
+const RUN: Run = Run { stride: 100, count: 5, last: 40, ecn: Ecn::NotEct, dscp: 0 };
 
 /// The datagrams of a run, each filled with its number.
 fn datagrams(run: Run) -> Vec<Vec<u8>> {

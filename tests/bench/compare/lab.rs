@@ -77,6 +77,7 @@ pub(crate) struct Lab {
     /// No other lab on this machine has it.
     number: u32,
     cpus: Cpus,
+    limit: Option<u64>,
     directory: PathBuf,
 }
 
@@ -88,7 +89,7 @@ impl Lab {
         let directory = std::env::temp_dir().join(format!("{}{number}", own_prefix()));
         fs::create_dir(&directory).context("cannot make a directory for temporary files")?;
         fs::set_permissions(&directory, Permissions::from_mode(0o700))?;
-        let lab = Self { number, cpus, directory };
+        let lab = Self { number, cpus, limit: None, directory };
         for side in Side::BOTH {
             lab.add_host(side.letter())?;
         }
@@ -115,6 +116,17 @@ impl Lab {
             .context("cannot turn IPv6 off in a namespace")?;
         ip(&format!("-n {namespace} link set lo up"))?;
         Ok(namespace)
+    }
+
+    /// The same, but daemons on host a send so many bits per second at most, if they can limit that.
+    pub(crate) fn limited(mut self, limit: u64) -> Self {
+        self.limit = Some(limit);
+        self
+    }
+
+    /// The most bits per second that a daemon on this host is to send.
+    pub(crate) fn limit(&self, side: Side) -> Option<u64> {
+        self.limit.filter(|_| side == Side::A)
     }
 
     /// What its programs may run on.

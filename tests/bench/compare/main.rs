@@ -8,7 +8,7 @@
 //! story     the order of things     measures what is done to a subject that is up
 //! lab       namespaces, veth        peers    how each subject is configured and started
 //! launch    programs in there       traffic  the generators, which run as programs in there too
-//!                                   wide_area  TCP over a path with delay and loss
+//! shaping   a ping under a limit    wide_area  TCP over a path with delay and loss
 //! ```
 
 #![allow(clippy::print_stdout, reason = "what a benchmark is for")]
@@ -21,6 +21,7 @@ mod measures;
 mod options;
 mod peers;
 mod report;
+mod shaping;
 mod signals;
 mod story;
 mod traffic;
@@ -48,6 +49,7 @@ fn main() -> ExitCode {
 fn run(options: &Options) -> Result<()> {
     match &options.job {
         None => story::run(options),
+        Some(Job::Shaping(shaping)) => shaping::run(shaping),
         Some(Job::Inside(there)) => launch::become_program(there),
         Some(Job::Traffic(generator)) => {
             // Whoever measures reads the reason where it reads the result.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 
 use crate::launch::Inside;
+use crate::shaping::Shaping;
 use crate::traffic::Generator;
 use crate::wait::seconds;
 
@@ -52,6 +53,9 @@ pub(crate) struct Options {
 /// What this program does when it is run by itself.
 #[derive(Subcommand)]
 pub(crate) enum Job {
+    /// Measure a ping beside a stream under a limit of the rate
+    Shaping(Shaping),
+
     /// Enter a namespace and become another program
     #[command(hide = true)]
     Inside(Inside),

@@ -76,7 +76,7 @@ fn write(path: &Path, report: &str) -> Result<()> {
         .with_context(|| format!("cannot write {}", path.display()))
 }
 
-fn check_machine() -> Result<()> {
+pub(crate) fn check_machine() -> Result<()> {
     if !geteuid().is_root() {
         bail!("this needs root: try `sudo -E env \"PATH=$PATH\" cargo bench --bench compare`");
     }

@@ -116,7 +116,7 @@ fn after_a_part_only_the_rest_is_sent_in_order() {
 fn the_largest_run_of_the_smallest_datagrams_fits_any_kernel() {
     // Linux before 6.9: all data and 48 bytes of headers within 64 times the segment size
     for stride in [OVERHEAD, 47, 48, 49, 1000] {
-        let run = Run { stride, count: MAX_RUN_COUNT, last: stride, ecn: Ecn::NotEct };
+        let run = Run { stride, count: MAX_RUN_COUNT, last: stride, ecn: Ecn::NotEct, dscp: 0 };
         let bench = Bench::new(None);
         let kernel = Kernel::new(|outgoing: &Outgoing<'_>| {
             let segment = usize::from(outgoing.segment.unwrap());

@@ -53,8 +53,10 @@ fn config(lab: &Lab, side: Side, fingerprint: &str) -> String {
         Side::A => "tls-server\ndh none",
         Side::B => "tls-client",
     };
+    // In bytes.
+    let shaper = lab.limit(side).map_or_else(String::new, |bits| format!("shaper {}\n", bits / 8));
     format!(
-        "dev {}\ndev-type tun\nproto udp4\nport {PORT}\nlocal {}\nremote {} {PORT}\n\
+        "{shaper}dev {}\ndev-type tun\nproto udp4\nport {PORT}\nlocal {}\nremote {} {PORT}\n\
          {role}\nkey {}\ncert {}\npeer-fingerprint {fingerprint}\n\
          data-ciphers CHACHA20-POLY1305\ndisable-dco\nallow-compression no\n\
          fast-io\nsndbuf 0\nrcvbuf 0\ntxqueuelen 1000\n\

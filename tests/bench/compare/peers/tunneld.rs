@@ -50,6 +50,7 @@ fn run(lab: &Lab, program: &str, interface: &str, peer: &str) -> Result<[Daemon;
 
 fn config(lab: &Lab, side: Side, interface: &str, peer: &str) -> String {
     let mtu = if interface.contains("mtu") { String::new() } else { format!("mtu = {INNER_MTU}") };
+    let limit = lab.limit(side).map_or_else(String::new, |bits| format!("rate_limit_out = {bits}"));
     format!(
         r#"[interface]
 name = "{}"
@@ -57,6 +58,7 @@ addresses = ["{}/30"]
 private_key = "{}"
 listen_port = {PORT}
 {mtu}
+{limit}
 {interface}
 
 [peer]

@@ -1,0 +1,154 @@
+//! The whole shaper in virtual time.
+
+use super::*;
+use crate::wire::Ecn;
+
+const START: Instant = Instant::from_nanos(1_000_000_000);
+/// On the underlay, for a packet of 1420 bytes.
+const COST: usize = 1480;
+
+fn rate(bits: u64) -> Rate {
+    Rate::from_bits_per_second(bits).unwrap()
+}
+
+/// A packet of this flow over IPv4; its ECN field, and the time it came.
+fn packet(flow: u16, ecn: Ecn, now: Instant) -> Vec<u8> {
+    let mut packet = vec![0; 1420];
+    (packet[0], packet[1], packet[9]) = (0x45, ecn as u8, 17);
+    packet[20..22].copy_from_slice(&flow.to_be_bytes());
+    packet[30..38].copy_from_slice(&now.as_nanos().to_be_bytes());
+    packet
+}
+
+fn push(shaper: &mut Shaper, now: Instant, flow: u16, cost: usize, ecn: Ecn) {
+    let bytes = packet(flow, ecn, now);
+    let arrival = Arrival { len: bytes.len(), cost, ip_at: 0 };
+    shaper.push(now, arrival, |room| room.copy_from_slice(&bytes));
+}
+
+/// The flow of a packet, and when it came.
+fn read(packet: &[u8]) -> (u16, Instant) {
+    let flow = u16::from_be_bytes([packet[20], packet[21]]);
+    let came = u64::from_be_bytes(packet[30..38].try_into().unwrap());
+    (flow, Instant::from_nanos(came))
+}
+
+/// A link in virtual time: bulk flows that always have more to send, and a sparse one.
+struct World {
+    shaper: Shaper,
+    now: Instant,
+    bulk: Vec<u16>,
+    bytes: usize,
+    /// The delays of the sparse flow's packets.
+    delays: Vec<Duration>,
+}
+
+const SPARSE: u16 = 9999;
+/// Long enough for a hundred others to have a turn: a flow that comes again before that has to wait for its own.
+const SPARSE_INTERVAL: Duration = Duration::from_millis(100);
+
+impl World {
+    fn new(bits: u64, bulk: u16) -> Self {
+        let shaper = Shaper::new(rate(bits), 3, START);
+        Self { shaper, now: START, bulk: (0..bulk).collect(), bytes: 0, delays: Vec::new() }
+    }
+
+    fn run(&mut self, span: Duration) {
+        let end = self.now + span;
+        let mut sparse_at = self.now;
+        let mut counts = vec![0_usize; self.bulk.len()];
+        while self.now < end {
+            for (flow, waiting) in self.bulk.iter().zip(&mut counts) {
+                // Each keeps twenty packets waiting, as a sender with a small window does.
+                for _ in *waiting..20 {
+                    push(&mut self.shaper, self.now, *flow, COST, Ecn::NotEct);
+                }
+                *waiting = 20;
+            }
+            if self.now >= sparse_at {
+                push(&mut self.shaper, self.now, SPARSE, 144, Ecn::NotEct);
+                sparse_at = sparse_at + SPARSE_INTERVAL;
+            }
+            let Self { shaper, now, bulk, bytes, delays } = self;
+            while shaper.release(*now, |packet| match read(packet) {
+                (SPARSE, came) => {
+                    *bytes += 144;
+                    delays.push(now.since(came));
+                }
+                (flow, _) => {
+                    *bytes += COST;
+                    counts[usize::from(flow)] -= 1;
+                }
+            }) {}
+            // What CoDel discarded is sent again at once.
+            if shaper.take_tally().discarded > 0 {
+                let share = shaper.waiting().0.checked_div(bulk.len()).unwrap();
+                counts.fill(share);
+            }
+            let next = shaper.release_at().unwrap_or(*now);
+            *now = next.min(sparse_at).max(*now + Duration::from_nanos(1));
+        }
+    }
+}
+
+#[test]
+fn the_rate_is_kept_within_two_percent() {
+    for bits in [256_000, 20_000_000, 1_000_000_000] {
+        let mut world = World::new(bits, 5);
+        let seconds = if bits > 100_000_000 { 2 } else { 10 };
+        world.run(Duration::from_secs(seconds));
+        let rate = world.bytes as f64 * 8.0 / seconds as f64;
+        let error = rate / bits as f64 - 1.0;
+        assert!(error.abs() < 0.02, "{bits}: {rate}");
+    }
+}
+
+#[test]
+fn a_sparse_flow_waits_for_two_packets_at_most_however_many_others_there_are() {
+    for bulk in [1, 10, 100] {
+        let mut world = World::new(20_000_000, bulk);
+        // At first everybody is new.
+        world.run(Duration::from_secs(1));
+        world.delays.clear();
+        world.run(Duration::from_secs(5));
+        assert_eq!(world.delays.len(), 50);
+        let longest = world.delays.iter().max().unwrap();
+        // Two packets of 0.6 ms, and the lot that the thread waits for.
+        assert!(*longest <= Duration::from_micros(1200) + LOT, "beside {bulk}: {longest:?}");
+    }
+}
+
+#[test]
+fn a_packet_alone_goes_at_once() {
+    let mut shaper = Shaper::new(rate(256_000), 3, START);
+    let mut now = START;
+    for _ in 0..100 {
+        assert_eq!(shaper.release_at(), None);
+        push(&mut shaper, now, 1, COST, Ecn::NotEct);
+        assert!(shaper.release(now, |_| ()));
+        now = now + Duration::from_millis(47);
+    }
+}
+
+#[test]
+fn nothing_is_lost_or_waited_for_when_the_limit_is_lifted() {
+    let mut shaper = Shaper::new(rate(8_000), 3, START);
+    for _ in 0..1000 {
+        push(&mut shaper, START, 1, COST, Ecn::NotEct);
+    }
+    assert!(shaper.release(START, |_| ()));
+    assert!(!shaper.release(START, |_| ()));
+    shaper.set_limit(None);
+    assert!(shaper.release_at().is_some_and(|at| at <= START));
+    assert_eq!((0..2000).filter(|_| shaper.release(START, |_| ())).count(), 999);
+}
+
+#[test]
+fn what_came_long_ago_and_waits_alone_still_goes() {
+    let mut shaper = Shaper::new(rate(20_000_000), 3, START);
+    push(&mut shaper, START, 1, COST, Ecn::NotEct);
+    let mut came = None;
+    assert!(shaper.release(START + Duration::from_secs(60), |packet| came = Some(read(packet))));
+    assert_eq!(came, Some((1, START)));
+    assert_eq!(shaper.take_tally(), Tally::default());
+}

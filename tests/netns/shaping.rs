@@ -1,0 +1,181 @@
+//! Limits of the rate, among real TCP streams: the rate is kept on the underlay, and a ping beside a stream stays
+//! quick.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+use serde_json::Value;
+
+use super::config::{End, ends};
+use super::lab::{CABLE, HANDSHAKE, Host, INNER_A, INNER_B, Lab, direct_v4, expect_success, stop};
+use super::needs::needs;
+use super::process::{Process, now};
+use super::transfer::Transfer;
+
+/// Bits per second.
+const LIMIT: f64 = 20e6;
+const LIMIT_OUT: &str = "rate_limit_out = '20 Mbit/s'";
+const LIMIT_IN: &str = "rate_limit_in = '20 Mbit/s'";
+/// How far the rate may be off.
+const TOLERANCE: f64 = 0.02;
+/// How much longer a ping may take than on an idle link.
+const MOST_MILLIS: f64 = 30.0;
+/// A megabyte.
+const MB: u64 = 1_000_000;
+/// What fills the link.
+const STREAMS: u64 = 4;
+const LENGTH: u64 = 9 * MB;
+/// Measures in a row, for a machine that is busy with something else: one of them must be good enough.
+const ATTEMPTS: usize = 3;
+
+/// Both ends, the first with these lines. One datagram a send, as a superpacket's headers are counted once on the
+/// cable.
+fn limited(more: &'static str) -> [End; 2] {
+    let mut ends = ends(direct_v4);
+    (ends[0].more, ends[0].offload) = (more, "udp_gso = false");
+    ends
+}
+
+/// The bits of IP packets that host a has sent on its cable, and when that was so.
+fn sent_bits(lab: &Lab) -> (Instant, f64) {
+    let read = || (now(), fs::read_to_string("/proc/thread-self/net/dev").unwrap());
+    let (at, devices) = lab.inside(Host::A, read).join().unwrap();
+    let (_, counters) = devices.split_once(&format!("{CABLE}:")).unwrap();
+    let counters: Vec<f64> = counters.split_whitespace().map_while(|n| n.parse().ok()).collect();
+    let [bytes, packets] = [counters[8], counters[9]];
+    // Without the Ethernet headers.
+    (at, (bytes - 14.0 * packets) * 8.0)
+}
+
+/// The times of pings from a to b, about four seconds of them, in order of length; in milliseconds.
+fn pings(lab: &Lab) -> Vec<f64> {
+    let output = lab.ping(Host::A, &format!("-c 100 -i 0.04 {}", INNER_B[0]));
+    expect_success(&output);
+    let said = String::from_utf8(output.stdout).unwrap();
+    let times = said.split_whitespace().filter_map(|word| word.strip_prefix("time="));
+    let mut times: Vec<f64> = times.map(|time| time.parse().unwrap()).collect();
+    assert!(times.len() >= 98, "nearly all are answered: {said}");
+    times.sort_unstable_by(f64::total_cmp);
+    times
+}
+
+/// The median and the 95th percentile.
+fn median_and_95(times: &[f64]) -> [f64; 2] {
+    [times[times.len() / 2], times[times.len() * 95 / 100]]
+}
+
+/// Several streams at once from one host to the other, which has this address: one alone does not fill a queue at
+/// once.
+fn streams(lab: &Lab, from: Host, to: Host, address: &str) -> Vec<Transfer> {
+    (0..STREAMS).map(|_| Transfer::begin(lab, from, to, address, LENGTH)).collect()
+}
+
+/// Bytes of all of them that are still to come.
+fn left(streams: &[Transfer]) -> u64 {
+    streams.iter().map(Transfer::left).sum()
+}
+
+/// Measures while pings go from a to b beside `streams`: `bits` so far tell the rate. The rate is never beyond the
+/// tolerance; one measure of some is within it, with a ping that stays quick.
+fn measure(lab: &Lab, streams: &[Transfer], idle: &[f64], bits: impl Fn() -> (Instant, f64)) {
+    let [idle, _] = median_and_95(idle);
+    // TCP has found its pace.
+    streams.iter().for_each(|stream| stream.goes_on(MB));
+    let mut measured = Vec::new();
+    for _ in 0..ATTEMPTS {
+        let (began, before) = bits();
+        let [median, most] = median_and_95(&pings(lab));
+        let (ended, after) = bits();
+        let rate = (after - before) / (ended - began).as_secs_f64() / LIMIT;
+        assert!(rate < 1.0 + TOLERANCE, "{rate} of the limit");
+        measured.push((rate, median - idle, most - idle));
+        if rate > 1.0 - TOLERANCE && most - idle < MOST_MILLIS {
+            return;
+        }
+    }
+    panic!("rate, median and 95th percentile above idle: {measured:?}");
+}
+
+#[test]
+fn outbound_the_rate_is_kept_and_a_ping_beside_a_stream_stays_quick() {
+    needs!("ping");
+    let lab = Lab::direct();
+    let [a, b] = lab.link(&limited(LIMIT_OUT));
+    let idle = pings(&lab);
+    let streams = streams(&lab, Host::A, Host::B, INNER_B[0]);
+    measure(&lab, &streams, &idle, || sent_bits(&lab));
+    assert!(left(&streams) > 0, "they were there all the time");
+    streams.into_iter().for_each(Transfer::finish);
+    stop(a);
+    stop(b);
+}
+
+#[test]
+fn inbound_the_rate_is_kept_and_a_ping_beside_a_stream_stays_quick() {
+    needs!("ping");
+    let lab = Lab::direct();
+    let [a, b] = lab.link(&limited(LIMIT_IN));
+    let idle = pings(&lab);
+    let streams = streams(&lab, Host::B, Host::A, INNER_A[0]);
+    // A full packet of 1440 bytes has 1388 for the stream, besides headers of IP and of TCP with timestamps, and 1500
+    // on the cable.
+    let came = || LENGTH * STREAMS - left(&streams);
+    measure(&lab, &streams, &idle, || (now(), came() as f64 * 8.0 * 1500.0 / 1388.0));
+    assert!(left(&streams) > 0, "they were there all the time");
+    streams.into_iter().for_each(Transfer::finish);
+    stop(a);
+    stop(b);
+}
+
+/// What `tunneld status` of host a says of its limit outbound.
+fn limit_out(lab: &Lab) -> Value {
+    let mut command = lab.command(Host::A, "");
+    command.arg(env!("CARGO_BIN_EXE_tunneld")).args(["status", "--json"]);
+    let output = command.env("RUNTIME_DIRECTORY", lab.directory_of(Host::A)).output().unwrap();
+    expect_success(&output);
+    let mut status: Value = serde_json::from_slice(&output.stdout).unwrap();
+    status["rate_limit_out"].take()
+}
+
+fn reload(lab: &Lab, daemon: &Process, end: &End) {
+    let before = daemon.count("reloaded");
+    lab.write_file(Host::A, &end.name, &end.to_toml());
+    daemon.signal(Signal::SIGHUP);
+    assert!(!daemon.wait_for_nth(before + 1, "reloaded").contains("not reloaded"));
+}
+
+#[test]
+fn a_reload_sets_changes_and_lifts_a_limit_while_a_stream_flows_on() {
+    needs!("ping");
+    let lab = Lab::direct();
+    let mut ends = ends(direct_v4);
+    let [a, b] = lab.link(&ends);
+    let handshakes = a.count(HANDSHAKE);
+    assert_eq!(limit_out(&lab), Value::Null);
+    ends[0].more = "rate_limit_out = '80M'";
+    reload(&lab, &a, &ends[0]);
+    assert_eq!(limit_out(&lab)["limit_bits_per_second"], 80_000_000);
+    let stream = Transfer::begin(&lab, Host::A, Host::B, INNER_B[0], 40 * MB);
+    takes_half_of(&stream, 80e6);
+    ends[0].more = LIMIT_OUT;
+    reload(&lab, &a, &ends[0]);
+    stream.goes_on(MB);
+    takes_half_of(&stream, LIMIT);
+    assert!(limit_out(&lab)["waiting_packets"].as_u64().is_some());
+    ends[0].more = "";
+    reload(&lab, &a, &ends[0]);
+    stream.finish();
+    assert_eq!(limit_out(&lab), Value::Null);
+    assert_eq!(a.count(HANDSHAKE), handshakes, "the session lives on");
+    stop(a);
+    stop(b);
+}
+
+/// Four more megabytes take at least half the time that they need at a rate: some may have waited before.
+fn takes_half_of(stream: &Transfer, rate: f64) {
+    let began = now();
+    stream.goes_on(4 * MB);
+    let least = Duration::from_secs_f64(4e6 * 8.0 / rate / 2.0);
+    assert!(began.elapsed() > least, "{rate}: {:?}", began.elapsed());
+}
