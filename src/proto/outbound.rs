@@ -288,8 +288,7 @@ impl Outbound {
             Layer::Ethernet => FRAME_START,
         };
         if let Some(bytes) = text.get_mut(start..)
-            && let Some(packet) =
-                self.shared.layer.ip_at(bytes).and_then(|at| bytes.get_mut(at..))
+            && let Some(packet) = self.shared.layer.ip_at(bytes).and_then(|at| bytes.get_mut(at..))
         {
             mss::clamp(packet, limit);
         }
@@ -354,8 +353,8 @@ mod tests {
     use crate::proto::replay::Arrivals;
     use crate::proto::session::{OpeningHalf, Role, halves};
     use crate::proto::shared::Networks;
-    use crate::wire::mss::Clamp;
     use crate::proto::{Inbound, Received};
+    use crate::wire::mss::Clamp;
     use crate::wire::{Layer, Profile};
 
     const NOW: Instant = Instant::from_nanos(1);
