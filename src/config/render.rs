@@ -2,7 +2,7 @@
 
 use ipnet::IpNet;
 
-use crate::config::{Config, Hooks, Metrics, Offload, Table};
+use crate::config::{ClampMss, Config, Hooks, Metrics, Offload, Shaping, Table};
 
 /// The TOML of a configuration, keys inline.
 pub(crate) fn render(config: &Config) -> String {
@@ -29,7 +29,7 @@ pub(crate) fn render(config: &Config) -> String {
     if !interface.search.is_empty() {
         text += &format!("search = {:?}\n", interface.search);
     }
-    text += &interface.shaping.render();
+    text += &shaping(&interface.shaping);
     if let Some(mtu) = interface.mtu {
         text += &format!("mtu = {mtu}\n");
     }
@@ -55,6 +55,19 @@ pub(crate) fn render(config: &Config) -> String {
         text += &format!("[metrics]\nlisten = \"{listen}\"\n");
     }
     text + &section(hooks)
+}
+
+fn shaping(Shaping { rate_limit_out, rate_limit_in, copy_dscp, clamp_mss }: &Shaping) -> String {
+    let limits = [("rate_limit_out", rate_limit_out), ("rate_limit_in", rate_limit_in)];
+    let mut text = format!("copy_dscp = {copy_dscp}\n");
+    for (key, limit) in limits {
+        text += &limit.map_or_else(String::new, |limit| format!("{key} = \"{limit}\"\n"));
+    }
+    text + &match clamp_mss {
+        ClampMss::ToMtu => "clamp_mss = true\n".to_owned(),
+        ClampMss::Off => "clamp_mss = false\n".to_owned(),
+        ClampMss::To(mss) => format!("clamp_mss = {mss}\n"),
+    }
 }
 
 fn section(Hooks { up, down, peer_up, peer_down, endpoint_changed }: &Hooks) -> String {
