@@ -2,7 +2,7 @@
 
 use ipnet::IpNet;
 
-use crate::config::{Config, Ethernet, Hooks, Metrics, Offload, Table};
+use crate::config::{ClampMss, Config, Ethernet, Hooks, Metrics, Offload, Shaping, Table};
 
 /// The TOML of a configuration, keys inline.
 pub(crate) fn render(config: &Config) -> String {
@@ -32,7 +32,7 @@ pub(crate) fn render(config: &Config) -> String {
     if let Some(ethernet) = &interface.ethernet {
         text += &frames(ethernet);
     }
-    text += &interface.shaping.render();
+    text += &shaping(&interface.shaping);
     if let Some(mtu) = interface.mtu {
         text += &format!("mtu = {mtu}\n");
     }
@@ -80,6 +80,19 @@ fn frames(ethernet: &Ethernet) -> String {
         text += &format!("bridge = {bridge:?}\n");
     }
     text
+}
+
+fn shaping(Shaping { rate_limit_out, rate_limit_in, copy_dscp, clamp_mss }: &Shaping) -> String {
+    let limits = [("rate_limit_out", rate_limit_out), ("rate_limit_in", rate_limit_in)];
+    let mut text = format!("copy_dscp = {copy_dscp}\n");
+    for (key, limit) in limits {
+        text += &limit.map_or_else(String::new, |limit| format!("{key} = \"{limit}\"\n"));
+    }
+    text + &match clamp_mss {
+        ClampMss::ToMtu => "clamp_mss = true\n".to_owned(),
+        ClampMss::Off => "clamp_mss = false\n".to_owned(),
+        ClampMss::To(mss) => format!("clamp_mss = {mss}\n"),
+    }
 }
 
 fn section(Hooks { up, down, peer_up, peer_down, endpoint_changed }: &Hooks) -> String {

@@ -73,22 +73,3 @@ fn clamp(value: &Value<'_>) -> Result<ClampMss, Fault> {
             .map_err(|fault| Fault { accepted: ACCEPTED_CLAMP.to_owned(), ..fault }),
     }
 }
-
-#[cfg(test)]
-impl Shaping {
-    /// As lines of `[interface]`, for tests.
-    pub(crate) fn render(&self) -> String {
-        let Self { rate_limit_out, rate_limit_in, copy_dscp, clamp_mss } = self;
-        let limits = [("rate_limit_out", rate_limit_out), ("rate_limit_in", rate_limit_in)];
-        let mut text: String = limits
-            .into_iter()
-            .filter_map(|(key, rate)| Some(format!("{key} = \"{}\"\n", (*rate)?)))
-            .collect();
-        text += &format!("copy_dscp = {copy_dscp}\n");
-        text + &match clamp_mss {
-            ClampMss::ToMtu => "clamp_mss = true\n".to_owned(),
-            ClampMss::Off => "clamp_mss = false\n".to_owned(),
-            ClampMss::To(mss) => format!("clamp_mss = {mss}\n"),
-        }
-    }
-}

@@ -1,7 +1,7 @@
 //! Keeps one direction of the link to a rate, and lets no flow wait behind another's queue.
 //!
 //! A [`Shaper`] is told the time and asked what may go; it knows no thread, device or socket. What waits is in a
-//! [`FairQueue`], and a [`TokenBucket`] says when the next packet may leave it. A [`Gate`] is where control sets the
+//! [`FairQueue`], and a [`TokenBucket`] says when the next packet may leave it. A [`Gate`](gate::Gate) is where control sets the
 //! limit of a data thread and sees what waits there. docs/architecture.md, "Shaping", has the reasons.
 
 mod codel;

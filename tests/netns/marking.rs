@@ -8,10 +8,11 @@ use super::lab::{Host, INNER_A, INNER_B, Lab, endpoint, expect_success, routed_u
 use super::needs::needs;
 use super::process::BOUND;
 
-/// Both ends over this family of the underlay, the first with these lines.
+/// Both ends over this family of the underlay, the first with these lines. One datagram a send: several would be
+/// counted as one.
 fn marked(outside: usize, more: &'static str) -> [End; 2] {
     let mut ends = ends(|host| endpoint(routed_underlay(host)[outside]));
-    ends[0].more = more;
+    (ends[0].more, ends[0].offload) = (more, "udp_gso = false");
     ends
 }
 

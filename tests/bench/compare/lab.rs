@@ -77,7 +77,8 @@ pub(crate) struct Lab {
     /// No other lab on this machine has it.
     number: u32,
     cpus: Cpus,
-    limit: Option<u64>,
+    /// The most bits per second that a daemon on host a is to send, if it can limit that.
+    pub(crate) limit: Option<u64>,
     directory: PathBuf,
 }
 
@@ -116,12 +117,6 @@ impl Lab {
             .context("cannot turn IPv6 off in a namespace")?;
         ip(&format!("-n {namespace} link set lo up"))?;
         Ok(namespace)
-    }
-
-    /// The same, but daemons on host a send so many bits per second at most, if they can limit that.
-    pub(crate) fn limited(mut self, limit: u64) -> Self {
-        self.limit = Some(limit);
-        self
     }
 
     /// The most bits per second that a daemon on this host is to send.

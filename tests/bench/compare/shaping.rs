@@ -73,7 +73,8 @@ pub(crate) fn run(shaping: &Shaping) -> Result<()> {
 
 /// Links two hosts, and measures from a to b.
 fn measure(peer: &Peer, shaping: &Shaping) -> Result<[f64; COLUMNS.len()]> {
-    let lab = Lab::new(Cpus::All)?.limited(shaping.mbits * 1_000_000);
+    let mut lab = Lab::new(Cpus::All)?;
+    lab.limit = Some(shaping.mbits * 1_000_000);
     let link = peer.link(&lab)?;
     let to = link.address(Side::B);
     let idle = round_trips(&lab, to)?.percentile(50)?;
