@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::import::translate;
 use super::*;
 use crate::config::properties::config;
-use crate::config::{Config, Hooks, Interface, Offload};
+use crate::config::{Config, DEFAULT_LEVEL, Hooks, Interface, Offload};
 use crate::crypto::PrivateKey;
 
 /// The smallest file that links two hosts; lines for `[Interface]` and `[Peer]` are added.
@@ -195,6 +195,7 @@ fn sayable(mut config: Config) -> Config {
     config.peer.endpoints.truncate(1);
     config.hooks = Hooks::default();
     config.metrics = None;
+    config.log_level = DEFAULT_LEVEL;
     config
 }
 
