@@ -21,6 +21,7 @@ mod weapons;
 
 mod netns {
     mod any_config;
+    mod apply;
     mod config;
     mod counters;
     mod crash;
@@ -33,6 +34,7 @@ mod netns {
     mod floods;
     mod forged;
     mod handover;
+    mod hanging_disk;
     mod healing;
     mod hooks;
     mod hostile;

@@ -22,6 +22,7 @@ mod network;
 pub(crate) mod observer;
 mod outbound;
 mod readable;
+mod reader;
 mod reload;
 mod report;
 pub(crate) mod runtime;
@@ -29,9 +30,10 @@ mod service;
 mod state;
 pub(crate) mod status;
 mod threads;
+pub(crate) mod trial;
 
 use std::os::fd::{AsFd as _, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
@@ -42,7 +44,7 @@ use ipnet::IpNet;
 use nix::sys::prctl;
 use tokio::sync::mpsc;
 
-use crate::config::{self, Config, HostPort, Interface, Table};
+use crate::config::{self, Config, Interface, Table};
 use crate::crypto::secret::Secret;
 use crate::net::{Underlay, UnderlayCounters, UnderlayDiscard};
 use crate::proto::{self, HANDSHAKE_QUEUE, Inbound, Parameters, Stats};
@@ -60,7 +62,7 @@ use kill_switch::KillSwitch;
 use lock::InterfaceLock;
 use network::Network;
 use observer::{About, Observer};
-use reload::Fixed;
+use reader::Reader;
 use report::Report;
 use service::Signals;
 use state::State;
@@ -82,17 +84,22 @@ struct HandshakeMessage {
     message: Handshake,
 }
 
-/// Runs the link that the configuration in `file` describes until SIGTERM or SIGINT, then removes what it made.
+/// Sets how much is logged; whether it could, as the environment may override it.
+pub type SetLogLevel = fn(tracing::Level) -> bool;
+
+/// Runs the link that the configuration in `file` describes until SIGTERM or SIGINT, then removes what it made. Logs as
+/// much as that says, by `set_log_level`.
 ///
 /// # Errors
 /// [`ConfigError`](config::ConfigError); or the link could not be set up, or broke for good: the device was deleted.
-pub fn run(file: &Path) -> anyhow::Result<()> {
+pub fn run(file: &Path, set_log_level: SetLogLevel) -> anyhow::Result<()> {
     // Keys must not reach the disk in a core file. The unit's LimitCORE does not keep them from a program that the kernel
     // pipes core files to.
     prctl::set_dumpable(false).context("forbidding core files")?;
     // First of all: the sessions are to be erased, whatever comes next.
     let kept = Kept::take();
     let config = load(file, &kept)?;
+    set_log_level(config.log_level);
     let _lock = InterfaceLock::take(&config.interface.name)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -101,13 +108,20 @@ pub fn run(file: &Path) -> anyhow::Result<()> {
         .build()
         .context("starting the control thread's runtime")?;
     runtime.spawn_blocking(|| ());
-    let result = runtime.block_on(run_on(file, config, kept));
-    // A name lookup may hang in the system's resolver: nobody waits for it.
+    // What is told of it must mean the same to others, wherever they are.
+    let file = std::path::absolute(file).context("asking where this process is")?;
+    let result = runtime.block_on(run_on(file, config, kept, set_log_level));
+    // A name lookup may hang in the system's resolver, or a file on its disk: nobody waits for it.
     runtime.shutdown_background();
     result
 }
 
-async fn run_on(file: &Path, config: Config, kept: Kept) -> anyhow::Result<()> {
+async fn run_on(
+    file: PathBuf,
+    config: Config,
+    kept: Kept,
+    set_log_level: SetLogLevel,
+) -> anyhow::Result<()> {
     let signals = Signals::listen().context("listening for signals")?;
     let interface = &config.interface;
     // Before all else: nothing is to leave while the rest is set up.
@@ -117,26 +131,22 @@ async fn run_on(file: &Path, config: Config, kept: Kept) -> anyhow::Result<()> {
     let network = Network::new(&config, &tun).await?;
     let dns = Dns::new(&config, &tun);
     let hooks = Hooks::new(&config);
-    let fixed = Fixed::new(&config);
     let peer = &config.peer;
-    let about = About::new(&config);
-    let metrics = config.metrics;
-    let keeps_alive = peer.persistent_keepalive.is_some();
-    let name = interface.name.clone();
     let ours = interface.private_key.public_key();
     let state = State::load(&ours, &peer.public_key);
     clock::check(state.timestamp());
-    let (parameters, endpoints) = parameters(config, state.timestamp());
+    let parameters = parameters(&config, state.timestamp());
     let (mut tunnel, outbound, mut inbound) = proto::tunnel(&parameters, &*entropy()?);
     if let Some(handover) = kept.sessions {
         tunnel.take_over(clock::boot(), &handover);
     }
-    // The tunnel has the keys: they are to be in memory once.
+    // The tunnel has the keys, and the configuration: they are to be nowhere else.
     drop(parameters);
 
-    let observer = Observer::new(clock::boot(), about, keeps_alive);
+    let calls = peer.persistent_keepalive.is_some();
+    let observer = Observer::new(clock::boot(), About::new(&config), calls);
     let (asker, queries) = Asker::new(observer.notices());
-    let _doors = Doors::open(&name, metrics.map(|metrics| metrics.listen), &asker);
+    let _doors = Doors::open(&interface.name, config.metrics.map(|metrics| metrics.listen), &asker);
     let path = Arc::new(DataPath {
         tun,
         underlay: Arc::new(underlay),
@@ -151,14 +161,15 @@ async fn run_on(file: &Path, config: Config, kept: Kept) -> anyhow::Result<()> {
         })?,
     );
     let mut control = Control {
-        file: file.to_owned(),
-        fixed,
+        reader: Reader::new(file),
+        trial: None,
+        set_log_level,
         path: Arc::clone(&path),
         tunnel,
         report: Report::new(ours),
         observer,
         queries,
-        endpoints: Endpoints::new(endpoints),
+        endpoints: Endpoints::new(config.peer.endpoints.clone()),
         hooks,
         alarm: Alarm::new().context("making the alarm")?,
         network,
@@ -167,6 +178,7 @@ async fn run_on(file: &Path, config: Config, kept: Kept) -> anyhow::Result<()> {
         telling: None,
         state,
         screen: None,
+        config,
     };
     let dns = control.dns.clone();
     control.tell_name_servers(async move { dns.begin().await });
@@ -246,24 +258,23 @@ fn entropy() -> anyhow::Result<Secret> {
     Ok(bytes)
 }
 
-/// What the configuration says to the tunnel, and the endpoints, which are to be resolved for it.
+/// What the configuration says to the tunnel; its endpoints are still to be resolved.
 fn parameters(
-    Config { interface, peer, .. }: Config,
+    Config { interface, peer, .. }: &Config,
     last_timestamp: Option<Duration>,
-) -> (Parameters, Vec<HostPort>) {
-    let parameters = Parameters {
-        routed: routed(&interface, &peer.allowed_ips),
+) -> Parameters {
+    Parameters {
+        routed: routed(interface, &peer.allowed_ips),
         addresses: interface.addresses.iter().map(IpNet::addr).collect(),
-        private_key: interface.private_key,
+        private_key: interface.private_key.clone(),
         public_key: peer.public_key,
-        preshared_key: peer.preshared_key,
-        allowed_ips: peer.allowed_ips,
+        preshared_key: peer.preshared_key.clone(),
+        allowed_ips: peer.allowed_ips.clone(),
         endpoints: vec![Vec::new(); peer.endpoints.len()],
         last_timestamp,
         persistent_keepalive: peer.persistent_keepalive,
         mtu: interface.mtu.map_or(network::DEFAULT_MTU, u32::from) as usize,
-    };
-    (parameters, peer.endpoints)
+    }
 }
 
 /// The networks whose way is through the device. Routes in a table of its own are for packets that the administrator's
