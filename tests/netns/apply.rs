@@ -258,7 +258,15 @@ fn where_the_system_does_not_let_it_go_back_it_tries_again() {
     let new = lab.write_file(Host::A, "new", &new.to_toml());
     let request = format!(r#"{{"command":"apply","file":{new:?},"seconds":600}}"#);
     assert!(answer(&lab, &request).contains("apply"));
-    let bind = || UdpSocket::bind(("0.0.0.0", PORT)).unwrap();
+    let bind = || {
+        let mut socket = None;
+        // The data threads leave it a moment later.
+        wait_until(BOUND, || {
+            socket = UdpSocket::bind(("0.0.0.0", PORT)).ok();
+            socket.is_some()
+        });
+        socket.expect("the daemon has left the port")
+    };
     let taken = lab.inside(Host::A, bind).join().unwrap();
     let refused = answer(&lab, r#"{"command":"revert"}"#);
     assert!(refused.contains("cannot go back") && refused.contains("already in use"), "{refused}");
