@@ -19,7 +19,7 @@ use super::process::{BOUND, Process, wait_until};
 use super::socket::{ask, connect, socket};
 
 /// What the daemon says when it is back.
-const BACK: &str = "back to the configuration before";
+const BACK: &str = "WARN back to the configuration before";
 
 /// A linked pair, what a runs by, and its file.
 fn linked() -> (Lab, [Process; 2], End, PathBuf) {
