@@ -23,10 +23,11 @@ fn main() -> ExitCode {
 fn run(command: &Command) -> anyhow::Result<()> {
     logging::start(command.log_format())?;
     match command {
-        Command::Run(options) => tunneld::daemon::run(&options.file.config),
+        Command::Run(options) => tunneld::daemon::run(&options.file.config, logging::set_level),
         Command::Check(options) => cli::check::run(&options.config),
         Command::Doctor(options) => cli::doctor::run(options),
         Command::Reload(target) => cli::reload::run(target),
+        Command::Apply(options) => cli::apply::run(options),
         Command::Status(options) => cli::status::run(options),
         Command::Top(target) => cli::top::run(target),
         Command::Events(options) => cli::events::run(options),

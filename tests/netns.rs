@@ -23,6 +23,7 @@ mod weapons;
 
 mod netns {
     mod any_config;
+    mod apply;
     mod capture;
     mod config;
     mod counters;
@@ -41,6 +42,7 @@ mod netns {
     mod floods;
     mod forged;
     mod handover;
+    mod hanging_disk;
     mod healing;
     mod hooks;
     mod hostile;

@@ -4,7 +4,7 @@ use std::fmt::{self, Display};
 use std::path::Path;
 
 use super::{line, list, or};
-use crate::config::{ClampMss, Config, Hooks, Offload, Shaping, Table};
+use crate::config::{ClampMss, Config, DEFAULT_LEVEL, Hooks, Offload, Shaping, Table, level_name};
 use crate::crypto::PresharedKey;
 
 /// Loads `path` and prints what it means; no secrets.
@@ -26,7 +26,7 @@ struct Summary<'a>(&'a Config);
 
 impl Display for Summary<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Config { interface, peer, hooks, metrics } = self.0;
+        let Config { interface, peer, hooks, metrics, log_level } = self.0;
         writeln!(f, "interface")?;
         line(f, "name", &interface.name)?;
         line(f, "addresses", list(&interface.addresses))?;
@@ -64,6 +64,10 @@ impl Display for Summary<'_> {
         if let Some(metrics) = metrics {
             writeln!(f, "metrics")?;
             line(f, "listen", metrics.listen)?;
+        }
+        if *log_level != DEFAULT_LEVEL {
+            writeln!(f, "log")?;
+            line(f, "level", level_name(*log_level))?;
         }
         self::hooks(f, hooks)
     }

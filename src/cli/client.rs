@@ -107,6 +107,20 @@ impl Client {
         }
     }
 
+    /// Connects to the daemon that `target` means, without reading its file: that may be wrong by now.
+    pub(super) fn find(target: &Target) -> anyhow::Result<Self> {
+        let Some(file) = &target.config else { return Self::connect(target) };
+        let wanted = fs::canonicalize(file).ok();
+        let runs_by_it = |client: &mut Self| {
+            let own = client.status().ok().and_then(|status| fs::canonicalize(status.file).ok());
+            own.is_some() && own == wanted
+        };
+        let found = Self::connect_all()
+            .into_iter()
+            .find_map(|mut client| runs_by_it(&mut client).then_some(client));
+        found.ok_or_else(|| ClientError::NotRunBy(file.clone()).into())
+    }
+
     /// Asks how it is.
     pub(super) fn status(&mut self) -> Result<Status, ClientError> {
         self.ask("status")?;
@@ -115,12 +129,33 @@ impl Client {
 
     /// Has it read its file anew, if that is `file`; whether it has.
     pub(super) fn reload(&mut self, file: Option<&Path>) -> Result<bool, ClientError> {
+        self.change(&serde_json::json!({ "command": "reload", "file": file }))
+    }
+
+    /// Has it try `file` for so long.
+    pub(super) fn apply(&mut self, file: &Path, seconds: u64) -> Result<(), ClientError> {
+        let request = serde_json::json!({ "command": "apply", "file": file, "seconds": seconds });
+        self.change(&request).map(drop)
+    }
+
+    /// Has it keep what it tries.
+    pub(super) fn confirm(&mut self) -> Result<(), ClientError> {
+        self.change(&serde_json::json!({ "command": "confirm" })).map(drop)
+    }
+
+    /// Has it go back to what was before it tried something.
+    pub(super) fn revert(&mut self) -> Result<(), ClientError> {
+        self.change(&serde_json::json!({ "command": "revert" })).map(drop)
+    }
+
+    /// Has it change something; whether there was anything to do for it.
+    fn change(&mut self, request: &serde_json::Value) -> Result<bool, ClientError> {
         #[derive(Deserialize)]
         struct Done {
             done: String,
         }
-        self.send(&serde_json::json!({ "command": "reload", "file": file }).to_string())?;
-        parse(&self.line()?).map(|Done { done }| done == "reload")
+        self.send(&request.to_string())?;
+        parse(&self.line()?).map(|Done { done }| done != "nothing")
     }
 
     /// Asks for all that happens: each line is an event, with no limit of time between two.

@@ -12,12 +12,17 @@ use std::sync::{Arc, LazyLock, OnceLock};
 use anyhow::Context as _;
 use nix::sys::stat::fstat;
 use tracing::Level;
+use tracing::level_filters::LevelFilter;
 use tracing::subscriber::set_global_default;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::reload::{Handle, Layer};
+use tracing_subscriber::{Registry, registry};
 
 use super::journal::{self, Entry, Journal};
 use super::lossy::Lossy;
+use crate::config::{DEFAULT_LEVEL, level_named};
 
 /// The environment variable that says how much is logged.
 const VARIABLE: &str = "TUNNELD_LOG";
@@ -38,34 +43,54 @@ pub enum LogFormat {
 #[error("TUNNELD_LOG: {0:?} is not a level; accepted: error, warn, info, debug, trace")]
 pub struct BadLevel(String);
 
-/// Starts the log of this process. Without a format it goes to the journal if standard error does, and is text
+/// Starts the log of this process, at the level that `TUNNELD_LOG` says, or the default. Without a format it goes to the journal if standard error does, and is text
 /// otherwise.
 ///
 /// # Errors
 /// [`BadLevel`]; the journal was asked for and is not there; or the log is started already.
 pub fn start(format: Option<LogFormat>) -> anyhow::Result<()> {
-    let level = level(env::var_os(VARIABLE).map(|text| text.to_string_lossy().into_owned()))?;
-    let builder = tracing_subscriber::fmt()
-        .with_max_level(level)
+    let environment = level(env::var_os(VARIABLE).map(|text| text.to_string_lossy().into_owned()))?;
+    let (filter, level) = Layer::new(LevelFilter::from(environment.unwrap_or(DEFAULT_LEVEL)));
+    let all = registry().with(filter);
+    let lines = tracing_subscriber::fmt::layer()
         .with_target(false)
         .with_ansi(false)
         // It would report a log that cannot be written by a panic.
         .log_internal_errors(false);
     if let Some(journal) = journal(format)? {
-        let log = builder.with_writer(Arc::new(journal)).event_format(Entry);
-        return Ok(set_global_default(log.finish())?);
-    }
-    let builder = builder.with_writer(|| &*STDERR).with_timer(Seconds);
-    if format == Some(LogFormat::Json) {
-        set_global_default(builder.json().flatten_event(true).finish())?;
+        let entries = lines.with_writer(Arc::new(journal)).event_format(Entry);
+        set_global_default(all.with(entries))?;
+    } else if format == Some(LogFormat::Json) {
+        let objects = lines.with_writer(|| &*STDERR).with_timer(Seconds).json().flatten_event(true);
+        set_global_default(all.with(objects))?;
         // It is set once, here.
         let _ = ALL_IS_JSON.set(());
-        return Ok(());
+    } else {
+        let colours = io::stderr().is_terminal()
+            && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        let lines = lines.with_writer(|| &*STDERR).with_timer(Seconds).with_ansi(colours);
+        set_global_default(all.with(lines))?;
     }
-    let colours =
-        io::stderr().is_terminal() && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    Ok(set_global_default(builder.with_ansi(colours).finish())?)
+    // It is set once, here.
+    let _ = LEVEL.set(Adjustable { overridden: environment.is_some(), level });
+    Ok(())
 }
+
+/// Logs as much as `level` says from now on; whether it does, as the environment overrides it.
+#[must_use]
+pub fn set_level(level: Level) -> bool {
+    let Some(log) = LEVEL.get().filter(|log| !log.overridden) else { return false };
+    log.level.reload(LevelFilter::from(level)).is_ok()
+}
+
+/// How much is logged.
+struct Adjustable {
+    /// By the environment.
+    overridden: bool,
+    level: Handle<LevelFilter, Registry>,
+}
+
+static LEVEL: OnceLock<Adjustable> = OnceLock::new();
 
 fn journal(format: Option<LogFormat>) -> anyhow::Result<Option<Journal>> {
     match format {
@@ -79,16 +104,10 @@ fn journal(format: Option<LogFormat>) -> anyhow::Result<Option<Journal>> {
     }
 }
 
-/// A level by its name; `info` if there is none.
-fn level(name: Option<String>) -> Result<Level, BadLevel> {
-    match name.as_deref() {
-        Some("error") => Ok(Level::ERROR),
-        Some("warn") => Ok(Level::WARN),
-        None | Some("" | "info") => Ok(Level::INFO),
-        Some("debug") => Ok(Level::DEBUG),
-        Some("trace") => Ok(Level::TRACE),
-        Some(other) => Err(BadLevel(other.to_owned())),
-    }
+/// A level by its name, if there is one.
+fn level(name: Option<String>) -> Result<Option<Level>, BadLevel> {
+    let Some(name) = name.filter(|name| !name.is_empty()) else { return Ok(None) };
+    level_named(&name).map(Some).ok_or(BadLevel(name))
 }
 
 /// Tells of an error that ends the program.
@@ -153,8 +172,8 @@ mod tests {
 
     #[test]
     fn levels_go_by_their_names() {
-        assert_eq!(level(None), Ok(Level::INFO));
-        assert_eq!(level(Some("trace".to_owned())), Ok(Level::TRACE));
+        assert_eq!((level(None), level(Some(String::new()))), (Ok(None), Ok(None)));
+        assert_eq!(level(Some("trace".to_owned())), Ok(Some(Level::TRACE)));
         assert_eq!(
             level(Some("loud".to_owned())).unwrap_err().to_string(),
             "TUNNELD_LOG: \"loud\" is not a level; accepted: error, warn, info, debug, trace"

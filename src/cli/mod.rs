@@ -1,6 +1,8 @@
 //! The command line: what can be asked of tunneld, and the answers that go to standard output.
 
+pub mod apply;
 pub mod bench;
+mod candidate;
 pub mod check;
 pub mod client;
 pub mod completions;
@@ -37,7 +39,7 @@ use logging::LogFormat;
 /// Paragraphs of a title and indented lines, as [`manual`] expects them; so is the example of each command.
 const AFTER_HELP: &str = "\
 Environment:
-  TUNNELD_LOG  how much is logged: error, warn, info (the default), debug or trace
+  TUNNELD_LOG  how much is logged, whatever the configuration says: error, warn, info, debug or trace
   NO_COLOR     if set and not empty, no colours in the log
 
 Files:
@@ -83,6 +85,11 @@ pub enum Command {
     /// Make a running tunneld take on what its file says now; what is wrong changes nothing
     #[command(after_help = "Example:\n  tunneld reload -c /etc/tunneld.toml")]
     Reload(client::Target),
+    /// Have a running tunneld try a configuration: it goes back by itself unless the peer answers and you confirm
+    #[command(after_help = "Examples:
+  tunneld apply                        # the daemon's own file, as it was edited
+  tunneld apply --confirm 5m new.toml  # another one, which takes its place if you confirm")]
+    Apply(apply::Options),
     /// Say how the link of a running tunneld is
     #[command(after_help = "Example:\n  tunneld status --json")]
     Status(status::Options),

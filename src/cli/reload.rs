@@ -13,10 +13,14 @@ pub fn run(target: &Target) -> anyhow::Result<()> {
         return Ok(());
     };
     let absolute = std::path::absolute(file)?;
+    let mut refused = ClientError::NotRunBy(file.clone());
     for mut client in Client::connect_all() {
-        if client.reload(Some(&absolute))? {
-            return Ok(());
+        match client.reload(Some(&absolute)) {
+            Ok(true) => return Ok(()),
+            Ok(false) => {}
+            // One that is busy cannot say whether it is meant.
+            Err(error) => refused = error,
         }
     }
-    Err(ClientError::NotRunBy(file.clone()).into())
+    Err(refused.into())
 }

@@ -7,7 +7,7 @@ use clap::Args;
 
 use super::client::{Client, Target};
 use super::{line, list, or};
-use crate::daemon::status::{Calls, Status};
+use crate::daemon::status::{Calls, Status, Trial};
 
 /// What is asked for.
 #[derive(Args, Debug)]
@@ -38,10 +38,13 @@ struct Summary<'s>(&'s Status);
 
 impl Display for Summary<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Status { link, sent, received, arrivals, underlay, device, .. } = self.0;
+        let Status { link, trial, sent, received, arrivals, underlay, device, .. } = self.0;
         writeln!(f, "link")?;
         line(f, "state", format_args!("{} for {}", link.state.name(), time(link.for_seconds)))?;
         line(f, "reason", &link.reason)?;
+        if let Some(trial) = trial {
+            line(f, "trial", in_words(trial))?;
+        }
         self.interface(f)?;
         self.peer(f)?;
         writeln!(f, "traffic")?;
@@ -130,6 +133,11 @@ impl Summary<'_> {
     }
 }
 
+fn in_words(Trial { seconds_left, peer_answered, .. }: &Trial) -> String {
+    let answer = if *peer_answered { "has answered" } else { "has not answered" };
+    format!("trying a configuration: {} left; the peer {answer}", time(*seconds_left))
+}
+
 fn calls(calls: &Calls) -> String {
     format!("{:.1} ({} in {} calls)", calls.per_call, calls.segments, calls.calls)
 }
@@ -174,6 +182,7 @@ mod tests {
         let expected = "link
   state          up for 1 h
   reason         the peer answered our call
+  trial          trying a configuration: 42 s left; the peer has answered
 interface
   name           tun0
   addresses      10.77.0.1/30

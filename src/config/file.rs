@@ -13,6 +13,7 @@ pub(super) struct File<'i> {
     pub(super) peer: PeerTable<'i>,
     pub(super) hooks: Option<HooksTable<'i>>,
     pub(super) metrics: Option<MetricsTable<'i>>,
+    pub(super) log: Option<LogTable<'i>>,
 }
 
 /// A section: a struct with one field for each key, all optional here, and the list of their names.
@@ -83,15 +84,21 @@ section! {
     MetricsTable: "metrics" { listen }
 }
 
+section! {
+    /// How much is logged.
+    LogTable: "log" { level }
+}
+
 /// The section inside `[interface]`, which mostly stands on one line: `offload = { tun_gso = false }`.
 pub(super) const OFFLOAD: &str = "interface.offload";
 pub(super) const OFFLOAD_KEYS: [&str; 4] = ["tun_gso", "tun_gro", "udp_gso", "udp_gro"];
 
-const SECTIONS: [(&str, &[&str]); 5] = [
+const SECTIONS: [(&str, &[&str]); 6] = [
     (InterfaceTable::SECTION, InterfaceTable::KEYS),
     (PeerTable::SECTION, PeerTable::KEYS),
     (HooksTable::SECTION, HooksTable::KEYS),
     (MetricsTable::SECTION, MetricsTable::KEYS),
+    (LogTable::SECTION, LogTable::KEYS),
     (OFFLOAD, &OFFLOAD_KEYS),
 ];
 
@@ -104,6 +111,7 @@ impl<'i> File<'i> {
             peer: PeerTable::take(&mut root)?.ok_or_else(|| no_section("peer"))?,
             hooks: HooksTable::take(&mut root)?,
             metrics: MetricsTable::take(&mut root)?,
+            log: LogTable::take(&mut root)?,
         })
     }
 
@@ -179,8 +187,13 @@ fn take_section<'i>(
 }
 
 fn refuse_unknown_sections(root: &DeTable<'_>) -> Result<(), Fault> {
-    let known =
-        [InterfaceTable::SECTION, PeerTable::SECTION, HooksTable::SECTION, MetricsTable::SECTION];
+    let known = [
+        InterfaceTable::SECTION,
+        PeerTable::SECTION,
+        HooksTable::SECTION,
+        MetricsTable::SECTION,
+        LogTable::SECTION,
+    ];
     let Some(unknown) = first_unknown(root, &known) else {
         return Ok(());
     };
@@ -188,7 +201,7 @@ fn refuse_unknown_sections(root: &DeTable<'_>) -> Result<(), Fault> {
     let home = SECTIONS.into_iter().find(|(_, keys)| keys.contains(&&**word));
     let accepted = match home {
         Some((section, _)) => format!("{word} under [{section}]"),
-        None => "the sections [interface], [peer], [hooks] and [metrics]".to_owned(),
+        None => "the sections [interface], [peer], [hooks], [metrics] and [log]".to_owned(),
     };
     Err(Fault {
         at: Some(unknown.span().start),

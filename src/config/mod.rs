@@ -1,7 +1,7 @@
 //! The configuration: read once, and from then on it cannot be wrong.
 //!
 //! Text becomes [`Config`] in two steps. `file` takes the TOML as typed, each value with its line and column, and
-//! refuses keys it does not know. `interface`, `peer` and `metrics` then give each value its meaning or say, in a
+//! refuses keys it does not know. `interface`, `peer`, `metrics` and others then give each value its meaning or say, in a
 //! [`ConfigError`], what is wrong with it and what would be accepted. Nothing behind this door checks again.
 
 mod endpoint;
@@ -11,6 +11,7 @@ mod file;
 mod hooks;
 mod interface;
 mod key_source;
+mod log;
 mod metrics;
 mod names;
 pub(crate) mod network;
@@ -33,6 +34,7 @@ use std::str;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use tracing::Level;
 
 use crate::crypto::secret::on_clean_stack;
 use crate::crypto::{PresharedKey, PrivateKey, PublicKey};
@@ -46,6 +48,7 @@ pub use endpoint::{EndpointError, HostPort};
 pub use error::ConfigError;
 pub(crate) use interface::{device_name, least_mtu};
 pub(crate) use key_source::shell_word;
+pub(crate) use log::{DEFAULT_LEVEL, level_name, level_named};
 pub use rate::{Rate, RateError};
 pub use shaping::{ClampMss, Shaping};
 
@@ -56,7 +59,7 @@ pub const DEFAULT_PATH: &str = "/etc/tunneld.toml";
 const DEFAULT_MARK: u32 = 51820;
 
 /// The longest configuration that is read; bounds the work that a wrong file can make.
-const LONGEST: usize = 64 * 1024;
+pub(crate) const LONGEST: usize = 64 * 1024;
 
 /// Both ends of the link, as this host sees them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,6 +72,8 @@ pub struct Config {
     pub hooks: Hooks,
     /// Where metrics are served, if they are.
     pub metrics: Option<Metrics>,
+    /// How much is logged.
+    pub log_level: Level,
 }
 
 /// This end of the link.
@@ -241,7 +246,8 @@ impl Config {
         let peer = Peer::resolve(file.peer, &interface, dir)?;
         let hooks = Hooks::resolve(file.hooks)?;
         let metrics = file.metrics.map(Metrics::resolve).transpose()?;
-        Ok(Self { interface, peer, hooks, metrics })
+        let log_level = log::level(file.log)?;
+        Ok(Self { interface, peer, hooks, metrics, log_level })
     }
 
     /// The files that the configuration in `path` consists of: itself and the key files it names, as far as it can be read.

@@ -152,6 +152,9 @@ prop_compose! {
         hooks in hooks(),
         cipher in prop::option::of(prop::sample::select(&Cipher::ALL)),
         metrics in prop::option::of((any::<[u8; 16]>(), 1..=u16::MAX)),
+        log_level in prop::sample::select(vec![
+            Level::ERROR, Level::WARN, Level::INFO, Level::DEBUG, Level::TRACE,
+        ]),
     ) -> Config {
         let mut allowed_ips: Vec<IpNet> = Vec::new();
         for net in interface.addresses.iter().chain(&more).map(IpNet::trunc) {
@@ -185,6 +188,7 @@ prop_compose! {
             metrics: metrics
                 .map(|(ip, port)| Metrics { listen: (ip, port).into() })
                 .filter(|metrics| !metrics.listen.ip().is_multicast()),
+            log_level,
         }
     }
 }

@@ -6,12 +6,13 @@ use crate::config::{ClampMss, Config, Ethernet, Hooks, Metrics, Offload, Shaping
 
 /// The TOML of a configuration, keys inline.
 pub(crate) fn render(config: &Config) -> String {
-    let Config { interface, peer, hooks, metrics } = config;
+    let Config { interface, peer, hooks, metrics, log_level } = config;
     let list = |items: Vec<String>| format!("[{}]", items.join(", "));
     let quoted = |text: String| format!("{text:?}");
     let nets = |nets: &[IpNet]| list(nets.iter().map(|net| quoted(net.to_string())).collect());
     let mut text = format!(
-        "[interface]\nname = {:?}\naddresses = {}\nprivate_key = {:?}\nlisten_port = {}\nfwmark = {}\noffload = {}\nkill_switch = {}\n",
+        "[log]\nlevel = {:?}\n[interface]\nname = {:?}\naddresses = {}\nprivate_key = {:?}\nlisten_port = {}\nfwmark = {}\noffload = {}\nkill_switch = {}\n",
+        log_level.as_str().to_ascii_lowercase(),
         interface.name,
         nets(&interface.addresses),
         interface.private_key.to_base64().as_str(),

@@ -28,7 +28,7 @@ const ONE: &str = r#"addresses = ["10.77.0.1/30"]"#;
 
 #[test]
 fn what_is_not_said_has_its_default() {
-    let Config { interface, peer, hooks, metrics } = parse(ONE, "").unwrap();
+    let Config { interface, peer, hooks, metrics, log_level } = parse(ONE, "").unwrap();
     assert_eq!(
         interface,
         Interface {
@@ -60,6 +60,7 @@ fn what_is_not_said_has_its_default() {
     );
     assert_eq!(hooks, Hooks::default());
     assert_eq!(metrics, None);
+    assert_eq!(log_level, Level::INFO);
 }
 
 #[test]

@@ -1,7 +1,5 @@
 //! The control loop: one input to the tunnel, then every output of it, then sleep until the next.
 
-use std::fs;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,18 +10,21 @@ use tokio::time::{Interval, MissedTickBehavior};
 
 use super::clock::{self, Alarm};
 use super::dns::Dns;
-use super::doors::query::{Change, Query, Refused};
+use super::doors::query::{Change, Query};
 use super::endpoints::Endpoints;
 use super::entropy::entropy;
 use super::hooks::Hooks;
 use super::kill_switch::KillSwitch;
 use super::network::Network;
 use super::observer::Observer;
-use super::reload::Fixed;
+use super::reader::Reader;
 use super::report::Report;
 use super::service::{self, Signals, Told};
 use super::state::State;
-use super::{DataPath, HandshakeMessage};
+use super::status::Status;
+use super::trial::Trial;
+use super::{DataPath, HandshakeMessage, SetLogLevel};
+use crate::config::Config;
 use crate::proto::{Discard, Event, Now, Request, Tunnel};
 use crate::wire::Screen;
 
@@ -37,8 +38,12 @@ const BATCH: usize = 16;
 
 /// Owned by the control thread.
 pub(super) struct Control {
-    pub(super) file: PathBuf,
-    pub(super) fixed: Fixed,
+    pub(super) reader: Reader,
+    /// What it runs by.
+    pub(super) config: Config,
+    /// What it goes back to unless that is confirmed.
+    pub(super) trial: Option<Trial>,
+    pub(super) set_log_level: SetLogLevel,
     pub(super) path: Arc<DataPath>,
     pub(super) tunnel: Tunnel,
     pub(super) report: Report,
@@ -91,13 +96,14 @@ impl Control {
                 told = signals.next() => match told {
                     Told::Stop(signal) => return Ok(Ended::Signal(signal)),
                     Told::Restart => return Ok(Ended::Restart),
-                    Told::Reload => drop(self.reload().await),
+                    Told::Reload => self.reader.read_own(),
                 },
                 Some(failure) = failures.recv() => return Ok(Ended::Failure(failure)),
                 rang = self.alarm.ring() => {
                     rang.context("waiting for the alarm")?;
                     self.count_not_received();
                     self.tunnel.handle_timeout(clock::now());
+                    self.end_trial_if_due().await;
                 }
                 () = self.path.threads.control.notified() => self.tunnel.handle_facts(clock::now()),
                 () = self.network.change() => {
@@ -116,6 +122,7 @@ impl Control {
                         service::alive();
                     }
                 }
+                (request, read) = self.reader.done() => self.take_in(request, read).await,
                 Some(query) = self.queries.recv() => self.answer(query).await,
                 1.. = handshakes.recv_many(&mut batch, BATCH) => {
                     self.receive(&mut batch, handshakes.len());
@@ -145,22 +152,29 @@ impl Control {
     /// Answers what others ask; who has gone meanwhile gets no answer.
     async fn answer(&mut self, query: Query) {
         match query {
-            Query::Reload(file, answer) => {
-                let ours = file.is_none_or(|file| is_same(&file, &self.file));
-                let taken_on = if ours {
-                    self.reload().await.map_err(Refused::Because)
-                } else {
-                    Err(Refused::OtherFile)
-                };
-                let _ = answer.send(taken_on);
+            Query::Read(request) => self.reader.begin(request),
+            Query::Decide(decision, answer) => {
+                let _ = answer.send(self.decide(decision).await);
             }
             Query::Status(answer) => {
-                let _ = answer.send(self.observer.status(&self.path, &self.tunnel));
+                let _ = answer.send(self.status());
             }
             Query::Change(change, answer) => {
                 let _ = answer.send(self.change(change));
             }
         }
+    }
+
+    /// Everything there is to say now.
+    pub(super) fn status(&self) -> Status {
+        let trial = self.trial.as_ref().map(|trial| trial.status(clock::boot()));
+        self.observer.status(&self.path, &self.tunnel, self.reader.own(), trial)
+    }
+
+    /// Tells those who listen what was done.
+    pub(super) fn tell_listeners(&self, done: &str) {
+        let remote = self.tunnel.endpoint().map(|endpoint| endpoint.remote);
+        self.observer.tell(clock::now(), done, remote);
     }
 
     /// Makes a change; if one part of it cannot be, none is made.
@@ -192,6 +206,7 @@ impl Control {
             self.hooks.follow(&event, self.report.link_is_up());
             match event {
                 Event::HandshakeCompleted { endpoint, .. } => {
+                    self.trial.iter_mut().for_each(Trial::peer_answered);
                     self.tunnel.mix(&*entropy()?);
                     if self.path.underlay.settle_on(endpoint.source) {
                         self.path.threads.inbound.wake();
@@ -229,7 +244,8 @@ impl Control {
         if self.tunnel.outbound_has_orders() {
             self.path.threads.outbound.wake();
         }
-        let next = self.tunnel.poll_timeout().map(|(at, _)| at);
+        let due = self.tunnel.poll_timeout().map(|(at, _)| at);
+        let next = due.into_iter().chain(self.trial.as_ref().map(Trial::ends)).min();
         self.alarm.set(next).context("setting the alarm")
     }
 
@@ -244,12 +260,6 @@ impl Control {
             Err(error) => tracing::warn!(%error, "no other UDP port to send from"),
         }
     }
-}
-
-/// Whether two paths lead to one file.
-fn is_same(one: &Path, other: &Path) -> bool {
-    one == other
-        || fs::canonicalize(one).ok().is_some_and(|one| fs::canonicalize(other).ok() == Some(one))
 }
 
 /// Ticks at once, and then at most once in `period`.

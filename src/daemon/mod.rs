@@ -24,6 +24,7 @@ pub(crate) mod observer;
 mod outbound;
 mod parameters;
 mod readable;
+mod reader;
 mod reload;
 mod report;
 pub(crate) mod runtime;
@@ -34,9 +35,10 @@ pub(crate) mod state;
 pub(crate) mod status;
 mod threads;
 mod totals;
+pub(crate) mod trial;
 
 use std::os::fd::{AsFd as _, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -64,7 +66,7 @@ use lock::InterfaceLock;
 use network::Network;
 use observer::{About, Observer};
 use parameters::{parameters, rewrite};
-use reload::Fixed;
+use reader::Reader;
 use report::Report;
 use service::Signals;
 use shaper::Limits;
@@ -88,18 +90,22 @@ struct HandshakeMessage {
     message: Handshake,
 }
 
+/// Sets how much is logged; whether it could, as the environment may override it.
+pub type SetLogLevel = fn(tracing::Level) -> bool;
+
 /// Runs the link that the configuration in `file` describes until SIGTERM or SIGINT, then removes what it made. At
-/// SIGUSR1 it ends too, and leaves that to the next process.
+/// SIGUSR1 it ends too, and leaves that to the next process. Logs as much as the configuration says, by `set_log_level`.
 ///
 /// # Errors
 /// [`ConfigError`](config::ConfigError); or the link could not be set up, or broke for good: the device was deleted.
-pub fn run(file: &Path) -> anyhow::Result<()> {
+pub fn run(file: &Path, set_log_level: SetLogLevel) -> anyhow::Result<()> {
     // Keys must not reach the disk in a core file. The unit's LimitCORE does not keep them from a program that the kernel
     // pipes core files to.
     prctl::set_dumpable(false).context("forbidding core files")?;
     // First of all: the sessions are to be erased, whatever comes next.
     let kept = Kept::take();
     let config = load(file, &kept)?;
+    set_log_level(config.log_level);
     let _lock = InterfaceLock::take(&config.interface.name)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -107,13 +113,20 @@ pub fn run(file: &Path) -> anyhow::Result<()> {
         .thread_keep_alive(FOREVER)
         .build()
         .context("starting the control thread's runtime")?;
-    let result = runtime.block_on(run_on(file, config, kept));
-    // A name lookup may hang in the system's resolver: nobody waits for it.
+    // What is told of it must mean the same to others, wherever they are.
+    let file = std::path::absolute(file).context("asking where this process is")?;
+    let result = runtime.block_on(run_on(file, config, kept, set_log_level));
+    // A name lookup may hang in the system's resolver, or a file on its disk: nobody waits for it.
     runtime.shutdown_background();
     result
 }
 
-async fn run_on(file: &Path, config: Config, kept: Kept) -> anyhow::Result<()> {
+async fn run_on(
+    file: PathBuf,
+    config: Config,
+    kept: Kept,
+    set_log_level: SetLogLevel,
+) -> anyhow::Result<()> {
     let signals = Signals::listen().context("listening for signals")?;
     let interface = &config.interface;
     // Before all else: nothing is to leave while the rest is set up.
@@ -123,29 +136,24 @@ async fn run_on(file: &Path, config: Config, kept: Kept) -> anyhow::Result<()> {
     let network = Network::new(&config, &tun, record(kept.network)?).await?;
     let dns = Dns::new(&config, &tun);
     let hooks = Hooks::new(&config);
-    let fixed = Fixed::new(&config);
     let peer = &config.peer;
-    let about = About::new(&config);
-    let metrics = config.metrics;
-    let keeps_alive = peer.persistent_keepalive.is_some();
-    let name = interface.name.clone();
-    let shaping = interface.shaping;
     let ours = interface.private_key.public_key();
     let state = State::load(&ours, &peer.public_key);
     clock::check(state.timestamp());
-    let (parameters, endpoints) = parameters(config, state.timestamp());
+    let parameters = parameters(&config, state.timestamp());
     let (mut tunnel, outbound, mut inbound) = proto::tunnel(&parameters, &*entropy()?);
     network.tell_mtu(&tunnel);
     if let Some(handover) = kept.sessions {
         tunnel.take_over(clock::boot(), &handover);
     }
-    rewrite(&tunnel, &shaping);
-    // The tunnel has the keys: they are to be in memory once.
+    rewrite(&tunnel, &interface.shaping);
+    // The tunnel has the keys, and the configuration: they are to be nowhere else.
     drop(parameters);
 
-    let observer = Observer::new(clock::boot(), about, keeps_alive);
+    let calls = peer.persistent_keepalive.is_some();
+    let observer = Observer::new(clock::boot(), About::new(&config), calls);
     let (asker, queries) = Asker::new(observer.notices());
-    let _doors = Doors::open(&name, metrics.map(|metrics| metrics.listen), &asker);
+    let _doors = Doors::open(&interface.name, config.metrics.map(|metrics| metrics.listen), &asker);
     // Before there is another thread: it would not be confined.
     sandbox::confine_control(&runtime::writable());
     tokio::task::spawn_blocking(|| ());
@@ -153,7 +161,7 @@ async fn run_on(file: &Path, config: Config, kept: Kept) -> anyhow::Result<()> {
         tun,
         underlay: Arc::new(underlay),
         threads: Threads::new().context("making the threads' wake-ups")?,
-        limits: Limits::new(&shaping, [entropy::seed()?, entropy::seed()?]),
+        limits: Limits::new(&config.interface.shaping, [entropy::seed()?, entropy::seed()?]),
     });
     let (handshakes_in, handshakes) = mpsc::channel(HANDSHAKE_QUEUE);
     let (failures_in, failures) = mpsc::channel(2);
@@ -164,14 +172,15 @@ async fn run_on(file: &Path, config: Config, kept: Kept) -> anyhow::Result<()> {
         })?,
     );
     let mut control = Control {
-        file: file.to_owned(),
-        fixed,
+        reader: Reader::new(file),
+        trial: None,
+        set_log_level,
         path: Arc::clone(&path),
         tunnel,
         report: Report::new(ours),
         observer,
         queries,
-        endpoints: Endpoints::new(endpoints),
+        endpoints: Endpoints::new(config.peer.endpoints.clone()),
         hooks,
         alarm: Alarm::new().context("making the alarm")?,
         network,
@@ -180,6 +189,7 @@ async fn run_on(file: &Path, config: Config, kept: Kept) -> anyhow::Result<()> {
         telling: None,
         state,
         screen: None,
+        config,
     };
     let dns = control.dns.clone();
     let goes_on = control.network.goes_on();
@@ -334,5 +344,5 @@ async fn stop(
         tracing::warn!(%error, "not everything could be taken back");
     }
     control.count_not_received();
-    totals::tell(&control.observer.status(path, &control.tunnel));
+    totals::tell(&control.status());
 }

@@ -2,11 +2,14 @@
 
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
+use std::path::Path;
 use tokio::sync::broadcast;
 
 use super::DataPath;
 use super::clock;
-use super::status::{Arrivals, Device, Link, Peer, State, Status, Traffic, Underlay, discards};
+use super::status::{
+    Arrivals, Device, Link, Peer, State, Status, Traffic, Trial, Underlay, discards,
+};
 use crate::config::Config;
 use crate::proto::{Event, Instant, Now, Role, Tunnel};
 use crate::wire::Profile;
@@ -132,6 +135,11 @@ impl Observer {
         if let Some(reason) = reason {
             self.reason = reason;
         }
+        self.tell(now, name, endpoint);
+    }
+
+    /// Tells those who listen of what has this name, and how the link is since then.
+    pub(super) fn tell(&self, now: Now, name: &str, endpoint: Option<SocketAddr>) {
         // It fails if nobody listens.
         let _ = self.notices.send(Notice {
             unix_seconds: now.unix.as_secs_f64(),
@@ -202,13 +210,21 @@ impl Observer {
         }
     }
 
-    /// Everything there is to say now.
-    pub(super) fn status(&self, path: &DataPath, tunnel: &Tunnel) -> Status {
+    /// Everything there is to say now, of a daemon that runs by `file`.
+    pub(super) fn status(
+        &self,
+        path: &DataPath,
+        tunnel: &Tunnel,
+        file: &Path,
+        trial: Option<Trial>,
+    ) -> Status {
         let now = clock::boot();
         let (about, stats) = (&self.about, tunnel.stats());
         let age = |then: Instant| now.since(then).as_secs_f64();
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
+            file: file.to_string_lossy().into_owned(),
+            trial,
             interface: about.interface.clone(),
             addresses: about.addresses.clone(),
             public_key: about.public_key.clone(),

@@ -5,35 +5,33 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::network;
-use crate::config::{ClampMss, Config, Ethernet, HostPort, Interface, Shaping, Table};
+use crate::config::{ClampMss, Config, Ethernet, Interface, Shaping, Table};
 use crate::proto::{FrameRules, Parameters, Tunnel};
 use crate::wire::Layer;
 use crate::wire::mss::Clamp;
 
-/// What the configuration says to the tunnel, and the endpoints, which are to be resolved for it.
+/// What the configuration says to the tunnel; its endpoints are still to be resolved.
 pub(super) fn parameters(
-    Config { interface, peer, .. }: Config,
+    Config { interface, peer, .. }: &Config,
     last_timestamp: Option<Duration>,
-) -> (Parameters, Vec<HostPort>) {
-    let layer = interface.layer();
-    let parameters = Parameters {
+) -> Parameters {
+    Parameters {
         profile: peer.profile,
-        routed: routed(&interface, &peer.allowed_ips),
+        routed: routed(interface, &peer.allowed_ips),
         addresses: interface.addresses.iter().map(IpNet::addr).collect(),
-        private_key: interface.private_key,
+        private_key: interface.private_key.clone(),
         public_key: peer.public_key,
-        preshared_key: peer.preshared_key,
-        allowed_ips: peer.allowed_ips,
+        preshared_key: peer.preshared_key.clone(),
+        allowed_ips: peer.allowed_ips.clone(),
         endpoints: vec![Vec::new(); peer.endpoints.len()],
         last_timestamp,
         persistent_keepalive: peer.persistent_keepalive,
-        mtu: match layer {
+        mtu: match interface.layer() {
             Layer::Ip => interface.mtu.map_or(network::DEFAULT_MTU, u32::from),
             Layer::Ethernet => network::DEFAULT_MTU,
         } as usize,
         frames: interface.ethernet.as_ref().map_or(FrameRules::default(), frame_rules),
-    };
-    (parameters, peer.endpoints)
+    }
 }
 
 /// Tells the tunnel what to write on packets.

@@ -9,31 +9,11 @@ use super::endpoints::Endpoints;
 use super::kill_switch::KillSwitch;
 use super::observer::About;
 use super::parameters::{parameters, rewrite};
+use super::reader::{Refused, Request};
 use super::report::Report;
 use super::{clock, handover, service};
-use crate::config::{Config, Metrics, Offload, Shaping};
+use crate::config::{Config, ConfigError, Shaping};
 use crate::net::Sockets;
-use crate::wire::Layer;
-
-/// What only a restart can change.
-pub(super) struct Fixed {
-    pub(super) name: String,
-    pub(super) offload: Offload,
-    pub(super) metrics: Option<Metrics>,
-    pub(super) layer: Layer,
-}
-
-impl Fixed {
-    pub(super) fn new(config: &Config) -> Self {
-        let Config { interface, metrics, .. } = config;
-        Self {
-            name: interface.name.clone(),
-            offload: interface.offload,
-            metrics: *metrics,
-            layer: interface.layer(),
-        }
-    }
-}
 
 /// The file asks for what only a restart can do.
 #[derive(Debug, thiserror::Error)]
@@ -41,35 +21,62 @@ impl Fixed {
 struct NeedsRestart(&'static str);
 
 impl Control {
-    /// Takes on what the file says now.
-    ///
-    /// # Errors
-    /// The file is wrong, or the system refuses: all stays as it is. The reason is logged too.
-    pub(super) async fn reload(&mut self) -> Result<(), String> {
+    /// Does with a file what it was read for, or refuses that: then all stays as it is. The reason is logged.
+    pub(super) async fn take_in(
+        &mut self,
+        request: Request,
+        read: Option<Result<Config, ConfigError>>,
+    ) {
+        let Some(read) = read else { return request.answer(Err(Refused::OtherFile)) };
         service::reloading();
-        let taken_on = self.take_on_file().await.map_err(|error| format!("{error:#}"));
+        let taken_on = self.obey(&request, read).await.map_err(|error| format!("{error:#}"));
         match &taken_on {
-            Ok(()) => {
-                tracing::info!(file = %self.file.display(), "reloaded");
-                service::ready(&self.running());
-            }
+            Ok(()) => service::ready(&self.running()),
             Err(reason) => {
                 tracing::error!("not reloaded, and running on as before: {reason}");
                 service::ready(&format!("{}; the last reload failed: see the log", self.running()));
             }
         }
-        taken_on
+        request.answer(taken_on.map_err(Refused::Because));
     }
 
-    async fn take_on_file(&mut self) -> anyhow::Result<()> {
-        let config = Config::load(&self.file)?;
-        self.fixed.refuse_others(&config)?;
+    async fn obey(
+        &mut self,
+        request: &Request,
+        read: Result<Config, ConfigError>,
+    ) -> anyhow::Result<()> {
+        if let Some(trial) = &self.trial {
+            let seconds = trial.status(clock::boot()).seconds_left.ceil();
+            anyhow::bail!(
+                "a configuration is being tried: ask again when it is kept, or gone back from, in {seconds} s at the latest"
+            );
+        }
+        let config = read?;
+        self.take_on(&config).await?;
+        let before = std::mem::replace(&mut self.config, config);
+        let own = self.reader.own();
+        if let Some(time) = request.trial {
+            let file = request.file.as_deref().unwrap_or(own).to_owned();
+            self.begin_trial(time, file, before);
+        } else {
+            tracing::info!(file = %own.display(), "reloaded");
+            self.tell_listeners("reloaded");
+        }
+        Ok(())
+    }
+
+    /// Runs the link by `config` from now on.
+    ///
+    /// # Errors
+    /// It needs a restart, or the system refuses: all stays as it is.
+    pub(super) async fn take_on(&mut self, config: &Config) -> anyhow::Result<()> {
+        refuse_what_needs_a_restart(&self.config, config)?;
         let mark = self.path.underlay.set_fwmark(config.mark())?;
-        match self.change_network(&config).await {
+        match self.change_network(config).await {
             Ok((kill_switch, sockets)) => {
-                handover::keep_kill_switch(&self.fixed.name, kill_switch.as_ref());
+                handover::keep_kill_switch(&config.interface.name, kill_switch.as_ref());
                 self.kill_switch = kill_switch;
-                self.take_on(config, sockets).await;
+                self.take_on_the_rest(config, sockets).await;
                 Ok(())
             }
             Err(error) => {
@@ -94,9 +101,14 @@ impl Control {
         Ok((kill_switch, sockets))
     }
 
-    /// The rest, which cannot fail.
-    async fn take_on(&mut self, config: Config, sockets: Option<Sockets>) {
-        let dns = Dns::new(&config, &self.path.tun);
+    /// What cannot fail.
+    async fn take_on_the_rest(&mut self, config: &Config, sockets: Option<Sockets>) {
+        if config.log_level != self.config.log_level && !(self.set_log_level)(config.log_level) {
+            tracing::warn!(
+                "[log] level changes nothing: TUNNELD_LOG holds as long as this process runs"
+            );
+        }
+        let dns = Dns::new(config, &self.path.tun);
         if dns != self.dns {
             self.dns = dns.clone();
             self.tell_name_servers(async move { dns.tell_anew().await });
@@ -106,18 +118,18 @@ impl Control {
         // Another profile ends the sessions too, but the peer stays where it is.
         let begins_anew = other_pair || config.peer.profile != self.tunnel.profile();
         let calls = config.peer.persistent_keepalive.is_some();
-        self.observer.take_on(clock::boot(), About::new(&config), begins_anew, calls);
+        self.observer.take_on(clock::boot(), About::new(config), begins_anew, calls);
         if begins_anew {
             self.report = Report::new(ours);
             self.hooks.lose_peer();
         }
-        self.hooks.take_on(&config);
+        self.hooks.take_on(config);
         self.reshape(&config.interface.shaping);
-        let (parameters, endpoints) = parameters(config, self.state.timestamp());
-        self.tunnel.reconfigure(clock::now(), &parameters);
-        if other_pair || !self.endpoints.are(&endpoints) {
+        self.tunnel.reconfigure(clock::now(), &parameters(config, self.state.timestamp()));
+        let endpoints = &config.peer.endpoints;
+        if other_pair || !self.endpoints.are(endpoints) {
             self.tunnel.set_endpoints(endpoints.len());
-            self.endpoints = Endpoints::new(endpoints);
+            self.endpoints = Endpoints::new(endpoints.clone());
         }
         if let Some(sockets) = sockets {
             handover::keep_underlay(&sockets);
@@ -126,6 +138,9 @@ impl Control {
             self.screen = None;
             self.path.threads.inbound.wake();
             self.tunnel.network_changed(clock::now());
+        }
+        if other_pair {
+            self.tell_listeners("keys_changed");
         }
     }
 
@@ -140,25 +155,23 @@ impl Control {
 
     /// What the service manager shows.
     pub(super) fn running(&self) -> String {
-        format!("running {}, UDP port {}", self.path.tun.name(), self.path.underlay.port())
+        let trial = if self.trial.is_some() { "; trying a configuration" } else { "" };
+        format!("running {}, UDP port {}{trial}", self.path.tun.name(), self.path.underlay.port())
     }
 }
 
-impl Fixed {
-    fn refuse_others(&self, config: &Config) -> Result<(), NeedsRestart> {
-        let other = Self::new(config);
-        if other.name != self.name {
-            return Err(NeedsRestart("[interface] name"));
-        }
-        if other.layer != self.layer {
-            return Err(NeedsRestart("[interface] mode"));
-        }
-        if other.offload != self.offload {
-            return Err(NeedsRestart("[interface] offload"));
-        }
-        if other.metrics != self.metrics {
-            return Err(NeedsRestart("[metrics] listen"));
-        }
-        Ok(())
+fn refuse_what_needs_a_restart(before: &Config, config: &Config) -> Result<(), NeedsRestart> {
+    if config.interface.name != before.interface.name {
+        return Err(NeedsRestart("[interface] name"));
     }
+    if config.interface.layer() != before.interface.layer() {
+        return Err(NeedsRestart("[interface] mode"));
+    }
+    if config.interface.offload != before.interface.offload {
+        return Err(NeedsRestart("[interface] offload"));
+    }
+    if config.metrics != before.metrics {
+        return Err(NeedsRestart("[metrics] listen"));
+    }
+    Ok(())
 }

@@ -17,6 +17,10 @@ use crate::tun::TunCounters;
 pub(crate) struct Status {
     /// Of tunneld.
     pub(crate) version: String,
+    /// The file that it runs by.
+    pub(crate) file: String,
+    /// The configuration that it tries, if it does.
+    pub(crate) trial: Option<Trial>,
     /// The name of the device.
     pub(crate) interface: String,
     /// Its addresses with their prefix lengths.
@@ -51,6 +55,17 @@ pub(crate) struct Status {
     pub(crate) underlay: Underlay,
     /// The TUN device.
     pub(crate) device: Device,
+}
+
+/// A configuration that is taken on for a time.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Trial {
+    /// The file that was read.
+    pub(crate) file: String,
+    /// Until the daemon goes back to the one before.
+    pub(crate) seconds_left: f64,
+    /// Whether a handshake completed since.
+    pub(crate) peer_answered: bool,
 }
 
 /// How the link is.
@@ -276,6 +291,12 @@ pub(crate) fn example() -> Status {
     };
     Status {
         version: "0.1.0".to_owned(),
+        file: "/etc/tunneld.toml".to_owned(),
+        trial: Some(Trial {
+            file: "/etc/new.toml".to_owned(),
+            seconds_left: 42.5,
+            peer_answered: true,
+        }),
         interface: "tun0".to_owned(),
         addresses: vec!["10.77.0.1/30".to_owned()],
         public_key: "n6P8VRjyYxvuDTOlu8sTMEDqOjY7KuiAtZND5JKd7U0=".to_owned(),

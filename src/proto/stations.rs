@@ -152,7 +152,11 @@ impl Sides {
         let count = |moves: u64| {
             let (began, count) = (moves >> 16, moves & 0xffff);
             let recent = second.saturating_sub(began) < WITHIN_SECONDS;
-            Some(if recent { began << 16 | (count + 1).min(0xffff) } else { second << 16 | 1 })
+            Some(if recent {
+                began << 16 | count.saturating_add(1).min(0xffff)
+            } else {
+                second << 16 | 1
+            })
         };
         let before = self.moves.fetch_update(Ordering::Relaxed, Ordering::Relaxed, count);
         let moves = before.ok().and_then(count).unwrap_or_default() & 0xffff;

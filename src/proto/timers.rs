@@ -44,6 +44,8 @@ pub(crate) struct Timers {
     /// When we last sent an initiation or a response.
     last_handshake: Option<Instant>,
     postponed: bool,
+    /// A handshake is to begin though a session serves.
+    demanded: bool,
     erase: Option<Instant>,
     persistent: Option<Duration>,
     /// From when the persistent interval counts if nothing went either way since.
@@ -85,6 +87,7 @@ impl Timers {
             initiations: 0,
             last_handshake: None,
             postponed: false,
+            demanded: false,
             erase: None,
             persistent,
             persistent_from: None,
@@ -154,12 +157,23 @@ impl Timers {
         self.initiations = self.initiations.saturating_add(1);
         self.last_handshake = Some(now);
         self.postponed = false;
+        self.demanded = false;
         self.retransmit = Some(now + REKEY_TIMEOUT + jitter(random));
     }
 
     /// Whether initiations were sent of a handshake that is neither complete nor given up.
     pub(crate) fn handshake_begun(&self) -> bool {
         self.initiations > 0
+    }
+
+    /// A handshake is to begin as soon as it may, though a session serves.
+    pub(crate) fn demand_handshake(&mut self) {
+        self.demanded = true;
+    }
+
+    /// Whether such a handshake has still to begin.
+    pub(crate) fn handshake_is_demanded(&self) -> bool {
+        self.demanded
     }
 
     /// What was postponed is not needed any more.
@@ -181,6 +195,7 @@ impl Timers {
     pub(crate) fn handshake_complete(&mut self, random: &mut Random) {
         self.retransmit = None;
         self.postponed = false;
+        self.demanded = false;
         self.initiations = 0;
         self.silence_jitter = jitter(random);
     }

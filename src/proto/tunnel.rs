@@ -369,7 +369,11 @@ impl Tunnel {
     fn expire(&mut self, now: Now, timer: Timer) {
         match timer {
             Timer::Retransmit => self.retransmit(now),
-            Timer::PostponedHandshake if self.timers.handshake_begun() => self.initiate(now),
+            Timer::PostponedHandshake
+                if self.timers.handshake_begun() || self.timers.handshake_is_demanded() =>
+            {
+                self.initiate(now);
+            }
             Timer::PostponedHandshake => self.initiate_if_needed(now),
             Timer::PassiveKeepalive => {
                 if self.timers.passive_keepalive_due(now.boot, &self.shared.facts) {

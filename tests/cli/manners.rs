@@ -13,7 +13,7 @@ fn help_and_version_go_to_standard_output() {
         assert!(!answer.stdout.is_empty());
     }
     let help = answer(tunneld().arg("--help")).stdout;
-    let commands = "run check doctor reload status top events genkey pubkey genpsk pair import export device demo bench completions manual";
+    let commands = "run check doctor reload apply status top events genkey pubkey genpsk pair import export device demo bench completions manual";
     for word in commands.split(' ').chain(["Exit status", "TUNNELD_LOG"]) {
         assert!(help.contains(word), "{word}\n{help}");
     }
@@ -28,6 +28,8 @@ fn a_mistake_in_the_command_line_is_exit_code_2() {
         &["check", "-c"],
         &["status", "-i", "a", "-c", "b"],
         &["demo", "--seconds", "x"],
+        &["apply", "--confirm", "2h"],
+        &["apply", "one", "two"],
     ] {
         let answer = answer(tunneld().args(arguments));
         assert_eq!((answer.code, answer.stdout.as_str()), (Some(2), ""), "{arguments:?}");
@@ -37,6 +39,29 @@ fn a_mistake_in_the_command_line_is_exit_code_2() {
             answer.stderr
         );
     }
+}
+
+#[test]
+fn a_trial_needs_a_time_that_makes_sense_and_a_daemon() {
+    let trial = |time: &str| {
+        answer(
+            tunneld()
+                .args(["apply", &format!("--confirm={time}")])
+                .env("RUNTIME_DIRECTORY", "/nonexistent"),
+        )
+    };
+    for time in ["", "x", "9s", "61m", "-5s", "1d"] {
+        let answer = trial(time);
+        assert_eq!((answer.code, answer.stdout.as_str()), (Some(2), ""), "{time}");
+        assert!(
+            answer.stderr.contains("accepted: a time from 10s to 1h, like 60s or 5m"),
+            "{}",
+            answer.stderr
+        );
+    }
+    let answer = trial("5m");
+    assert_eq!(answer.code, Some(1));
+    assert!(answer.stderr.contains("no tunneld runs here"), "{}", answer.stderr);
 }
 
 #[test]

@@ -380,3 +380,28 @@ fn a_profile_and_its_cipher_are_named_alike_on_both_ends() {
         &[("cipher = \"aes-256-gcm\"", 10, "\"aes-256-gcm\" is not WireGuard's cipher")],
     );
 }
+
+#[test]
+fn a_level_of_the_log_is_one_of_five() {
+    let host = Host::new();
+    let with_log = |line: &str| good() + "[log]\n" + line;
+    let accepted = r#""error", "warn", "info", "debug" or "trace""#;
+    for (line, problem) in [
+        ("level = \"loud\"", "\"loud\" is not a level"),
+        ("level = \"INFO\"", "\"INFO\" is not a level"),
+        ("level = 3", "3 is not text in quotes"),
+    ] {
+        assert_eq!(
+            message(&host, &with_log(line)),
+            format!("7:9: [log] level: {problem}; accepted: {accepted}")
+        );
+    }
+    let unknown = message(&host, &with_log("levels = \"info\""));
+    assert!(
+        unknown.starts_with("7:1: [log] \"levels\": is not a key; perhaps level is meant"),
+        "{unknown}"
+    );
+    let answer = host.check(&with_log("level = \"debug\""));
+    assert!(answer.stdout.contains("log\n  level          debug\n"), "{answer:?}");
+    assert!(!host.check(&with_log("")).stdout.contains("log\n"));
+}

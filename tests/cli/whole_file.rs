@@ -54,7 +54,7 @@ fn an_unknown_key_is_named_with_the_one_that_may_be_meant() {
 fn sections_are_there_and_there_are_no_others() {
     let host = Host::new();
     let both = "the sections [interface] and [peer]";
-    let all = "the sections [interface], [peer], [hooks] and [metrics]";
+    let all = "the sections [interface], [peer], [hooks], [metrics] and [log]";
     let interface_only = good().split("[peer]").next().unwrap().to_owned();
     for (text, expected) in [
         (

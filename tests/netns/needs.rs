@@ -21,7 +21,7 @@ pub(crate) fn ready(test: &str, programs: &[&str]) -> bool {
     false
 }
 
-/// Returns from a test that needs what is not here: root, iproute2, and the programs named.
+/// Returns from a test that needs what is not here: root, iproute2, and the programs or files named.
 macro_rules! needs {
     ($($program:literal),*) => {
         fn here() {}
@@ -38,10 +38,10 @@ fn missing(programs: &[&str]) -> Option<String> {
     }
     let on_path = |program: &str| {
         let path = std::env::var_os("PATH").unwrap_or_default();
-        std::env::split_paths(&path).any(|directory| directory.join(program).is_file())
+        std::env::split_paths(&path).any(|directory| directory.join(program).exists())
     };
     if let Some(program) = ["ip"].iter().chain(programs).find(|name| !on_path(name)) {
-        return Some(format!("the program {program}"));
+        return Some(program.to_string());
     }
     if File::options().read(true).write(true).open("/dev/net/tun").is_err() {
         return Some("/dev/net/tun".to_owned());

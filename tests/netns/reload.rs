@@ -1,6 +1,7 @@
 //! Reload: another configuration for a link that runs.
 
 use std::collections::BTreeSet;
+use std::io::{BufRead as _, Write as _};
 use std::os::unix::net::UnixDatagram;
 
 use ipnet::IpNet;
@@ -13,6 +14,7 @@ use super::lab::{
 };
 use super::needs::needs;
 use super::process::{BOUND, Process, wait_until};
+use super::socket::{self, ask, connect};
 use super::transfer::Transfer;
 
 /// What each reload says at its end, well or badly.
@@ -270,6 +272,77 @@ fn the_service_manager_hears_of_a_reload_and_of_its_end() {
     reload(&lab, Host::A, &daemon, "nonsense");
     hears(&["RELOADING=1"]);
     hears(&["READY=1", "the last reload failed"]);
+    lab.write_file(Host::A, "tun0", &both[0].to_toml());
+    ask(&mut connect(&socket::socket(&lab)), r#"{"command":"apply","seconds":600}"#);
+    hears(&["RELOADING=1"]);
+    hears(&["READY=1", "STATUS=running tun0, UDP port 51820; trying a configuration"]);
+    ask(&mut connect(&socket::socket(&lab)), r#"{"command":"revert"}"#);
+    hears(&["READY=1", "STATUS=running tun0, UDP port 51820\n"]);
+}
+
+#[test]
+fn how_much_is_logged_follows_the_file_at_once() {
+    needs!();
+    let lab = Lab::direct();
+    let [end, _] = ends(direct_v4);
+    let at = |level: &str| End { hooks: format!("[log]\nlevel = {level:?}\n"), ..end.clone() };
+    let reload = |level: &str| {
+        lab.write_file(Host::A, "tun0", &at(level).to_toml());
+        let answer = ask(&mut connect(&socket::socket(&lab)), r#"{"command":"reload"}"#);
+        assert!(answer.contains("done"), "{answer}");
+    };
+    let mut command = lab.daemon_command(Host::A, &at("info"));
+    command.env_remove("TUNNELD_LOG");
+    let daemon = Process::start("daemon", command);
+    daemon.wait_for(STARTED);
+    assert_eq!(daemon.count("DEBUG"), 0);
+    reload("debug");
+    daemon.wait_for("DEBUG");
+    reload("warn");
+    reload("warn");
+    let lines = daemon.said().lines().filter(|line| !line.contains("WARN")).count();
+    reload("error");
+    reload("info");
+    daemon.wait_for_nth(2, RELOADED);
+    let after = daemon.said().lines().filter(|line| !line.contains("WARN")).count();
+    assert_eq!(after, lines + 1, "{}", daemon.said());
+}
+
+#[test]
+fn the_environment_says_how_much_is_logged_whatever_the_file_says() {
+    needs!();
+    let lab = Lab::direct();
+    let [end, _] = ends(direct_v4);
+    let daemon = lab.start(Host::A, &end);
+    daemon.wait_for(STARTED);
+    assert_eq!(daemon.count("TUNNELD_LOG"), 0);
+    let other = End { hooks: "[log]\nlevel = 'error'\n".to_owned(), ..end };
+    take_on(&lab, Host::A, &daemon, &other);
+    daemon.wait_for("[log] level changes nothing: TUNNELD_LOG holds");
+    take_on(&lab, Host::A, &daemon, &other);
+    assert_eq!(daemon.count("TUNNELD_LOG"), 1);
+}
+
+#[test]
+fn listeners_hear_of_a_reload_and_of_other_keys() {
+    needs!("ping");
+    let lab = Lab::direct();
+    let both = ends(direct_v4);
+    let [a, _b] = lab.link(&both);
+    let mut events = connect(&socket::socket(&lab));
+    writeln!(events.get_ref(), r#"{{"command":"events"}}"#).unwrap();
+    let mut heard = || {
+        let mut line = String::new();
+        events.read_line(&mut line).unwrap();
+        line
+    };
+    assert!(heard().contains(r#""event":"now","state":"up""#));
+    take_on(&lab, Host::A, &a, &both[0]);
+    assert!(heard().contains(r#""event":"reloaded","state":"up""#));
+    take_on(&lab, Host::A, &a, &End { public_key: SOME_KEY.to_owned(), ..both[0].clone() });
+    let line = heard();
+    assert!(line.contains(r#""event":"keys_changed","state":"connecting""#), "{line}");
+    assert!(heard().contains(r#""event":"reloaded""#));
 }
 
 #[test]

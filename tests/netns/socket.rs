@@ -11,10 +11,11 @@ use std::thread;
 use std::time::Duration;
 
 use super::config::ends;
-use super::lab::{Host, INNER_B, Lab, direct_v4, expect_success};
+use super::lab::{HANDSHAKE, Host, INNER_B, Lab, direct_v4, expect_success, stop};
 use super::needs::needs;
 use super::process::{BOUND, Process, wait_until};
-use super::vitals::Vitals;
+use super::transfer::Transfer;
+use super::vitals::{Peak, Vitals};
 
 /// Where the control socket of host a's daemon is.
 pub(super) fn socket(lab: &Lab) -> PathBuf {
@@ -173,5 +174,48 @@ fn who_hangs_up_in_the_middle_is_forgotten() {
         }
     }
     assert!(wait_until(Duration::from_secs(10), || is_answered(&socket(&lab))));
+    vitals.are_back(&lab, &a);
+}
+
+#[test]
+fn a_thousand_reloads_from_several_connections_leave_a_transfer_and_its_session_alone() {
+    needs!("ping");
+    let (lab, [a, b], vitals) = linked();
+    let path = socket(&lab);
+    let handshakes = [&a, &b].map(|daemon| daemon.count(HANDSHAKE));
+    let transfer = Transfer::begin(&lab, Host::A, Host::B, INNER_B[0], 200_000_000);
+    let peak = Peak::of(&a);
+    let end = Arc::<AtomicBool>::default();
+    let spammers = [(); 4].map(|()| {
+        let path = path.clone();
+        thread::spawn(move || {
+            let mut stream = connect(&path);
+            let mut answers = || ask(&mut stream, r#"{"command":"reload"}"#);
+            (0..250).map(|_| answers()).collect::<Vec<_>>()
+        })
+    });
+    let watcher = {
+        let (path, end) = (path.clone(), Arc::clone(&end));
+        thread::spawn(move || {
+            while !end.load(Ordering::Relaxed) {
+                assert!(is_answered(&path), "others are still answered");
+            }
+        })
+    };
+    let answers: Vec<_> =
+        spammers.into_iter().flat_map(|spammer| spammer.join().unwrap()).collect();
+    end.store(true, Ordering::Relaxed);
+    watcher.join().unwrap();
+    let done = answers.iter().filter(|answer| answer.contains(r#""done":"reload""#)).count();
+    let busy = answers.iter().filter(|answer| answer.contains("ask again")).count();
+    assert_eq!(done + busy, 1000, "{answers:?}");
+    assert!(done >= 250 / 4, "{done}");
+    transfer.finish();
+    assert_eq!(
+        [&a, &b].map(|daemon| daemon.count(HANDSHAKE)),
+        handshakes,
+        "no session was renewed"
+    );
+    peak.grew_little(&a);
     vitals.are_back(&lab, &a);
 }

@@ -6,7 +6,7 @@ use tunneld::wire::{Layer, Profile};
 
 use crate::host::key;
 use crate::link::{A, B, Link, packet, parameters, secs};
-use crate::paper::{DATA, INITIATION, REKEY_AFTER_TIME};
+use crate::paper::{DATA, INITIATION, REKEY_AFTER_TIME, RESPONSE};
 
 const AES: Profile = Profile::Tunneld { cipher: Cipher::Aes256Gcm, layer: Layer::Ip };
 
@@ -139,4 +139,49 @@ fn another_endpoint_beside_the_one_in_use_moves_nothing() {
     link.a.tunnel.resolved(link.clock.now(), 1, &["203.0.113.9:7".parse().unwrap()]);
     link.a.tunnel.resolved(link.clock.now(), 0, &[B.parse().unwrap()]);
     assert_eq!(link.a.remote(), B.parse().unwrap());
+}
+
+#[test]
+fn who_is_called_anew_answers_though_a_session_serves_which_lives_on_until_then() {
+    let mut link = Link::established();
+    link.run(secs(1));
+    // The last initiation is too young for another one.
+    link.a.tunnel.call_anew(link.clock.now());
+    assert!(link.a.settle(&link.clock).is_empty());
+    link.a_sends(&packet(1, 2, b"meanwhile"));
+    link.run(secs(5));
+    assert_eq!(link.b.delivered, [packet(1, 2, b"meanwhile")]);
+    let sent = link.moments(link.a.address, INITIATION);
+    assert_eq!((sent.len(), sent[1] - sent[0]), (2, secs(5)));
+    assert_eq!(link.sent(link.b.address, RESPONSE), 2);
+    link.run(secs(60));
+    assert_eq!(link.sent(link.a.address, INITIATION), 2, "once");
+}
+
+#[test]
+fn who_is_to_be_elsewhere_is_called_anew_there_and_not_where_it_was() {
+    for (elsewhere, initiations) in [("203.0.113.9:7", 1), (B, 2)] {
+        let mut link = Link::established();
+        link.run(secs(10));
+        link.a.tunnel.set_endpoints(1);
+        link.a.tunnel.call_anew(link.clock.now());
+        assert!(link.a.settle(&link.clock).is_empty(), "where that is has still to be found out");
+        let elsewhere = elsewhere.parse().unwrap();
+        link.a.tunnel.resolved(link.clock.now(), 0, &[elsewhere]);
+        let datagrams = link.a.settle(&link.clock);
+        assert!(datagrams.iter().any(|datagram| datagram.bytes[0] == INITIATION));
+        assert!(datagrams.iter().all(|datagram| datagram.to == elsewhere));
+        link.launch(datagrams);
+        link.run(secs(1));
+        assert_eq!(link.sent(link.b.address, RESPONSE), initiations);
+    }
+}
+
+#[test]
+fn without_an_endpoint_the_peer_is_called_anew_where_it_was() {
+    let mut link = Link::established();
+    link.run(secs(10));
+    link.a.tunnel.set_endpoints(0);
+    link.a.tunnel.call_anew(link.clock.now());
+    assert_eq!(link.a.settle(&link.clock).len(), 1);
 }

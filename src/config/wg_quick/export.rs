@@ -5,7 +5,7 @@ use std::fmt::{Display, Write as _};
 use zeroize::Zeroizing;
 
 use super::{Translation, is_device_name};
-use crate::config::{Config, Hooks, Offload, Shaping, Table};
+use crate::config::{Config, DEFAULT_LEVEL, Hooks, Offload, Shaping, Table};
 use crate::crypto::PresharedKey;
 
 /// The longest configuration has no more in this form; a text that grows leaves copies behind.
@@ -62,7 +62,7 @@ fn list(items: &[impl Display]) -> String {
     items.join(", ")
 }
 
-fn left_out(Config { interface, peer, hooks, metrics }: &Config) -> Vec<String> {
+fn left_out(Config { interface, peer, hooks, metrics, log_level }: &Config) -> Vec<String> {
     let mut left_out = Vec::new();
     let name = &interface.name;
     if is_device_name(name) {
@@ -88,6 +88,9 @@ fn left_out(Config { interface, peer, hooks, metrics }: &Config) -> Vec<String> 
     }
     if metrics.is_some() {
         left_out.push("metrics: wg-quick has none".to_owned());
+    }
+    if *log_level != DEFAULT_LEVEL {
+        left_out.push("log level: wg-quick has none".to_owned());
     }
     left_out
 }

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::import::translate;
 use super::*;
 use crate::config::properties::config;
-use crate::config::{Config, Hooks, Interface, Offload, Shaping};
+use crate::config::{Config, DEFAULT_LEVEL, Hooks, Interface, Offload, Shaping};
 use crate::crypto::PrivateKey;
 
 /// The smallest file that links two hosts; lines for `[Interface]` and `[Peer]` are added.
@@ -199,6 +199,7 @@ fn sayable(mut config: Config) -> Config {
     config.hooks = Hooks::default();
     config.metrics = None;
     config.peer.profile = crate::wire::Profile::WireGuard;
+    config.log_level = DEFAULT_LEVEL;
     config
 }
 

@@ -8,7 +8,9 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 
 use super::{http, local};
 use crate::daemon::observer::Notice;
+use crate::daemon::reader::{Refused, Request};
 use crate::daemon::status::Status;
+use crate::daemon::trial::Decision;
 
 /// Questions that may wait for control. Each connection asks one at a time, so more than all of them never wait.
 const WAITING: usize = 4 * local::CONNECTIONS + http::CONNECTIONS;
@@ -17,18 +19,12 @@ const WAITING: usize = 4 * local::CONNECTIONS + http::CONNECTIONS;
 pub(in crate::daemon) enum Query {
     /// How is everything?
     Status(oneshot::Sender<Status>),
-    /// Read the file anew, if it is this one; why that failed, if it did.
-    Reload(Option<PathBuf>, oneshot::Sender<Result<(), Refused>>),
+    /// Read a configuration, and take it on or try it.
+    Read(Request),
+    /// End the trial; why that failed, if it did.
+    Decide(Decision, oneshot::Sender<Result<(), String>>),
     /// Make this so, and say whether it could be.
     Change(Change, oneshot::Sender<bool>),
-}
-
-/// Why the file is not taken on.
-pub(in crate::daemon) enum Refused {
-    /// It is not the one that this daemon runs by.
-    OtherFile,
-    /// It is wrong, or the system refuses.
-    Because(String),
 }
 
 /// What others may change. What is `None` stays as it is.
@@ -61,12 +57,19 @@ impl Asker {
         self.ask(Query::Status).await
     }
 
-    /// Has the file read anew, if it is this one; why that failed, if it did. `None` if the daemon is ending.
-    pub(in crate::daemon) async fn reload(
+    /// Has the file read and taken on, for good or for so long; without one, the daemon's own, which alone is taken on for
+    /// good. Why that failed, if it did; `None` if the daemon is ending.
+    pub(in crate::daemon) async fn read(
         &self,
         file: Option<PathBuf>,
+        trial: Option<Duration>,
     ) -> Option<Result<(), Refused>> {
-        self.ask(|answer| Query::Reload(file, answer)).await
+        self.ask(|answer| Query::Read(Request { file, trial, answer: Some(answer) })).await
+    }
+
+    /// Ends the trial; why that failed, if it did. `None` if the daemon is ending.
+    pub(in crate::daemon) async fn decide(&self, decision: Decision) -> Option<Result<(), String>> {
+        self.ask(|answer| Query::Decide(decision, answer)).await
     }
 
     /// Makes a change; whether it could be made.

@@ -2,8 +2,10 @@
 //!
 //! `{"command":"status"}` is answered by a [`Status`](crate::daemon::status::Status). `{"command":"events"}` is answered by one line
 //! for each event from then on, of which the first says how the link is; the connection is then for nothing else. `{"command":"reload"}`, perhaps with
-//! `"file"`, is answered by `{"done":"reload"}`, or `{"done":"nothing"}` if the daemon runs by another file. What is
-//! refused or no request is answered by `{"error":"..."}`.
+//! `"file"`, is answered by `{"done":"reload"}`, or `{"done":"nothing"}` if the daemon runs by another file.
+//! `{"command":"apply","seconds":60}`, perhaps with `"file"`, begins a trial, which `{"command":"confirm"}` and
+//! `{"command":"revert"}` end; each is answered by `{"done":...}` with its name. What is refused or no request is answered by
+//! `{"error":"..."}`.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -15,8 +17,10 @@ use tokio::sync::broadcast::error::RecvError;
 
 use super::lines::{self, Line};
 use super::local::Client;
-use super::query::{Asker, Refused};
+use super::query::Asker;
 use crate::daemon::observer::Notice;
+use crate::daemon::reader::Refused;
+use crate::daemon::trial::{Decision, TRIAL_SECONDS};
 
 /// How long a listener may take to read, before its place is for others.
 const LISTENER_TIME: Duration = Duration::from_secs(60);
@@ -31,6 +35,15 @@ enum Request {
     Reload {
         file: Option<PathBuf>,
     },
+    /// Try a file; without one, the daemon's own.
+    Apply {
+        file: Option<PathBuf>,
+        seconds: u64,
+    },
+    /// Keep what is tried.
+    Confirm,
+    /// Go back to what was before.
+    Revert,
 }
 
 impl Request {
@@ -38,7 +51,7 @@ impl Request {
     fn changes(&self) -> bool {
         match self {
             Self::Status | Self::Events => false,
-            Self::Reload { .. } => true,
+            Self::Reload { .. } | Self::Apply { .. } | Self::Confirm | Self::Revert => true,
         }
     }
 }
@@ -85,16 +98,43 @@ pub(super) async fn serve(client: Client, asker: Asker) {
                 Some(status) => json(&status),
                 None => return,
             },
-            Ok(Request::Reload { file }) => match asker.reload(file).await {
-                Some(Ok(())) => json(&Done { done: "reload" }),
-                Some(Err(Refused::OtherFile)) => json(&Done { done: "nothing" }),
-                Some(Err(Refused::Because(reason))) => refusal(&reason),
+            Ok(request) => match change(&asker, request).await {
+                Some(answer) => answer,
                 None => return,
             },
         };
         if lines::write(&mut writer, &answer).await.is_err() {
             return;
         }
+    }
+}
+
+/// Does what changes something; the answer, or `None` if the daemon is ending.
+async fn change(asker: &Asker, request: Request) -> Option<String> {
+    let decided = |done: &'static str, result: Result<(), String>| match result {
+        Ok(()) => json(&Done { done }),
+        Err(reason) => refusal(&reason),
+    };
+    Some(match request {
+        Request::Status | Request::Events => refusal("that changes nothing"),
+        Request::Apply { seconds, .. } if !TRIAL_SECONDS.contains(&seconds) => {
+            let (least, most) = TRIAL_SECONDS.into_inner();
+            refusal(&format!("seconds: {seconds} is out of range; accepted: {least} to {most}"))
+        }
+        Request::Reload { file } => read("reload", asker.read(file, None).await?),
+        Request::Apply { file, seconds } => {
+            read("apply", asker.read(file, Some(Duration::from_secs(seconds))).await?)
+        }
+        Request::Confirm => decided("confirm", asker.decide(Decision::Keep).await?),
+        Request::Revert => decided("revert", asker.decide(Decision::GoBack).await?),
+    })
+}
+
+fn read(done: &'static str, result: Result<(), Refused>) -> String {
+    match result {
+        Ok(()) => json(&Done { done }),
+        Err(Refused::OtherFile) => json(&Done { done: "nothing" }),
+        Err(Refused::Because(reason)) => refusal(&reason),
     }
 }
 
@@ -152,7 +192,8 @@ mod tests {
     fn what_is_no_request_is_refused_with_what_would_be_accepted() {
         let error = |line: &str| serde_json::from_str::<Request>(line).unwrap_err().to_string();
         assert!(
-            error(r#"{"command":"fly"}"#).contains("expected one of `status`, `events`, `reload`")
+            error(r#"{"command":"fly"}"#)
+                .contains("expected one of `status`, `events`, `reload`, `apply`")
         );
         assert!(error("{}").contains("command"));
         assert!(!error("status").is_empty());

@@ -18,6 +18,12 @@ impl Tunnel {
     pub fn resolved(&mut self, now: Now, endpoint: usize, addresses: &[SocketAddr]) {
         self.search.resolved(now.boot, endpoint, addresses);
         self.shared.set_places(self.search.addresses());
+        self.go_to_resolved(now);
+        self.obey_demand(now);
+    }
+
+    /// Goes to the first address there is, if nowhere else; or, if the endpoints were replaced, when all are resolved.
+    fn go_to_resolved(&mut self, now: Now) {
         let Some(first) = self.search.first_address() else { return };
         // Not before all are: the tunnel may be at the one that is resolved last.
         let relocating = self.relocating && self.search.all_are_resolved();
@@ -71,6 +77,20 @@ impl Tunnel {
         } else if self.has_session(now.boot) {
             self.shared.outbound_orders.give(Orders::KEEPALIVE | Orders::ANEW);
         } else if self.timers.keeps_alive() || self.shared.facts.handshake_is_wanted() {
+            self.initiate(now);
+        }
+    }
+
+    /// Has the peer show that it answers: a handshake begins as soon as that may be, also where a session serves, which lives
+    /// on meanwhile. If the endpoints were replaced, it goes to where the peer is to be now.
+    pub fn call_anew(&mut self, now: Now) {
+        self.timers.demand_handshake();
+        self.obey_demand(now);
+    }
+
+    fn obey_demand(&mut self, now: Now) {
+        let may = !self.relocating && !self.timers.handshake_under_way();
+        if self.timers.handshake_is_demanded() && may {
             self.initiate(now);
         }
     }

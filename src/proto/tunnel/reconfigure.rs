@@ -38,6 +38,6 @@ impl Tunnel {
     pub fn set_endpoints(&mut self, count: usize) {
         self.search = Search::new(&vec![Vec::new(); count]);
         self.shared.set_places(self.search.addresses());
-        self.relocating = true;
+        self.relocating = count > 0;
     }
 }
