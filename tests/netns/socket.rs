@@ -11,7 +11,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::config::ends;
-use super::lab::{HANDSHAKE, Host, INNER_B, Lab, direct_v4, expect_success, stop};
+use super::lab::{HANDSHAKE, Host, INNER_B, Lab, direct_v4, expect_success};
 use super::needs::needs;
 use super::process::{BOUND, Process, wait_until};
 use super::transfer::Transfer;
