@@ -1,4 +1,4 @@
-//! tunneld links two Linux hosts over the internet: it reads IP packets from a TUN device, seals them and sends them
+//! tunneld links two Linux hosts over the internet: it reads IP packets from a TUN device or frames from a TAP device, seals them and sends them
 //! over UDP to its one peer in WireGuard's protocol, and writes what arrives back to the device.
 //!
 //! The rooms, each leaning only on those below it:

@@ -67,8 +67,14 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     }
     let seconds = options.confirm;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let shown =
-        format!("Trying {} for {seconds} s, and waiting for the peer's answer.\n", file.display());
+    let instead = match &candidate {
+        Some(_) => format!(" instead of {}", own.display()),
+        None => String::new(),
+    };
+    let shown = format!(
+        "Trying {}{instead} for {seconds} s, and waiting for the peer's answer.\n",
+        file.display()
+    );
     if let Err(why) = runtime.block_on(confirm(&mut client, &tried, options.confirm, &shown)) {
         let back =
             client.revert().is_ok() || client.status().is_ok_and(|status| status.trial.is_none());

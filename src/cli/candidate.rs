@@ -66,10 +66,13 @@ fn copy(source: File, place: &Path) -> io::Result<NamedTempFile> {
     let name = place.file_name().unwrap_or_default().to_string_lossy();
     let mut copy =
         tempfile::Builder::new().prefix(&format!(".{name}.")).tempfile_in(parent(place))?;
+    let private = source.metadata()?.mode();
     // One byte more than is read shows that it is too long.
     io::copy(&mut source.take(LONGEST.saturating_add(1) as u64), copy.as_file_mut())?;
     fchown(copy.as_file(), Some(about.uid()), Some(about.gid()))?;
-    copy.as_file().set_permissions(Permissions::from_mode(about.mode() & 0o7777))?;
+    // What is private stays so, wherever it lies.
+    let others = about.mode() & private & 0o007;
+    copy.as_file().set_permissions(Permissions::from_mode(about.mode() & 0o770 | others))?;
     copy.as_file().sync_all()?;
     Ok(copy)
 }
@@ -99,6 +102,18 @@ mod tests {
         assert_eq!(own.metadata().unwrap().mode() & 0o7777, 0o640);
         assert!(link.is_symlink());
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 3);
+    }
+
+    #[test]
+    fn the_copy_of_a_private_file_is_private_too() {
+        let directory = tempfile::tempdir().unwrap();
+        let [own, new] = ["own", "new"].map(|name| directory.path().join(name));
+        for (path, mode) in [(&own, 0o644), (&new, 0o600)] {
+            fs::write(path, "").unwrap();
+            fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+        }
+        let candidate = Candidate::beside(&own, &new).unwrap().unwrap();
+        assert_eq!(candidate.path().metadata().unwrap().mode() & 0o7777, 0o640);
     }
 
     #[test]

@@ -4,7 +4,9 @@ use std::fmt::{self, Display};
 use std::path::Path;
 
 use super::{line, list, or};
-use crate::config::{ClampMss, Config, DEFAULT_LEVEL, Hooks, Offload, Shaping, Table, level_name};
+use crate::config::{
+    ClampMss, Config, DEFAULT_LEVEL, Ethernet, Hooks, Offload, Shaping, Table, level_name,
+};
 use crate::crypto::PresharedKey;
 
 /// Loads `path` and prints what it means; no secrets.
@@ -29,7 +31,11 @@ impl Display for Summary<'_> {
         let Config { interface, peer, hooks, metrics, log_level } = self.0;
         writeln!(f, "interface")?;
         line(f, "name", &interface.name)?;
-        line(f, "addresses", list(&interface.addresses))?;
+        if let Some(ethernet) = &interface.ethernet {
+            self::ethernet(f, ethernet)?;
+        }
+        let addresses = Some(list(&interface.addresses)).filter(|text| !text.is_empty());
+        line(f, "addresses", or(addresses, "none"))?;
         line(f, "public key", interface.private_key.public_key())?;
         line(
             f,
@@ -37,10 +43,15 @@ impl Display for Summary<'_> {
             or(Some(interface.listen_port).filter(|port| *port != 0), "any free one"),
         )?;
         line(f, "mtu", or(interface.mtu, "worked out from the path"))?;
-        line(f, "routes", routes(self.0))?;
+        let frames = interface.ethernet.is_some();
+        if !frames {
+            line(f, "routes", routes(self.0))?;
+        }
         line(f, "fwmark", or(Some(self.0.mark()).filter(|mark| *mark != 0), "none"))?;
         line(f, "offload", offload(interface.offload))?;
-        line(f, "kill switch", if interface.kill_switch { "on" } else { "off" })?;
+        if !frames {
+            line(f, "kill switch", if interface.kill_switch { "on" } else { "off" })?;
+        }
         let dns = Some(list(&interface.dns)).filter(|text| !text.is_empty());
         line(f, "dns", or(dns, "as it is"))?;
         let search = Some(list(&interface.search)).filter(|text| !text.is_empty());
@@ -52,7 +63,9 @@ impl Display for Summary<'_> {
         line(f, "preshared key", if preshared { "yes" } else { "none" })?;
         let endpoints = Some(list(&peer.endpoints)).filter(|text| !text.is_empty());
         line(f, "endpoint", or(endpoints, "none; waits for the peer to call"))?;
-        line(f, "allowed ips", list(&peer.allowed_ips))?;
+        if !frames {
+            line(f, "allowed ips", list(&peer.allowed_ips))?;
+        }
         let keepalive = peer.persistent_keepalive;
         line(
             f,
@@ -93,6 +106,18 @@ fn hooks(
         line(f, name, format_args!("{words:?}"))?;
     }
     Ok(())
+}
+
+fn ethernet(f: &mut fmt::Formatter<'_>, ethernet: &Ethernet) -> fmt::Result {
+    let Ethernet { mac, promisc, bridge, mac_limit, broadcast_limit, link_local_frames } = ethernet;
+    line(f, "mode", "tap: Ethernet frames")?;
+    line(f, "bridge", or(bridge.as_ref(), "none"))?;
+    line(f, "mac", or(*mac, "follows from the public key"))?;
+    line(f, "promisc", if *promisc { "on" } else { "off" })?;
+    line(f, "mac limit", mac_limit)?;
+    let per_second = Some(*broadcast_limit).filter(|limit| *limit != 0);
+    line(f, "broadcasts", or(per_second.map(|limit| format!("{limit} a second")), "any number"))?;
+    line(f, "link-local", if *link_local_frames { "passed" } else { "kept back" })
 }
 
 fn shaping(f: &mut fmt::Formatter<'_>, shaping: &Shaping) -> fmt::Result {

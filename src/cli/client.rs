@@ -155,7 +155,12 @@ impl Client {
             done: String,
         }
         self.send(&request.to_string())?;
-        parse(&self.line()?).map(|Done { done }| done != "nothing")
+        let Done { done } = parse(&self.line()?)?;
+        if done != "nothing" && request.get("command") != Some(&done.as_str().into()) {
+            // The answer to an earlier request that was not waited for.
+            return Err(self.unreachable(io::Error::other("it answers something else")));
+        }
+        Ok(done != "nothing")
     }
 
     /// Asks for all that happens: each line is an event, with no limit of time between two.

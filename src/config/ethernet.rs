@@ -63,7 +63,7 @@ fn mac(value: &Value<'_>) -> Result<Mac, Fault> {
         .expect_text(ACCEPTED_MAC)?
         .parse()
         .map_err(|error| value.fault(format_args!("is {error}"), ACCEPTED_MAC))?;
-    if mac.is_group() || mac == Mac([0; 6]) {
+    if !mac.is_station() {
         return Err(value.fault("is not the address of one station", ACCEPTED_MAC));
     }
     Ok(mac)

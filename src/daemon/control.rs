@@ -25,7 +25,7 @@ use super::status::Status;
 use super::trial::Trial;
 use super::{DataPath, HandshakeMessage, SetLogLevel};
 use crate::config::Config;
-use crate::proto::{Discard, Event, Now, Request, Tunnel};
+use crate::proto::{Discard, Event, Now, Request, Role, Tunnel};
 use crate::wire::Screen;
 
 /// TOS of handshake messages: AF41, as the kernel sends them, so that they pass where data queues.
@@ -205,8 +205,11 @@ impl Control {
             self.observer.event(now, &event, self.report.reason(stats), remote);
             self.hooks.follow(&event, self.report.link_is_up());
             match event {
-                Event::HandshakeCompleted { endpoint, .. } => {
-                    self.trial.iter_mut().for_each(Trial::peer_answered);
+                Event::HandshakeCompleted { endpoint, role } => {
+                    // That the peer reaches us says nothing of an endpoint that is tried.
+                    if role == Role::Initiator || self.config.peer.endpoints.is_empty() {
+                        self.trial.iter_mut().for_each(Trial::peer_answered);
+                    }
                     self.tunnel.mix(&*entropy()?);
                     if self.path.underlay.settle_on(endpoint.source) {
                         self.path.threads.inbound.wake();

@@ -11,6 +11,8 @@ use crate::net::{Family, ReceivedRun, RecvBuffer, Sockets};
 use crate::proto::{Discard, Inbound, Instant, Received};
 use crate::tun::{Coalescer, TunFault};
 use crate::wire::Layer;
+use crate::wire::piece::{FRAGMENT_START, MAX_FRAGMENTS};
+use crate::wire::transport::OVERHEAD;
 
 /// Most receive calls on one socket before the other one is looked at.
 const MAX_RECEIVES: usize = 64;
@@ -32,7 +34,6 @@ pub(super) fn run(
         coalescer: Coalescer::new(path.tun.layer(), path.tun.takes()),
         shaper: None,
         released: Vec::new(),
-        fragments_cost: 0,
         pause: Pause::new(),
     };
     let wake = &path.threads.inbound;
@@ -73,8 +74,6 @@ struct InboundThread<'p> {
     shaper: Option<Shaper>,
     /// What it lets go, on the way to the device.
     released: Vec<u8>,
-    /// Bytes that the fragments of frames took on the underlay, since the last frame was complete.
-    fragments_cost: usize,
     pause: Pause,
 }
 
@@ -107,7 +106,8 @@ impl InboundThread<'_> {
         self.inbound.obey();
         for place in run.places() {
             let datagram = self.buffer.datagram_mut(place.clone());
-            let cost = datagram.len().saturating_add(run.endpoint.header_len());
+            let len = datagram.len();
+            let cost = len.saturating_add(run.endpoint.header_len());
             match self.inbound.receive(now, run.endpoint, run.ecn, datagram) {
                 Ok(Received::Packet(packet)) if let Some(shaper) = &mut self.shaper => {
                     push(shaper, now, self.path.tun.layer(), cost, packet);
@@ -117,11 +117,8 @@ impl InboundThread<'_> {
                     let start = place.start.saturating_add(self.inbound.packet_at());
                     self.coalescer.push(self.buffer.bytes(), start..start.saturating_add(len));
                 }
-                Ok(Received::Fragment) => {
-                    self.fragments_cost = self.fragments_cost.saturating_add(cost);
-                }
-                Ok(Received::Frame) => self.deliver_frame(now, cost)?,
-                Ok(Received::Keepalive) => {}
+                Ok(Received::Frame) => self.deliver_frame(now, len, run.endpoint.header_len())?,
+                Ok(Received::Keepalive | Received::Fragment) => {}
                 Ok(Received::Handshake(message)) => {
                     let message = HandshakeMessage { from: run.endpoint, message };
                     if self.handshakes.try_send(message).is_err() {
@@ -137,10 +134,13 @@ impl InboundThread<'_> {
     }
 
     /// Puts a frame that came in fragments behind what is to be written; if there is no room, writes it.
-    fn deliver_frame(&mut self, now: Instant, last_cost: usize) -> Result<(), TunFault> {
-        let cost = std::mem::take(&mut self.fragments_cost).saturating_add(last_cost);
+    /// Its last fragment was a datagram of `len` bytes; the others were as long, or a little longer.
+    fn deliver_frame(&mut self, now: Instant, len: usize, header: usize) -> Result<(), TunFault> {
         let frame = self.inbound.frame();
         if let Some(shaper) = &mut self.shaper {
+            let fragments = frame.len().div_ceil(len.max(1)).clamp(1, MAX_FRAGMENTS);
+            let each = header.saturating_add(OVERHEAD).saturating_add(FRAGMENT_START);
+            let cost = frame.len().saturating_add(fragments.saturating_mul(each));
             push(shaper, now, self.path.tun.layer(), cost, frame);
             return Ok(());
         }

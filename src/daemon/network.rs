@@ -288,7 +288,8 @@ pub(crate) fn settings(config: &Config) -> LinkSettings {
     };
     let addresses = interface.addresses.clone();
     let ethernet = interface.ethernet.as_ref().map(|ethernet| EthernetSettings {
-        mac: Some(ethernet.mac.unwrap_or_else(|| stable_mac(&interface.private_key.public_key()))),
+        mac: ethernet.mac,
+        own_mac: stable_mac(&interface.private_key.public_key()),
         promisc: ethernet.promisc,
         bridge: ethernet.bridge.clone(),
     });

@@ -80,10 +80,10 @@ impl Control {
                 Ok(())
             }
             Err(error) => {
+                // First what keeps packets back.
+                let reinstated = self.kill_switch.as_ref().map_or(Ok(()), KillSwitch::reinstate);
                 self.path.underlay.set_fwmark(mark)?;
-                if let Some(kill_switch) = &self.kill_switch {
-                    kill_switch.reinstate()?;
-                }
+                reinstated?;
                 Err(error)
             }
         }

@@ -89,7 +89,9 @@ impl Shaper {
         let Some(packet) = self.queue.pop(now) else {
             return false;
         };
-        self.bucket.take(now, packet.cost());
+        if self.limit.is_some() {
+            self.bucket.take(now, packet.cost());
+        }
         take(packet.bytes());
         self.queue.recycle(packet);
         true

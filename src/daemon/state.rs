@@ -34,6 +34,11 @@ impl State {
         Self::load_from(&directory, ours, theirs)
     }
 
+    /// The same for whoever only looks: nothing is made.
+    pub(crate) fn read(ours: &PublicKey, theirs: &PublicKey) -> Self {
+        Self::load_from(&runtime::state_directory(), ours, theirs)
+    }
+
     /// Turns to the file of this pair of keys; whether it is another pair. What is being written is waited for.
     pub(super) async fn switch(&mut self, ours: &PublicKey, theirs: &PublicKey) -> bool {
         let other = self.path.file_name() != Some(file_name(ours, theirs).as_ref());

@@ -39,9 +39,9 @@ pub(crate) struct Status {
     pub(crate) link: Link,
     /// The other end.
     pub(crate) peer: Peer,
-    /// Layer packets sealed for the peer.
+    /// Inner packets sealed for the peer.
     pub(crate) sent: Traffic,
-    /// Layer packets accepted from the peer.
+    /// Inner packets accepted from the peer.
     pub(crate) received: Traffic,
     /// What the counters of transport data say of the way inbound.
     pub(crate) arrivals: Arrivals,
@@ -143,7 +143,7 @@ pub(crate) struct Peer {
     pub(crate) cipher: String,
 }
 
-/// Layer packets one way.
+/// Inner packets one way.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Traffic {
     /// How many.

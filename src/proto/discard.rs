@@ -76,7 +76,7 @@ discards! {
     /// A frame, either way, that is shorter than its header.
     NotFrame = "not_frame",
     /// A frame from the peer, or a fragment of one, whose numbers cannot be true.
-    NotPiece = "not_piece",
+    FrameMalformed = "frame_malformed",
     /// A frame of which not all fragments came.
     FrameIncomplete = "frame_incomplete",
     /// A frame from the peer of one station more than `mac_limit`.
@@ -118,7 +118,7 @@ pub struct Stats {
     reordered: AtomicU64,
 }
 
-/// Layer packets one way.
+/// Inner packets one way.
 #[derive(Debug, Default)]
 struct Traffic {
     packets: AtomicU64,
@@ -183,13 +183,13 @@ impl Stats {
         &self.discards[reason as usize]
     }
 
-    /// Layer packets and bytes sealed for the peer.
+    /// Inner packets and bytes sealed for the peer.
     #[must_use]
     pub fn sent(&self) -> (u64, u64) {
         self.sent.load()
     }
 
-    /// Layer packets and bytes accepted from the peer.
+    /// Inner packets and bytes accepted from the peer.
     #[must_use]
     pub fn received(&self) -> (u64, u64) {
         self.received.load()

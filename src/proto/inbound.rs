@@ -233,7 +233,7 @@ impl Inbound {
     ) -> Result<Received<'d>, Discard> {
         let (piece, bytes) = Piece::parse(text).map_err(|not_piece| match not_piece {
             NotPiece::Kind => Discard::UnknownControl,
-            NotPiece::Length => Discard::NotPiece,
+            NotPiece::Length => Discard::FrameMalformed,
         })?;
         let Piece::Fragment(fragment) = piece else {
             let header = stations::header(bytes)?;

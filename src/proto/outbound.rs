@@ -167,11 +167,11 @@ impl Outbound {
         if self.endpoint().is_some_and(|to| ip::is_udp_to(ip, to.remote)) {
             return Err(Discard::RoutingLoop);
         }
-        let longest = match self.shared.layer {
-            Layer::Ip => MAX_RUN_BYTES.saturating_sub(OVERHEAD),
-            Layer::Ethernet => LONGEST_FRAME,
+        let too_long = match self.shared.layer {
+            Layer::Ip => datagram_len(packet.segment_size(), self.mtu()) > MAX_RUN_BYTES,
+            Layer::Ethernet => packet.segment_size() > LONGEST_FRAME,
         };
-        if packet.segment_size() > longest {
+        if too_long {
             return Err(Discard::PacketTooLong);
         }
         Ok(self.marks(header.as_ref()))

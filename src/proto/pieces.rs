@@ -1,7 +1,9 @@
 //! Frames as they lie in transport data: whole, or in fragments that each fit into a datagram of the path.
 
 use crate::wire::Superpacket;
-use crate::wire::piece::{FRAGMENT_START, FRAME_START, Fragment, LONGEST_FRAME, Piece};
+use crate::wire::piece::{
+    FRAGMENT_START, FRAME_START, Fragment, LONGEST_FRAME, MAX_FRAGMENTS, Piece,
+};
 
 /// The segments of a superpacket, each a whole frame with what precedes it.
 pub(super) struct Whole<'p, P>(pub(super) &'p P);
@@ -46,13 +48,10 @@ impl<'f> Fragments<'f> {
         let share = frame.len().div_ceil(least).saturating_add(FRAGMENT_START);
         let size = share.next_multiple_of(16).min(longest).saturating_sub(FRAGMENT_START);
         let count = frame.len().div_ceil(size);
-        let fits = frame.len() <= LONGEST_FRAME && (1..=MOST_FRAGMENTS).contains(&count);
+        let fits = frame.len() <= LONGEST_FRAME && (1..=MAX_FRAGMENTS).contains(&count);
         fits.then_some(Self { frame, size, count })
     }
 }
-
-/// What the number of a fragment can say.
-const MOST_FRAGMENTS: usize = 256;
 
 impl Superpacket for Fragments<'_> {
     fn header(&self) -> &[u8] {

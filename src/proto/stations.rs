@@ -66,6 +66,8 @@ pub(super) struct Learned {
     heard: HashMap<Mac, Instant>,
     /// The one heard last, and when that was noted.
     recent: Option<(Mac, Instant)>,
+    /// When those not heard any more were looked for last.
+    swept: Option<Instant>,
 }
 
 impl Learned {
@@ -75,7 +77,7 @@ impl Learned {
             return true;
         }
         if !self.heard.contains_key(&from) && self.heard.len() >= limit {
-            self.heard.retain(|_, heard| now.since(*heard) < FORGOTTEN_AFTER);
+            self.sweep(now);
             if self.heard.len() >= limit {
                 return false;
             }
@@ -83,6 +85,14 @@ impl Learned {
         self.heard.insert(from, now);
         self.recent = Some((from, now));
         true
+    }
+
+    /// Forgets who was not heard for long; not for each frame of a flood from many addresses.
+    fn sweep(&mut self, now: Instant) {
+        if self.swept.is_none_or(|swept| now.since(swept) >= NOTED_EVERY) {
+            self.swept = Some(now);
+            self.heard.retain(|_, heard| now.since(*heard) < FORGOTTEN_AFTER);
+        }
     }
 }
 
@@ -225,10 +235,19 @@ mod tests {
         }
         assert!(!learned.admit(at(1000), station(10), 10));
         assert!(learned.admit(at(200_000), station(3), 10));
-        assert!(!learned.admit(at(299_000), station(10), 10));
+        assert!(!learned.admit(at(298_000), station(10), 10));
         assert!(learned.admit(at(300_000), station(10), 10));
         assert!(learned.admit(at(300_000), station(3), 10), "heard meanwhile");
         assert_eq!(learned.heard.len(), 2);
+    }
+
+    #[test]
+    fn a_flood_of_stations_does_not_have_all_of_them_looked_through_each_time() {
+        let mut learned = Learned::default();
+        (0..10).for_each(|number| assert!(learned.admit(at(0), station(number), 10)));
+        assert!(!learned.admit(at(299_500), station(10), 10));
+        assert!(!learned.admit(at(300_400), station(11), 10), "looked through 0.9 s ago");
+        assert!(learned.admit(at(300_500), station(12), 10));
     }
 
     #[test]

@@ -22,6 +22,7 @@ use super::{Event, Parameters, Request, Transmit};
 use crate::crypto::random::Random;
 use crate::crypto::secret::on_clean_stack;
 use crate::wire::mss::Clamp;
+use crate::wire::transport::MAX_MTU;
 use crate::wire::{Endpoint, Handshake, Initiation, Maced, Profile, Response};
 
 /// Responses to the peer that it did not confirm, one after the other, before that is worth telling.
@@ -90,7 +91,8 @@ impl Tunnel {
     /// Pads inner packets up to `mtu` from now on, the device's MTU in bytes. Of frames it is the most bytes of text that transport
     /// data may have on the path: longer ones cross in fragments.
     pub fn set_mtu(&self, mtu: usize) {
-        self.shared.mtu.store(mtu, Ordering::Relaxed);
+        // A datagram holds no more, padding included.
+        self.shared.mtu.store(mtu.min(MAX_MTU as usize), Ordering::Relaxed);
     }
 
     /// The device's MTU as it was told last.

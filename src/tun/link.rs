@@ -246,15 +246,16 @@ impl Link {
         }
     }
 
-    /// Gives the device the MTU and the state that it was found with, unless it has them.
+    /// Sets the device as it was found, unless it is so.
     async fn restore(&self, found: DeviceState) -> Result<(), LinkError> {
-        if self.state().await.is_ok_and(|now| (now.mtu, now.up) == (found.mtu, found.up)) {
+        let set = |state: &DeviceState| (state.mtu, state.up, state.mac, state.promisc);
+        if self.state().await.is_ok_and(|now| set(&now) == set(&found)) {
             return Ok(());
         }
-        let message = LinkUnspec::new_with_index(self.index).mtu(found.mtu);
+        let message = self.as_found(&found).mtu(found.mtu);
         let message = if found.up { message.up() } else { message.down() };
         let result = self.set(message.build()).await;
-        self.undone("restoring MTU and state", result)
+        self.undone("setting it as it was found", result)
     }
 
     async fn remove_address(&self, address: IpNet) -> Result<(), LinkError> {

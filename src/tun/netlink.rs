@@ -12,6 +12,8 @@ use tokio::task::JoinHandle;
 
 use futures_util::TryStreamExt;
 
+use crate::wire::ethernet::Mac;
+
 /// A handle whose conversation ends with it.
 pub(super) struct Netlink {
     handle: Handle,
@@ -59,12 +61,18 @@ impl Drop for Netlink {
 }
 
 /// What a device is set to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct DeviceState {
     pub(crate) mtu: u32,
     pub(crate) up: bool,
     /// It is up and has a carrier.
     pub(crate) running: bool,
+    /// Its address, if it is one of frames.
+    pub(crate) mac: Option<Mac>,
+    /// It takes frames for other stations too.
+    pub(crate) promisc: bool,
+    /// The bridge that it is a port of, by its index.
+    pub(crate) bridge: Option<u32>,
 }
 
 impl DeviceState {
@@ -74,8 +82,22 @@ impl DeviceState {
             _ => None,
         })?;
         let flags = message.header.flags;
-        let (up, running) = (flags.contains(LinkFlags::Up), flags.contains(LinkFlags::Running));
-        Some(Self { mtu, up, running })
+        let bytes = |attribute: &LinkAttribute| match attribute {
+            LinkAttribute::Address(bytes) => bytes.as_slice().try_into().ok().map(Mac),
+            _ => None,
+        };
+        let bridge = |attribute: &LinkAttribute| match attribute {
+            LinkAttribute::Controller(index) => Some(*index),
+            _ => None,
+        };
+        Some(Self {
+            mtu,
+            up: flags.contains(LinkFlags::Up),
+            running: flags.contains(LinkFlags::Running),
+            mac: message.attributes.iter().find_map(bytes),
+            promisc: flags.contains(LinkFlags::Promisc),
+            bridge: message.attributes.iter().find_map(bridge),
+        })
     }
 }
 

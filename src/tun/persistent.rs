@@ -17,6 +17,7 @@ use serde::Serialize;
 use super::error::TunError;
 use super::netlink::{self, Netlink, io_error};
 use super::{Origin, Tun, ioctl, open};
+use crate::wire::Layer;
 
 /// What a device carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -26,6 +27,16 @@ pub(crate) enum DeviceKind {
     Tun,
     /// Ethernet frames.
     Tap,
+}
+
+impl DeviceKind {
+    /// That of devices for what crosses.
+    pub(crate) fn of(layer: Layer) -> Self {
+        match layer {
+            Layer::Ip => Self::Tun,
+            Layer::Ethernet => Self::Tap,
+        }
+    }
 }
 
 /// What a device is to be made like.

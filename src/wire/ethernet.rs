@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use serde::{Deserialize, Serialize};
+
 use super::Layer;
 
 impl Layer {
@@ -23,7 +25,7 @@ impl Layer {
 }
 
 /// The address of a station, or of a group of them.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Mac(pub [u8; 6]);
 
 impl Mac {
@@ -31,6 +33,12 @@ impl Mac {
     #[must_use]
     pub fn is_group(self) -> bool {
         self.0[0] & 1 != 0
+    }
+
+    /// Whether it is that of one station.
+    #[must_use]
+    pub fn is_station(self) -> bool {
+        !self.is_group() && self != Self([0; 6])
     }
 
     /// Whether it is one of those that bridges do not forward: 01:80:c2:00:00:00 to 0f (IEEE 802.1Q §8.6.3).
@@ -190,6 +198,8 @@ mod tests {
         let mac = |text: &str| text.parse::<Mac>().unwrap();
         assert!(mac("ff:ff:ff:ff:ff:ff").is_group() && mac("01:00:5e:00:00:01").is_group());
         assert!(!mac("02:00:00:00:00:01").is_group());
+        assert!(mac("02:00:00:00:00:01").is_station());
+        assert!(!mac("01:00:5e:00:00:01").is_station() && !mac("00:00:00:00:00:00").is_station());
         assert!(
             mac("01:80:c2:00:00:00").is_link_local() && mac("01:80:c2:00:00:0f").is_link_local()
         );

@@ -1,4 +1,4 @@
-//! What precedes a frame, or a fragment of one, in the transport data of a tunnel of frames: docs/protocol.md, "Frames".
+//! What precedes a frame, or a fragment of one, in the transport data of a tunnel of frames: docs/protocol.md, "Ethernet frames".
 //!
 //! | bytes | frame | fragment |
 //! |---|---|---|
@@ -46,6 +46,8 @@ pub enum NotPiece {
 pub const FRAME_START: usize = 4;
 /// Bytes before a fragment.
 pub const FRAGMENT_START: usize = 8;
+/// Most fragments of a frame: what their number can say.
+pub(crate) const MAX_FRAGMENTS: usize = 256;
 /// Most bytes of a frame.
 pub const LONGEST_FRAME: usize = u16::MAX as usize;
 
@@ -108,7 +110,7 @@ impl Piece {
 
     /// How many bytes precede it.
     #[must_use]
-    pub fn start(self) -> usize {
+    fn start(self) -> usize {
         match self {
             Self::Frame(_) => FRAME_START,
             Self::Fragment(_) => FRAGMENT_START,

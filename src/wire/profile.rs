@@ -59,7 +59,7 @@ impl Profile {
     }
 
     /// Whether `text`, what was sealed in transport data, is a control frame: it begins with no version of IP, and as no
-    /// [piece](super::piece) of an Ethernet frame.
+    /// [piece] of an Ethernet frame.
     #[must_use]
     pub fn is_control(self, text: &[u8]) -> bool {
         let first = text.first().copied().unwrap_or_default();

@@ -24,7 +24,7 @@ struct Pair {
     clock: Clock,
     ours: Host,
     theirs: Tunn,
-    /// Layer packets boringtun delivered.
+    /// Inner packets boringtun delivered.
     delivered: Vec<Vec<u8>>,
     /// Why boringtun took a datagram no further.
     errors: Vec<String>,

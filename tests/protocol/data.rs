@@ -40,6 +40,19 @@ fn packets_are_padded_to_sixteen_but_not_past_the_mtu() {
 }
 
 #[test]
+fn however_large_the_mtu_no_datagram_is_longer_than_udp_carries() {
+    let mut link = Link::established();
+    link.a.tunnel.set_mtu(65_535);
+    for len in 65_400..=65_535 {
+        link.a_sends(&packet(1, 2, &vec![7; len - 20]));
+    }
+    assert_eq!(last_sent(&link), 65_507);
+    link.run(secs(1));
+    assert_eq!(link.b.delivered.last().map(Vec::len), Some(65_475));
+    assert_eq!(link.a.discards(Discard::PacketTooLong), 60);
+}
+
+#[test]
 fn a_packet_is_trimmed_to_its_own_length() {
     let mut link = Link::established();
     let mut longer = packet(1, 2, b"inside");

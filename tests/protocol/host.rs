@@ -85,7 +85,7 @@ pub struct Host {
     /// Other addresses of its own, which it sends from where its core asks for that.
     pub also: Vec<SocketAddr>,
     sink: Sink,
-    /// Layer packets it delivered to its device.
+    /// Inner packets it delivered to its device.
     pub delivered: Vec<Vec<u8>>,
     pub events: Vec<Event>,
     pub requests: Vec<Request>,

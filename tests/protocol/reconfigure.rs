@@ -10,6 +10,21 @@ use crate::paper::{DATA, INITIATION, REKEY_AFTER_TIME, RESPONSE};
 
 const AES: Profile = Profile::Tunneld { cipher: Cipher::Aes256Gcm, layer: Layer::Ip };
 
+#[test]
+fn an_answer_to_an_earlier_call_is_none_to_a_new_one() {
+    let mut link = Link::new();
+    link.a_starts();
+    let initiation = link.hold().remove(0);
+    link.a.tunnel.call_anew(link.clock.now());
+    assert_eq!(link.inject(&initiation), None);
+    let response = link.hold().remove(0);
+    assert_eq!(link.inject(&response), Some(Discard::NothingOutstanding));
+    link.run(secs(12));
+    link.a_sends(&packet(1, 2, b"later"));
+    link.run(secs(1));
+    assert_eq!(link.b.delivered.last(), Some(&packet(1, 2, b"later")));
+}
+
 /// A link that is up, of which host a takes on what `change` makes of its parameters.
 fn reconfigured(change: impl FnOnce(&mut Parameters)) -> Link {
     let mut link = Link::established();

@@ -1,4 +1,4 @@
-//! Layer packets that are told apart: each has a number, and all its bytes follow from that.
+//! Inner packets that are told apart: each has a number, and all its bytes follow from that.
 
 use crate::host::packet;
 use crate::scenario::Side;

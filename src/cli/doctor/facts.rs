@@ -243,7 +243,7 @@ impl Link {
             port: port.map(|underlay| underlay.offload()),
             survey: Survey::take().await.map_err(asked)?,
             endpoints,
-            newest: State::load(&ours, &peer.public_key).timestamp(),
+            newest: State::read(&ours, &peer.public_key).timestamp(),
             directories: directories
                 .map(|(path, name)| (path.clone(), name, writable(&path)))
                 .into(),

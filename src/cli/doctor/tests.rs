@@ -36,7 +36,7 @@ fn config(interface: &str, allowed_ips: &str) -> Config {
 
 /// A host that lets the link start, and nothing to be said about it.
 fn good() -> Facts {
-    let state = DeviceState { mtu: 1500, up: true, running: true };
+    let state = DeviceState { mtu: 1500, up: true, running: true, ..DeviceState::default() };
     let way = UnderlayRoute { mtu: 1500, index: ETH0, running: true, source: None, gateway: None };
     let link = Link {
         config: config("", "'10.77.0.0/30', 'fd77::/64', '192.168.7.0/24'"),
@@ -211,7 +211,7 @@ fn without_capabilities_a_device_of_the_callers_must_have_all_that_is_wanted() {
 
     let complete = |link: &mut Link| {
         link.device = DeviceFact::Driver(tun0(Some(1000)));
-        let state = DeviceState { mtu: 1420, up: true, running: false };
+        let state = DeviceState { mtu: 1420, up: true, running: false, ..DeviceState::default() };
         link.survey.devices.insert(TUN0, ("tun0".to_owned(), state));
         link.survey.addresses.extend([(TUN0, net("10.77.0.1/30")), (TUN0, net("fd77::1/64"))]);
         link.survey.routes.push(route("192.168.7.0/24", TUN0));

@@ -146,7 +146,12 @@ fn device(link: &Link, host: &Host) -> Finding {
     let check = "device";
     let name = &link.config.interface.name;
     let remove = format!("ip link delete {name}, or choose another [interface] name");
-    let make = format!("tunneld device add {name} --user {}", host.caller.uid);
+    let wanted = DeviceKind::of(link.config.interface.layer());
+    let (kind, tap) = match wanted {
+        DeviceKind::Tun => ("tun", ""),
+        DeviceKind::Tap => ("tap", " --tap"),
+    };
+    let make = format!("tunneld device add {name}{tap} --user {}", host.caller.uid);
     match (&link.device, link.running) {
         (_, Running::This) => {
             Finding::ok(check, format!("{name} is in use by the tunneld that runs this link"))
@@ -159,8 +164,8 @@ fn device(link: &Link, host: &Host) -> Finding {
             Finding::bad(check, format!("{name} is neither a tun nor a tap device"))
                 .mended_by(remove)
         }
-        (DeviceFact::Driver(Device { kind: DeviceKind::Tap, .. }), _) => {
-            Finding::bad(check, format!("{name} is a tap device, and a tun device is wanted"))
+        (DeviceFact::Driver(device), _) if device.kind != wanted => {
+            Finding::bad(check, format!("{name} is of the other kind, and a {kind} device is wanted"))
                 .mended_by(remove)
         }
         (DeviceFact::Driver(device), _) if device.held => {

@@ -48,11 +48,11 @@ fn link(page: &mut Page, status: &Status) {
 
 fn traffic(page: &mut Page, Status { sent, received, arrivals, discards, .. }: &Status) {
     page.counters([
-        ("tunneld_sent_packets_total", "Layer packets sealed for the peer.", sent.packets),
+        ("tunneld_sent_packets_total", "Inner packets sealed for the peer.", sent.packets),
         ("tunneld_sent_bytes_total", "Bytes of the inner packets sealed for the peer.", sent.bytes),
         (
             "tunneld_received_packets_total",
-            "Layer packets accepted from the peer.",
+            "Inner packets accepted from the peer.",
             received.packets,
         ),
         (

@@ -20,7 +20,8 @@ const MAX_BYTES: usize = 4 << 20;
 const SHED: usize = 64;
 /// What a flow may send in its turn, at least: a large packet of the usual path.
 const LEAST_QUANTUM: usize = 1514;
-/// Room kept for packets to come.
+/// Room kept for a packet to come, and for all of them.
+const MAX_SPARE: usize = 2048;
 const MAX_SPARE_BYTES: usize = 1 << 20;
 
 /// The packets that wait; bounded.
@@ -172,7 +173,8 @@ impl FairQueue {
     pub(super) fn recycle(&mut self, packet: Packet) {
         let capacity = packet.bytes.capacity();
         let spare_bytes = self.spare_bytes.saturating_add(capacity);
-        if spare_bytes <= MAX_SPARE_BYTES {
+        // Room for a jumbo packet would be held by a small one.
+        if capacity <= MAX_SPARE && spare_bytes <= MAX_SPARE_BYTES {
             self.spare_bytes = spare_bytes;
             self.spare.push(packet.bytes);
         }

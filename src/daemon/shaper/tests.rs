@@ -144,6 +144,17 @@ fn nothing_is_lost_or_waited_for_when_the_limit_is_lifted() {
 }
 
 #[test]
+fn what_went_without_a_limit_is_not_owed_to_the_next_one() {
+    let mut shaper = Shaper::new(rate(1_000_000), 3, START);
+    (0..1000).for_each(|flow| push(&mut shaper, START, flow, COST, Ecn::NotEct));
+    shaper.set_limit(None);
+    while shaper.release(START, |_| ()) {}
+    shaper.set_limit(Some(rate(1_000_000)));
+    push(&mut shaper, START, 1, COST, Ecn::NotEct);
+    assert!(shaper.release(START, |_| ()));
+}
+
+#[test]
 fn what_came_long_ago_and_waits_alone_still_goes() {
     let mut shaper = Shaper::new(rate(20_000_000), 3, START);
     push(&mut shaper, START, 1, COST, Ecn::NotEct);

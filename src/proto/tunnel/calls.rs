@@ -84,6 +84,8 @@ impl Tunnel {
     /// Has the peer show that it answers: a handshake begins as soon as that may be, also where a session serves, which lives
     /// on meanwhile. If the endpoints were replaced, it goes to where the peer is to be now.
     pub fn call_anew(&mut self, now: Now) {
+        // An answer to an earlier call would not be one to this.
+        self.handshakes.forget();
         self.timers.demand_handshake();
         self.obey_demand(now);
     }

@@ -1,46 +1,88 @@
-//! What only a device of frames has: its address, promiscuous mode, and the bridge that it is a port of.
+//! What only a device of frames has: its address, promiscuous mode, and the bridge that it is a port of. What it has already
+//! is not asked for, so that a device that may not be changed can be used.
 
+use std::fmt;
+
+use nix::errno::Errno;
 use nix::net::if_::if_nametoindex;
 use rtnetlink::LinkUnspec;
+use rtnetlink::packet_route::link::LinkMessage;
 
-use super::{EthernetSettings, Link, LinkError};
+use super::{EthernetSettings, Link, LinkError, is_one_of};
+use crate::tun::netlink::DeviceState;
 
 impl Link {
-    /// Takes the device out of its bridge.
-    pub(super) async fn leave_bridge(&self) -> Result<(), LinkError> {
-        let message = LinkUnspec::new_with_index(self.index).nocontroller().build();
-        let result = self.set(message).await;
-        self.undone("taking it out of its bridge", result)
-    }
-
-    /// Sets what only a device of frames has. It leaves the bridge that it was put into before for another one, or for none.
+    /// Sets what only a device of frames has. It leaves the bridge that it was put into before for another one, or for
+    /// none.
     pub(super) async fn set_ethernet(
         &mut self,
         settings: &EthernetSettings,
     ) -> Result<(), LinkError> {
-        let EthernetSettings { mac, promisc, bridge } = settings;
-        let message = || LinkUnspec::new_with_index(self.index);
-        if let Some(mac) = mac {
-            let result = self.set(message().address(mac.0.to_vec()).build()).await;
-            result
-                .map_err(|error| self.failed(format_args!("setting its address {mac}"), error))?;
+        let EthernetSettings { mac, own_mac, promisc, bridge } = settings;
+        let (device, state) = (self.device.clone(), self.state().await?);
+        let mac = mac.or(self.ours.found.is_none().then_some(*own_mac));
+        if let Some(mac) = mac.filter(|mac| state.mac != Some(*mac)) {
+            let message = self.message().address(mac.0.to_vec()).build();
+            self.ask(message, format_args!("address {mac}"), &device).await?;
         }
-        let result = self.set(message().promiscuous(*promisc).build()).await;
-        result.map_err(|error| self.failed("setting promiscuous mode", error))?;
-        let message = match bridge {
+        if state.promisc != *promisc {
+            let message = self.message().promiscuous(*promisc).build();
+            let mode = if *promisc { "on" } else { "off" };
+            self.ask(message, format_args!("promisc {mode}"), &device).await?;
+        }
+        match bridge {
             Some(bridge) => {
                 let index = if_nametoindex(bridge.as_str()).map_err(|errno| {
                     self.failed(format_args!("looking up the bridge {bridge}"), errno.into())
                 })?;
-                message().controller(index)
+                if state.bridge != Some(index) {
+                    let message = self.message().controller(index).build();
+                    self.ask(message, format_args!("master {bridge}"), &device).await?;
+                    self.ours.is_port = true;
+                }
             }
-            None if self.ours.is_port => message().nocontroller(),
-            None => return Ok(()),
-        };
-        let result = self.set(message.build()).await;
-        let action = bridge.as_deref().unwrap_or("none");
-        result.map_err(|error| self.failed(format_args!("making it a port of {action}"), error))?;
-        self.ours.is_port = bridge.is_some();
+            None if self.ours.is_port => {
+                self.leave_bridge().await?;
+                self.ours.is_port = false;
+            }
+            None => {}
+        }
         Ok(())
+    }
+
+    /// Takes the device out of its bridge.
+    pub(super) async fn leave_bridge(&self) -> Result<(), LinkError> {
+        let result = self.set(self.message().nocontroller().build()).await;
+        self.undone("taking it out of its bridge", result)
+    }
+
+    /// What gives the device the address and the mode that it was found with.
+    pub(super) fn as_found(&self, found: &DeviceState) -> rtnetlink::LinkMessageBuilder<LinkUnspec> {
+        let message = self.message().promiscuous(found.promisc);
+        match found.mac {
+            Some(mac) => message.address(mac.0.to_vec()),
+            None => message,
+        }
+    }
+
+    fn message(&self) -> rtnetlink::LinkMessageBuilder<LinkUnspec> {
+        LinkUnspec::new_with_index(self.index)
+    }
+
+    /// Asks for what `ip link set` would with this option.
+    async fn ask(
+        &self,
+        message: LinkMessage,
+        option: fmt::Arguments<'_>,
+        device: &str,
+    ) -> Result<(), LinkError> {
+        self.set(message).await.map_err(|error| {
+            let action = format!("setting {option}");
+            if is_one_of(&error, &[Errno::EPERM]) {
+                let command = format!("ip link set dev {device} {option}");
+                return LinkError::NotPermitted { device: device.to_owned(), action, command };
+            }
+            self.failed(action, error)
+        })
     }
 }

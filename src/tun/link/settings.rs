@@ -28,11 +28,13 @@ pub(crate) struct LinkSettings {
 /// What to give a device of frames.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct EthernetSettings {
-    /// Its address; `None` leaves it.
+    /// Its address; `None` leaves that of a device that was there before.
     pub(crate) mac: Option<Mac>,
+    /// What it is instead on a device of our own.
+    pub(crate) own_mac: Mac,
     /// Whether it takes frames for other stations too.
     pub(crate) promisc: bool,
-    /// The bridge that it is a port of; `None` leaves it.
+    /// The bridge that it is a port of; `None` leaves one that we did not put it into.
     pub(crate) bridge: Option<String>,
 }
 

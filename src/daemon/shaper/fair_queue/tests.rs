@@ -60,6 +60,17 @@ fn a_flow_keeps_its_order_and_its_bytes() {
 }
 
 #[test]
+fn the_room_of_a_jumbo_packet_is_not_kept_for_a_small_one() {
+    let mut queue = queue();
+    for len in [9000, 1420] {
+        push(&mut queue, START, &packet(1, len, Ecn::NotEct));
+        let left = queue.pop(START).unwrap();
+        queue.recycle(left);
+    }
+    assert_eq!(queue.spare.iter().map(Vec::len).collect::<Vec<_>>(), [1420]);
+}
+
+#[test]
 fn flows_take_turns_by_bytes_and_not_by_packets() {
     let mut queue = queue();
     let flows = distinct(&queue, 2);
