@@ -100,14 +100,12 @@ impl End {
 
     /// As it is written in a file.
     pub(crate) fn to_toml(&self) -> String {
-        let mut interface = format!(
-            "[interface]\nname = {:?}\nprivate_key = {:?}\n",
-            self.name,
-            PrivateKey::clamped(self.private_key).to_base64().as_str()
-        );
+        let mut interface = format!("[interface]\nname = {:?}\n", self.name);
         if !self.addresses.is_empty() {
             interface += &format!("addresses = {:?}\n", self.addresses);
         }
+        let key = PrivateKey::clamped(self.private_key).to_base64();
+        interface += &format!("private_key = {:?}\n", key.as_str());
         if let Some(port) = self.listen_port {
             interface += &format!("listen_port = {port}\n");
         }

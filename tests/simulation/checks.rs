@@ -76,11 +76,20 @@ fn scenarios_reach_what_can_go_wrong() {
         // What the other end never sends, nor its device.
         Discard::NotIp,
         Discard::UnknownControl,
+        Discard::FrameMalformed,
         Discard::InnerLength,
         Discard::SourceNotAllowed,
         Discard::DestinationNotAllowed,
         Discard::PacketTooLong,
         Discard::CongestionMark,
+        // Packets cross, no frames; and nothing is limited.
+        Discard::NotFrame,
+        Discard::FrameIncomplete,
+        Discard::MacLimit,
+        Discard::BroadcastLimit,
+        Discard::LinkLocal,
+        Discard::ShapedOut,
+        Discard::ShapedIn,
         // There is no kernel that discards anything.
         Discard::NotReceived,
         // No network is routed to the device, and both keys are right.
