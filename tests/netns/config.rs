@@ -17,8 +17,6 @@ pub(crate) struct End {
     pub(crate) offload: &'static str,
     /// Further lines of `[interface]`.
     pub(crate) more: &'static str,
-    /// Further lines of `[peer]`.
-    pub(crate) profile: &'static str,
     pub(crate) public_key: String,
     pub(crate) preshared_key: Option<String>,
     /// Several are separated by spaces.
@@ -56,7 +54,6 @@ pub(crate) fn ends(endpoint_of: impl Fn(Host) -> String) -> [End; 2] {
             mtu: None,
             offload: ALL_ON,
             more: "",
-            profile: "",
             public_key: PrivateKey::clamped([theirs; 32]).public_key().to_string(),
             preshared_key: None,
             endpoint: Some(endpoint_of(other)),
@@ -113,7 +110,7 @@ impl End {
             interface += &format!("mtu = {mtu}\n");
         }
         interface += &format!("offload = {{ {} }}\n{}\n", self.offload, self.more);
-        let mut peer = format!("\n[peer]\npublic_key = {:?}\n{}\n", self.public_key, self.profile);
+        let mut peer = format!("\n[peer]\npublic_key = {:?}\n", self.public_key);
         if let Some(key) = &self.preshared_key {
             peer += &format!("preshared_key = {key:?}\n");
         }

@@ -24,7 +24,7 @@ on_both_paths! {
 /// Both ends, whose devices are ports of br0.
 fn bridged_ends(offload: &'static str, more: &'static str) -> [End; 2] {
     let end =
-        |end| End { name: "tap0".to_owned(), addresses: Vec::new(), more, profile: TAP, ..end };
+        |end| End { name: "tap0".to_owned(), addresses: Vec::new(), more, more_peer: TAP, ..end };
     ends_with(offload, direct_v4).map(end)
 }
 
@@ -133,7 +133,7 @@ fn without_a_bridge_the_device_has_addresses_itself(offload: &'static str) {
     let ends = ends.map(|end| End {
         name: "tap0".to_owned(),
         more: "mode = \"tap\"",
-        profile: TAP,
+        more_peer: TAP,
         ..end
     });
     let daemons = lab.link(&ends);
