@@ -129,7 +129,8 @@ fn every_query_of_the_dashboard_is_answered_by_a_real_prometheus_with_what_the_s
     // What could not be asked in time, on a busy machine, is there again the next time.
     wait_until(BOUND, || {
         all = panels(&dashboard, &prometheus, begun, METRICS);
-        let targets = all.iter().flat_map(|panel| panel.targets.iter().map(move |one| (panel, one)));
+        let targets =
+            all.iter().flat_map(|panel| panel.targets.iter().map(move |one| (panel, one)));
         let nothing = targets.filter(|(_, (_, series))| series.is_empty());
         empty = nothing.map(|(panel, (legend, _))| format!("{}: {legend}", panel.title)).collect();
         empty.is_empty()

@@ -164,10 +164,11 @@ fn device(link: &Link, host: &Host) -> Finding {
             Finding::bad(check, format!("{name} is neither a tun nor a tap device"))
                 .mended_by(remove)
         }
-        (DeviceFact::Driver(device), _) if device.kind != wanted => {
-            Finding::bad(check, format!("{name} is of the other kind, and a {kind} device is wanted"))
-                .mended_by(remove)
-        }
+        (DeviceFact::Driver(device), _) if device.kind != wanted => Finding::bad(
+            check,
+            format!("{name} is of the other kind, and a {kind} device is wanted"),
+        )
+        .mended_by(remove),
         (DeviceFact::Driver(device), _) if device.held => {
             Finding::bad(check, format!("another program uses {name}"))
                 .mended_by("stop it, or choose another [interface] name")

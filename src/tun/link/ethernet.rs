@@ -57,7 +57,10 @@ impl Link {
     }
 
     /// What gives the device the address and the mode that it was found with.
-    pub(super) fn as_found(&self, found: &DeviceState) -> rtnetlink::LinkMessageBuilder<LinkUnspec> {
+    pub(super) fn as_found(
+        &self,
+        found: &DeviceState,
+    ) -> rtnetlink::LinkMessageBuilder<LinkUnspec> {
         let message = self.message().promiscuous(found.promisc);
         match found.mac {
             Some(mac) => message.address(mac.0.to_vec()),

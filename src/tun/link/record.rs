@@ -158,7 +158,8 @@ mod tests {
 
     fn ours(routes: &[&str]) -> Ours {
         let routes = routes.iter().map(|text| (text.parse().unwrap(), 254)).collect();
-        let found = Some(DeviceState { mtu: 1500, up: true, running: false, ..DeviceState::default() });
+        let found =
+            Some(DeviceState { mtu: 1500, up: true, running: false, ..DeviceState::default() });
         let rules = vec![("::/0".parse().unwrap(), 51_820)];
         Ours { routes, rules, ..Ours::default().on("tun9", 7, found) }
     }

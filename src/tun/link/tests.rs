@@ -78,7 +78,10 @@ fn a_device_gets_addresses_mtu_state_and_routes() {
                 assert_eq!(route.header.kind, RouteType::Local, "{address} does not answer");
             }
             let state = link.netlink.device(link.index).await.unwrap();
-            assert_eq!(state, DeviceState { mtu: 1400, up: true, running: true, ..DeviceState::default() });
+            assert_eq!(
+                state,
+                DeviceState { mtu: 1400, up: true, running: true, ..DeviceState::default() }
+            );
             for network in settings(None).routes {
                 assert!(link.has_route(network, MAIN_TABLE).await.unwrap(), "{network}");
             }
@@ -135,7 +138,10 @@ fn undoing_leaves_a_device_that_existed_before_as_it_was_found() {
             link.undo().await.unwrap();
             assert_eq!(addresses(&link).await, nets(&["10.1.1.1/24", "10.77.0.1/30"]));
             let state = link.netlink.device(link.index).await.unwrap();
-            assert_eq!(state, DeviceState { mtu: 1500, up: true, running: true, ..DeviceState::default() });
+            assert_eq!(
+                state,
+                DeviceState { mtu: 1500, up: true, running: true, ..DeviceState::default() }
+            );
             let [kept, removed] = ["192.168.7.0/24", "fd78::/48"].map(|net| net.parse().unwrap());
             assert!(link.has_route(kept, MAIN_TABLE).await.unwrap());
             assert!(!link.has_route(removed, MAIN_TABLE).await.unwrap());
