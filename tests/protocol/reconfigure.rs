@@ -13,7 +13,7 @@ const AES: Profile = Profile::Tunneld { cipher: Cipher::Aes256Gcm, layer: Layer:
 #[test]
 fn an_answer_to_an_earlier_call_is_none_to_a_new_one() {
     let mut link = Link::new();
-    link.a_starts();
+    link.a_sends(&packet(1, 2, b"first"));
     let initiation = link.hold().remove(0);
     link.a.tunnel.call_anew(link.clock.now());
     assert_eq!(link.inject(&initiation), None);
