@@ -56,8 +56,10 @@ fn measured(end: &End, listen: &str) -> End {
 const RECORD: &str = "TUNNELD_TEST_RECORD";
 
 /// Traffic both ways, a peer that is started again, and something for each counter of discards.
-fn run(lab: &Lab, [a, b]: [End; 2]) -> [super::process::Process; 2] {
+fn run(lab: &Lab, prometheus: &Prometheus<'_>, [a, b]: [End; 2]) -> [super::process::Process; 2] {
     let [a, mut before] = lab.link(&[a, b.clone()]);
+    // A rate is between two looks: what came before the first is none.
+    assert!(wait_until(BOUND, || prometheus.number("tunneld_uptime_seconds").is_some()));
     // Of what is larger than a handshake: each hundredth may not leave, and of each fiftieth nobody hears.
     filter(
         lab,
@@ -117,7 +119,7 @@ fn every_query_of_the_dashboard_is_answered_by_a_real_prometheus_with_what_the_s
     let [a, b] = ends(direct_v4);
     let prometheus = Prometheus::start(&lab, Host::A, &[METRICS, "192.0.2.2:9586"]);
     let begun = prometheus.number("time()").unwrap();
-    let daemons = run(&lab, [measured(&a, METRICS), measured(&b, "192.0.2.2:9586")]);
+    let daemons = run(&lab, &prometheus, [measured(&a, METRICS), measured(&b, "192.0.2.2:9586")]);
     let status = agree(&prometheus, &lab);
     let variables = prometheus.get("label/instance/values", &[("match[]", "tunneld_build_info")]);
     assert_eq!(variables, serde_json::json!([METRICS, "192.0.2.2:9586"]));
