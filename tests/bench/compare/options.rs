@@ -43,7 +43,7 @@ pub(crate) struct Options {
     pub(crate) write: Option<PathBuf>,
 
     /// Cargo says this to every benchmark
-    #[arg(long, hide = true)]
+    #[arg(long, hide = true, global = true)]
     bench: bool,
 
     #[command(subcommand)]
