@@ -1,8 +1,9 @@
 //! Transport data: padding, what an inner packet must be, staging, and superpackets.
 
 use tunneld::proto::Discard;
-use tunneld::wire::{Ecn, Superpacket};
+use tunneld::wire::Ecn;
 
+use crate::host::Segments;
 use crate::link::{B, Link, Sink, millis, moved, packet, parameters, secs};
 use crate::paper::{DATA, OVERHEAD, STAGED, counter};
 
@@ -206,31 +207,6 @@ fn congestion_on_the_way_of_a_packet_that_cannot_say_so_discards_it() {
     }
     assert!(link.b.delivered.is_empty());
     assert_eq!(link.b.discards(Discard::CongestionMark), 2);
-}
-
-/// Segments of one flow, of equal size but the last.
-struct Segments(Vec<Vec<u8>>);
-
-impl Superpacket for Segments {
-    fn header(&self) -> &[u8] {
-        &self.0[0]
-    }
-
-    fn count(&self) -> usize {
-        self.0.len()
-    }
-
-    fn segment_size(&self) -> usize {
-        self.0[0].len()
-    }
-
-    fn last_size(&self) -> usize {
-        self.0[self.0.len() - 1].len()
-    }
-
-    fn write_segment(&self, index: usize, out: &mut [u8]) {
-        out.copy_from_slice(&self.0[index]);
-    }
 }
 
 fn segments(count: u8, size: usize, last: usize) -> Segments {

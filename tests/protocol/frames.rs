@@ -1,9 +1,9 @@
 //! Ethernet frames: whole or in fragments, and which of them cross.
 
 use tunneld::proto::{Discard, Event, FrameRules, Parameters};
-use tunneld::wire::{Ecn, Layer, Profile, Superpacket};
+use tunneld::wire::{Ecn, Layer, Profile};
 
-use crate::host::Datagram;
+use crate::host::{Datagram, Segments};
 use crate::link::{A, B, Link, millis, packet, parameters, secs};
 use crate::paper::{DATA, OVERHEAD};
 
@@ -137,31 +137,6 @@ fn frames_wait_for_the_session_and_are_fragmented_then() {
     frames.iter().for_each(|frame| link.a_sends(frame));
     link.run(secs(1));
     assert_eq!(link.b.delivered, frames);
-}
-
-/// Segments of one length, as a device gives them.
-struct Segments(Vec<Vec<u8>>);
-
-impl Superpacket for Segments {
-    fn header(&self) -> &[u8] {
-        &self.0[0]
-    }
-
-    fn count(&self) -> usize {
-        self.0.len()
-    }
-
-    fn segment_size(&self) -> usize {
-        self.0[0].len()
-    }
-
-    fn last_size(&self) -> usize {
-        self.0.last().unwrap().len()
-    }
-
-    fn write_segment(&self, index: usize, out: &mut [u8]) {
-        out.copy_from_slice(&self.0[index]);
-    }
 }
 
 #[test]

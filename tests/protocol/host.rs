@@ -119,6 +119,32 @@ pub fn parameters(ours: u8, theirs: u8, endpoint: Option<&str>) -> Parameters {
     }
 }
 
+/// Segments of one flow, of equal size but the last.
+#[allow(dead_code, reason = "the simulation sends packets one by one")]
+pub struct Segments(pub Vec<Vec<u8>>);
+
+impl Superpacket for Segments {
+    fn header(&self) -> &[u8] {
+        &self.0[0]
+    }
+
+    fn count(&self) -> usize {
+        self.0.len()
+    }
+
+    fn segment_size(&self) -> usize {
+        self.0[0].len()
+    }
+
+    fn last_size(&self) -> usize {
+        self.0[self.0.len() - 1].len()
+    }
+
+    fn write_segment(&self, index: usize, out: &mut [u8]) {
+        out.copy_from_slice(&self.0[index]);
+    }
+}
+
 impl Host {
     pub fn new(parameters: &Parameters, seed: u8, address: &str) -> Self {
         Self::with_seed(parameters, &[seed; 32], address)

@@ -7,9 +7,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use tunneld::proto::Parameters;
-use tunneld::wire::Superpacket;
 
 use super::input::Input;
+use crate::host::Segments;
 use crate::link::{Datagram, Host, Link, millis, packet, parameters, secs};
 use crate::paper::{DATA, RESPONSE};
 use model::{End, Model};
@@ -250,29 +250,4 @@ const fn v4([a, b, c, d]: [u8; 4], port: u16) -> SocketAddr {
 
 const fn v6(network: u16, port: u16) -> SocketAddr {
     SocketAddr::new(IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, network, 0, 0, 0, 0, 1)), port)
-}
-
-/// Packets of one size as one superpacket.
-struct Segments(Vec<Vec<u8>>);
-
-impl Superpacket for Segments {
-    fn header(&self) -> &[u8] {
-        &self.0[0]
-    }
-
-    fn count(&self) -> usize {
-        self.0.len()
-    }
-
-    fn segment_size(&self) -> usize {
-        self.0[0].len()
-    }
-
-    fn last_size(&self) -> usize {
-        self.0[0].len()
-    }
-
-    fn write_segment(&self, index: usize, out: &mut [u8]) {
-        out.copy_from_slice(&self.0[index]);
-    }
 }
