@@ -93,7 +93,7 @@ fn a_hook_that_hangs_and_forks_holds_nobody_up_and_is_killed_with_all_it_started
         format!("up = [\"/bin/sh\", \"-c\", \"{hangs}\"]\npeer_up = [\"/bin/false\"]\n");
     let [a, _b] = lab.link(&ends);
     assert!(lab.pings(Host::B, INNER_A[1]));
-    assert!(processes(&lab, Host::A) > 2, "the hook runs still");
+    assert!(wait_until(BOUND, || processes(&lab, Host::A) > 2), "the hook and its child run");
     assert_eq!(a.count("hook"), 0, "{}", a.said());
     let told = a.wait_for("hook failed");
     assert!(told.contains("event=\"up\"") && told.contains("its time was up: killed"), "{told}");
