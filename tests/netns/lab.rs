@@ -7,7 +7,6 @@ use std::process::{Command, Output};
 use std::sync::Once;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
 
 use nix::sched::{CloneFlags, setns};
 use nix::sys::signal::Signal;
@@ -37,9 +36,6 @@ pub(crate) const FAR_NETWORKS: [&str; 2] = ["198.18.0.0/15", "2001:db8:f::/64"];
 
 /// The cable's end on hosts a and b.
 pub(crate) const CABLE: &str = "cable";
-
-/// How soon a daemon must have ended once it is told to.
-const STOP: Duration = Duration::from_secs(1);
 
 /// A place in the lab.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -281,10 +277,10 @@ impl Lab {
     }
 }
 
-/// Ends a daemon as systemd does: within a second, with exit code 0. Gives what it said.
+/// Ends a daemon as systemd does, with exit code 0. Gives what it said.
 pub(crate) fn stop(mut daemon: Process) -> String {
     daemon.signal(Signal::SIGTERM);
-    let status = daemon.end(STOP);
+    let status = daemon.end(BOUND);
     assert_eq!(status.code(), Some(0), "{}", daemon.said());
     daemon.said()
 }

@@ -9,8 +9,8 @@ use super::needs::needs;
 use super::process::{BOUND, Process, now, wait_until};
 use super::vitals::Vitals;
 
-/// How soon traffic must flow again once the cause is gone.
-const SOON: Duration = Duration::from_secs(1);
+/// How soon traffic must flow again once the cause is gone: sooner than by the protocol's next try, after 5 s.
+const SOON: Duration = Duration::from_secs(4);
 
 /// Why host a's datagrams to its peer do not leave.
 struct Cause {
