@@ -18,12 +18,12 @@ use tunneld::wire::Layer;
 use device::OFFLOADS;
 use ends::{Datagrams, Ends, NOW};
 use paths::receive;
-use shapes::{SHAPES, parse};
+use shapes::{parse, with_each_cipher};
 
 #[test]
 fn no_packet_is_allocated_for_after_the_first_ones() {
-    for shape in SHAPES {
-        let Ends { mut outbound, mut inbound, from } = Ends::linked();
+    for (shape, cipher) in with_each_cipher() {
+        let Ends { mut outbound, mut inbound, from } = Ends::linked(cipher);
         let (mut datagrams, mut coalescer) =
             (Datagrams::default(), Coalescer::new(Layer::Ip, OFFLOADS));
         let frame = shape.frame();
@@ -42,7 +42,7 @@ fn no_packet_is_allocated_for_after_the_first_ones() {
             assert_eq!(
                 pass().count_total,
                 0,
-                "{} segments of {} bytes",
+                "{cipher}, {} segments of {} bytes",
                 shape.segments,
                 shape.size
             );

@@ -3,17 +3,17 @@
 use std::hint::black_box;
 
 use criterion::{BatchSize, Criterion};
-use tunneld::crypto::{Cipher, TAG, TransportKey};
+use tunneld::crypto::{TAG, TransportKey};
 
-use crate::shapes::{SHAPES, Shape};
+use crate::shapes::{Shape, with_each_cipher};
 
 /// All segments in place, each under a counter of its own. What is sealed is the last round's ciphertext: the
 /// cipher does not care.
 pub(crate) fn seal(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("seal");
-    let key = TransportKey::new(Cipher::default(), &KEY);
-    for shape in SHAPES {
-        let id = shape.enter(&mut group);
+    for (shape, cipher) in with_each_cipher() {
+        let id = shape.enter_with(cipher, &mut group);
+        let key = TransportKey::new(cipher, &KEY);
         let mut slots = slots(shape);
         let mut counters = 0..;
         group.bench_function(id, |bencher| {
@@ -29,9 +29,9 @@ pub(crate) fn seal(criterion: &mut Criterion) {
 /// All segments in place. Opening destroys the ciphertext, so each round gets a copy, made before.
 pub(crate) fn open(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("open");
-    let key = TransportKey::new(Cipher::default(), &KEY);
-    for shape in SHAPES {
-        let id = shape.enter(&mut group);
+    for (shape, cipher) in with_each_cipher() {
+        let id = shape.enter_with(cipher, &mut group);
+        let key = TransportKey::new(cipher, &KEY);
         let stride = shape.size + TAG;
         let mut sealed = slots(shape);
         for (counter, slot) in (0..).zip(sealed.chunks_mut(stride)) {

@@ -3,9 +3,9 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use tunneld::crypto::{PresharedKey, PrivateKey};
+use tunneld::crypto::{Cipher, PresharedKey, PrivateKey};
 use tunneld::proto::{Inbound, Instant, Now, Outbound, Parameters, Received, Tunnel, tunnel};
-use tunneld::wire::{DatagramSink, Ecn, Endpoint, Profile, Run};
+use tunneld::wire::{DatagramSink, Ecn, Endpoint, Layer, Profile, Run};
 
 /// When everything happens: sessions do not age here.
 pub(crate) const NOW: Instant = Instant::from_nanos(1_000_000_000);
@@ -44,11 +44,11 @@ impl DatagramSink for Datagrams {
 
 impl Ends {
     /// Lets both ends shake hands.
-    pub(crate) fn linked() -> Self {
+    pub(crate) fn linked(cipher: Cipher) -> Self {
         let now = Now { boot: NOW, unix: Duration::from_secs(1_700_000_000) };
         let [at_a, at_b] = [A, B].map(endpoint);
-        let (mut a, mut outbound, mut from_b) = tunnel(&parameters(1, 2, at_b), &[1; 32]);
-        let (mut b, _, mut inbound) = tunnel(&parameters(2, 1, at_a), &[2; 32]);
+        let (mut a, mut outbound, mut from_b) = tunnel(&parameters(cipher, 1, 2, at_b), &[1; 32]);
+        let (mut b, _, mut inbound) = tunnel(&parameters(cipher, 2, 1, at_a), &[2; 32]);
 
         let mut waiting = Datagrams::default();
         let empty: &[u8] = &PACKET;
@@ -72,9 +72,9 @@ fn hand_over(from: &mut Tunnel, to: &mut Tunnel, from_endpoint: Endpoint, now: N
     to.receive(now, from_endpoint, &transmit.message, 0).expect("it is a good one");
 }
 
-fn parameters(ours: u8, theirs: u8, endpoint: Endpoint) -> Parameters {
+fn parameters(cipher: Cipher, ours: u8, theirs: u8, endpoint: Endpoint) -> Parameters {
     Parameters {
-        profile: Profile::default(),
+        profile: Profile::Tunneld { cipher, layer: Layer::Ip },
         private_key: PrivateKey::clamped([ours; 32]),
         public_key: PrivateKey::clamped([theirs; 32]).public_key(),
         preshared_key: PresharedKey::default(),

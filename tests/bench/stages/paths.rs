@@ -8,15 +8,15 @@ use tunneld::wire::{Ecn, Endpoint, Layer};
 
 use crate::device::{OFFLOADS, Sponge};
 use crate::ends::{Datagrams, Ends, NOW};
-use crate::shapes::{SHAPES, parse};
+use crate::shapes::{parse, with_each_cipher};
 
 /// From a frame in the device's read buffer to sealed datagrams in the send batch: all but the two system calls.
 /// As in [`split`](crate::device::split) the frame is used again and again.
 pub(crate) fn outbound(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("outbound");
-    for shape in SHAPES {
-        let id = shape.enter(&mut group);
-        let mut outbound = Ends::linked().outbound;
+    for (shape, cipher) in with_each_cipher() {
+        let id = shape.enter_with(cipher, &mut group);
+        let mut outbound = Ends::linked(cipher).outbound;
         let mut frame = shape.frame();
         let mut datagrams = Datagrams::default();
         group.bench_function(id, |bencher| {
@@ -33,9 +33,9 @@ pub(crate) fn outbound(criterion: &mut Criterion) {
 /// datagram is good once, so each round gets new ones, sealed before.
 pub(crate) fn inbound(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("inbound");
-    for shape in SHAPES {
-        let id = shape.enter(&mut group);
-        let Ends { mut outbound, mut inbound, from } = Ends::linked();
+    for (shape, cipher) in with_each_cipher() {
+        let id = shape.enter_with(cipher, &mut group);
+        let Ends { mut outbound, mut inbound, from } = Ends::linked(cipher);
         let frame = shape.frame();
         let mut coalescer = Coalescer::new(Layer::Ip, OFFLOADS);
         group.bench_function(id, |bencher| {

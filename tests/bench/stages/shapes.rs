@@ -1,6 +1,7 @@
 //! The packets and superpackets that are measured.
 
 use criterion::{BenchmarkGroup, BenchmarkId, Throughput, measurement::WallTime};
+use tunneld::crypto::Cipher;
 use tunneld::tun::{
     GSO_NONE, GSO_TCPV4, GSO_UDP_L4, NEEDS_CSUM, TunPacket, VIRTIO_HEADER, VirtioNetHdr,
 };
@@ -20,6 +21,11 @@ pub(crate) struct Shape {
     pub(crate) size: usize,
 }
 
+/// Every shape with every cipher.
+pub(crate) fn with_each_cipher() -> impl Iterator<Item = (Shape, Cipher)> {
+    SHAPES.into_iter().flat_map(|shape| Cipher::ALL.map(|cipher| (shape, cipher)))
+}
+
 /// One small packet and one large, a superpacket of a bulk transfer, and a run of small packets.
 pub(crate) const SHAPES: [Shape; 4] = [
     Shape { name: "64 B", protocol: UDP, transport: 8, segments: 1, size: 64 },
@@ -33,6 +39,16 @@ impl Shape {
     pub(crate) fn enter(self, group: &mut BenchmarkGroup<'_, WallTime>) -> BenchmarkId {
         group.throughput(Throughput::Bytes((self.segments * self.size) as u64));
         BenchmarkId::from_parameter(self.name)
+    }
+
+    /// The same for what is measured with each cipher.
+    pub(crate) fn enter_with(
+        self,
+        cipher: Cipher,
+        group: &mut BenchmarkGroup<'_, WallTime>,
+    ) -> BenchmarkId {
+        self.enter(group);
+        BenchmarkId::new(cipher.name(), self.name)
     }
 
     /// As the device gives it: virtio header, headers, the payload of all segments; the checksum of the
