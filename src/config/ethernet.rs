@@ -1,8 +1,8 @@
 //! What the values of `[interface]` mean that are for frames: `mode = "tap"`.
 
 use super::Ethernet;
+use super::device_name::named;
 use super::error::Fault;
-use super::interface;
 use super::value::Value;
 use crate::wire::ethernet::Mac;
 
@@ -34,10 +34,7 @@ impl EthernetValues<'_> {
         Ok(Some(Ethernet {
             mac: self.mac.map(|value| mac(&value)).transpose()?,
             promisc: self.promisc.map_or(Ok(false), |value| value.boolean())?,
-            bridge: self
-                .bridge
-                .map(|value| interface::named(&value, ACCEPTED_BRIDGE))
-                .transpose()?,
+            bridge: self.bridge.map(|value| named(&value, ACCEPTED_BRIDGE)).transpose()?,
             mac_limit: self.mac_limit.map_or(Ok(4096), |value| value.integer(1..=65_536))?,
             broadcast_limit: self
                 .broadcast_limit

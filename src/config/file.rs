@@ -90,8 +90,8 @@ section! {
 }
 
 /// The section inside `[interface]`, which mostly stands on one line: `offload = { tun_gso = false }`.
-pub(super) const OFFLOAD: &str = "interface.offload";
-pub(super) const OFFLOAD_KEYS: [&str; 4] = ["tun_gso", "tun_gro", "udp_gso", "udp_gro"];
+const OFFLOAD: &str = "interface.offload";
+const OFFLOAD_KEYS: [&str; 4] = ["tun_gso", "tun_gro", "udp_gso", "udp_gro"];
 
 const SECTIONS: [(&str, &[&str]); 6] = [
     (InterfaceTable::SECTION, InterfaceTable::KEYS),
@@ -120,6 +120,16 @@ impl<'i> File<'i> {
         let Self { interface, peer, .. } = self;
         interface.private_key.as_ref().or(peer.preshared_key.as_ref())
     }
+}
+
+/// The values of `offload`, by the order of its keys.
+pub(super) fn offload<'i>(
+    value: Value<'i>,
+    accepted: &str,
+) -> Result<[Option<Value<'i>>; OFFLOAD_KEYS.len()], Fault> {
+    let mut table = value.into_table(accepted)?;
+    refuse_unknown(&table, OFFLOAD, &OFFLOAD_KEYS)?;
+    Ok(OFFLOAD_KEYS.map(|key| table.remove(key).map(|value| Value::new(OFFLOAD, key, value))))
 }
 
 /// What the TOML parser said, without the line it quotes: a secret may stand there.
@@ -212,7 +222,7 @@ fn refuse_unknown_sections(root: &DeTable<'_>) -> Result<(), Fault> {
 }
 
 /// Only the name of an unknown key is shown: its value may be a secret under a mistyped name.
-pub(super) fn refuse_unknown(
+fn refuse_unknown(
     table: &DeTable<'_>,
     section: &'static str,
     keys: &[&'static str],

@@ -4,9 +4,10 @@ use std::path::Path;
 
 use ipnet::IpNet;
 
+use super::device_name::{ACCEPTED_NAME, named};
 use super::error::Fault;
 use super::ethernet::EthernetValues;
-use super::file::{InterfaceTable, OFFLOAD, OFFLOAD_KEYS};
+use super::file::{self, InterfaceTable};
 use super::key_source::KeySource;
 use super::shaping::{Shaping, ShapingValues};
 use super::value::Value;
@@ -16,8 +17,6 @@ use super::{names, network};
 const DEFAULT_NAME: &str = "tun0";
 /// What Ethernet has everywhere: frames that the path does not carry cross in fragments.
 const ETHERNET_MTU: u16 = 1500;
-/// The kernel's `IFNAMSIZ`, without the zero at the end.
-const LONGEST_NAME: usize = 15;
 /// Every IPv4 host takes packets of this size (RFC 791 §3.1).
 const LEAST_MTU: u16 = 576;
 /// Every IPv6 link carries packets of this size (RFC 8200 §5).
@@ -25,8 +24,6 @@ const LEAST_MTU_IPV6: u16 = 1280;
 /// The largest UDP payload over IPv4, without what the tunnel adds to a packet.
 const LARGEST_MTU: u16 = 65_507 - 32;
 
-const ACCEPTED_NAME: &str =
-    r#"1 to 15 letters, digits and signs, without "/", ":", "%" and spaces, like "tun0""#;
 const NOT_FOR_FRAMES: &str = r#"nothing, or mode = "tun": behind frames there may be any network"#;
 const ACCEPTED_ADDRESSES: &str = r#"like "10.77.0.1/30" or "fd77::1/64""#;
 const ACCEPTED_OFFLOAD: &str = "like { tun_gso = false, udp_gso = false }";
@@ -72,7 +69,9 @@ impl Interface {
             clamp_mss: table.clamp_mss,
         })?;
         Ok(Self {
-            name: table.name.map_or(Ok(DEFAULT_NAME.to_owned()), name)?,
+            name: table
+                .name
+                .map_or(Ok(DEFAULT_NAME.to_owned()), |value| named(&value, ACCEPTED_NAME))?,
             private_key: key.resolve(dir)?.ok_or(no_key)?,
             listen_port: table.listen_port.map_or(Ok(0), |value| value.integer(0..=u16::MAX))?,
             mtu: match (&ethernet, table.mtu) {
@@ -91,34 +90,6 @@ impl Interface {
             shaping,
         })
     }
-}
-
-fn name(value: Value<'_>) -> Result<String, Fault> {
-    named(&value, ACCEPTED_NAME)
-}
-
-/// The name of a device, or what is wrong with it and that this would be accepted.
-pub(super) fn named(value: &Value<'_>, accepted: &str) -> Result<String, Fault> {
-    let text = value.expect_text(accepted)?;
-    device_name(text).map_err(|(problem, _)| value.fault(problem, accepted))
-}
-
-/// A name that a device can have. The kernel's rule (`dev_valid_name`), and no `%`, which it would replace with a number.
-///
-/// # Errors
-/// What is wrong with it, and what would be accepted.
-pub(crate) fn device_name(text: &str) -> Result<String, (String, &'static str)> {
-    let allowed = |byte: u8| byte.is_ascii_graphic() && !b"/:%".contains(&byte);
-    let problem = if text.len() > LONGEST_NAME {
-        format!("has {} bytes", text.len())
-    } else if text.is_empty() || !text.bytes().all(allowed) {
-        "is not a name for a device".to_owned()
-    } else if matches!(text, "." | ".." | "all" | "default" | "lo") {
-        "is a name with another meaning".to_owned()
-    } else {
-        return Ok(text.to_owned());
-    };
-    Err((problem, ACCEPTED_NAME))
 }
 
 fn addresses(value: Value<'_>) -> Result<Vec<IpNet>, Fault> {
@@ -172,7 +143,7 @@ fn routing_table(value: &Value<'_>) -> Result<Table, Fault> {
 /// What is not said is on.
 fn offload(value: Option<Value<'_>>) -> Result<Offload, Fault> {
     let values = match value {
-        Some(value) => value.table(OFFLOAD, OFFLOAD_KEYS, ACCEPTED_OFFLOAD)?,
+        Some(value) => file::offload(value, ACCEPTED_OFFLOAD)?,
         None => Default::default(),
     };
     let on = |value: Option<Value<'_>>| value.map_or(Ok(true), |value| value.boolean());

@@ -4,6 +4,7 @@
 //! refuses keys it does not know. `interface`, `peer`, `metrics` and others then give each value its meaning or say, in a
 //! [`ConfigError`], what is wrong with it and what would be accepted. Nothing behind this door checks again.
 
+mod device_name;
 mod endpoint;
 mod error;
 mod ethernet;
@@ -44,9 +45,10 @@ use error::Fault;
 use file::File;
 use value::Value;
 
+pub(crate) use device_name::device_name;
 pub use endpoint::{EndpointError, HostPort};
 pub use error::ConfigError;
-pub(crate) use interface::{device_name, least_mtu};
+pub(crate) use interface::least_mtu;
 pub(crate) use key_source::shell_word;
 pub(crate) use log::{DEFAULT_LEVEL, level_name, level_named};
 pub use rate::{Rate, RateError};

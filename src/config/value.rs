@@ -4,10 +4,10 @@ use std::fmt;
 use std::ops::RangeInclusive;
 
 use toml::Spanned;
-use toml::de::DeValue;
+use toml::de::{DeTable, DeValue};
 
 use super::error::Fault;
-use super::{file, suggest};
+use super::suggest;
 
 /// A value as typed.
 pub(super) struct Value<'i> {
@@ -76,19 +76,13 @@ impl<'i> Value<'i> {
         self.data.as_bool().ok_or_else(|| self.fault("is not a boolean", "true or false"))
     }
 
-    /// The values of a table that is the section `section` and has no keys but these.
-    pub(super) fn table<const N: usize>(
-        self,
-        section: &'static str,
-        keys: [&'static str; N],
-        accepted: &str,
-    ) -> Result<[Option<Self>; N], Fault> {
+    /// The table, or a fault that says what would be accepted.
+    pub(super) fn into_table(self, accepted: &str) -> Result<DeTable<'i>, Fault> {
         let fault = self.fault("is not a table", accepted);
-        let DeValue::Table(mut table) = self.data else {
+        let DeValue::Table(table) = self.data else {
             return Err(fault);
         };
-        file::refuse_unknown(&table, section, &keys)?;
-        Ok(keys.map(|key| table.remove(key).map(|value| Self::new(section, key, value))))
+        Ok(table)
     }
 
     /// The items of a list, or the value itself if it is text: `endpoint = "a:1"` is `endpoint = ["a:1"]`.
