@@ -2,7 +2,7 @@
 //!
 //! | job | primitive | library |
 //! |---|---|---|
-//! | key agreement | X25519 | `x25519-dalek` |
+//! | key agreement | X25519 | `aws-lc-rs` |
 //! | hash, MAC, key derivation | BLAKE2s, HMAC of our own | `blake2` |
 //! | handshake and cookie encryption | (X)ChaCha20-Poly1305 | `chacha20poly1305` |
 //! | transport encryption | ChaCha20-Poly1305, or AES-256-GCM | `aws-lc-rs` |

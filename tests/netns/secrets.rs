@@ -195,11 +195,11 @@ fn secrets_are_in_memory_where_they_must_and_only_as_long_as_they_are_of_use() {
         sessions.push(session);
     }
 
-    // The keys of a session are held by its ciphers, and once more for a handover; those of the configuration by the tunnel,
-    // and once more for a trial that is gone back from.
+    // The keys of a session are held by its ciphers, and once more for a handover; the preshared key by the tunnel, and once
+    // more for a trial that is gone back from. These share the private key.
     let held = [pair.lasting.clone(), sessions[2].keys()].concat();
-    let product = pair.lasting[2].clone();
-    let places = |secret: &Secret| if *secret == product { 1 } else { 2 };
+    let once = [pair.lasting[0].clone(), pair.lasting[2].clone()];
+    let places = |secret: &Secret| if once.contains(secret) { 1 } else { 2 };
     let passing = |session: &Session| session.passing.clone();
     let gone = [sessions[0].keys(), sessions.iter().flat_map(passing).collect()].concat();
     let ephemerals: Vec<_> = sessions.iter().map(|session| session.ephemeral).collect();

@@ -171,10 +171,10 @@ impl Host {
         self.send_super(clock, &packet)
     }
 
-    /// What outbound does with a packet from the device; what leaves for the wire.
-    pub fn hand_over(&mut self, clock: &Clock, packet: &[u8]) -> Vec<Datagram> {
-        let _ = self.outbound.send(clock.boot, &packet, &mut self.sink);
-        self.sealed()
+    /// What outbound does with a packet from the device; what leaves for the wire, and why the packet did not.
+    pub fn hand_over(&mut self, clock: &Clock, packet: &[u8]) -> (Vec<Datagram>, Option<Discard>) {
+        let sent = self.outbound.send(clock.boot, &packet, &mut self.sink);
+        (self.sealed(), sent.err())
     }
 
     /// Lets the device hand over a superpacket.

@@ -3,13 +3,17 @@
 
 use std::collections::HashSet;
 
+use tunneld::crypto::Cipher;
 use tunneld::proto::Discard;
+use tunneld::wire::{Layer, Profile};
 
 use crate::generate::generate;
 use crate::host::{millis, secs};
 use crate::runs::{attempt, report};
 use crate::sabotage::Sabotage;
 use crate::scenario::{Action, Scenario, Side, Step};
+
+const FRAMES: Profile = Profile::Tunneld { cipher: Cipher::Aes256Gcm, layer: Layer::Ethernet };
 
 #[test]
 fn one_seed_is_one_run() {
@@ -20,7 +24,7 @@ fn one_seed_is_one_run() {
 }
 
 /// Two handshakes, traffic, and a stranger.
-fn restart_and_stranger() -> Scenario {
+fn restart_and_stranger(profile: Profile, pieces: usize) -> Scenario {
     let restart = Action::Restart { side: Side::A };
     let inject = Action::Inject { dice: 1, count: 50 };
     Scenario {
@@ -28,19 +32,52 @@ fn restart_and_stranger() -> Scenario {
             Step { at: secs(10), lasts: millis(100), action: restart },
             Step { at: secs(12), lasts: millis(100), action: inject },
         ],
+        profiles: [profile; 2],
+        pieces,
         ..Scenario::calm(1)
     }
 }
 
 #[test]
 fn whatever_rule_is_broken_it_is_found_and_named() {
-    let honest = restart_and_stranger();
-    assert!(attempt(&honest).is_ok());
-    for (sabotage, rule) in Sabotage::ALL {
-        let scenario = Scenario { sabotage: Some(sabotage), ..honest.clone() };
-        let violation = attempt(&scenario).expect_err("a broken rule");
-        assert_eq!(violation.rule, rule, "{sabotage:?}: {}", violation.text);
+    for (profile, pieces) in [(Profile::WireGuard, 1), (FRAMES, 2)] {
+        let honest = restart_and_stranger(profile, pieces);
+        attempt(&honest).expect("no rule is broken");
+        for (sabotage, rule) in Sabotage::ALL {
+            let scenario = Scenario { sabotage: Some(sabotage), ..honest.clone() };
+            let violation = attempt(&scenario).expect_err("a broken rule");
+            assert_eq!(violation.rule, rule, "{sabotage:?}: {}", violation.text);
+        }
     }
+}
+
+/// Frames, many of them in several datagrams of which half get lost.
+fn lost_fragments() -> Scenario {
+    let late = millis(400);
+    let weather = Action::Weather { from: Side::A, lost: 50, doubled: 0, altered: 0, late };
+    let burst = Action::Burst { side: Side::A, packets: 200, len: 1000 };
+    Scenario {
+        steps: vec![
+            Step { at: secs(10), lasts: secs(5), action: weather },
+            Step { at: secs(11), lasts: millis(1), action: burst },
+        ],
+        profiles: [FRAMES; 2],
+        pieces: 2,
+        ..Scenario::calm(1)
+    }
+}
+
+#[test]
+fn frames_that_stay_incomplete_are_forgotten_in_time_and_others_still_cross() {
+    let outcome = attempt(&lost_fragments()).unwrap();
+    assert!(outcome.discards.contains(&Discard::FrameIncomplete), "{:?}", outcome.discards);
+}
+
+#[test]
+fn of_ends_with_different_profiles_each_refuses_what_the_other_says() {
+    let profiles = [FRAMES, Profile::WireGuard];
+    let outcome = attempt(&Scenario { profiles, ..Scenario::calm(1) }).unwrap();
+    assert_eq!(outcome.discards, [Discard::InitiationNotAuthentic]);
 }
 
 #[test]
@@ -82,12 +119,8 @@ fn scenarios_reach_what_can_go_wrong() {
         Discard::DestinationNotAllowed,
         Discard::PacketTooLong,
         Discard::CongestionMark,
-        // Packets cross, no frames; and nothing is limited.
         Discard::NotFrame,
-        Discard::FrameIncomplete,
-        Discard::MacLimit,
-        Discard::BroadcastLimit,
-        Discard::LinkLocal,
+        // No rate is limited.
         Discard::ShapedOut,
         Discard::ShapedIn,
         // There is no kernel that discards anything.
@@ -97,8 +130,10 @@ fn scenarios_reach_what_can_go_wrong() {
         Discard::RoutingLoop,
         Discard::UnknownPeer,
         Discard::LowOrderKey,
-        // These take thousands of messages at once, or a cookie for the attacker.
+        // These take thousands of messages at once, dozens of frames whose fragments get lost (both have a test of their
+        // own), or a cookie for the attacker.
         Discard::HandshakeQueueFull,
+        Discard::FrameIncomplete,
         Discard::RateLimited,
     ];
     for reason in Discard::ALL.iter().filter(|reason| !never.contains(reason)) {

@@ -161,12 +161,12 @@ impl End {
         }
     }
 
-    /// The device hands `packet` over; what leaves.
-    pub fn sends(&mut self, now: Instant, packet: &[u8]) -> Vec<Datagram> {
+    /// The device hands `packet` over; what leaves, and why the packet did not.
+    pub fn sends(&mut self, now: Instant, packet: &[u8]) -> (Vec<Datagram>, Option<Discard>) {
         let clock = self.clock(now);
-        let leaving = self.host.hand_over(&clock, packet);
+        let sent = self.host.hand_over(&clock, packet);
         self.data_threads_did_something(now);
-        leaving
+        sent
     }
 
     /// Outbound takes its turn; what leaves.
@@ -278,7 +278,8 @@ fn process(
         endpoints: [Vec::new()].into_iter().chain(second_of(side.other())).collect(),
         last_timestamp: kept,
         persistent_keepalive: scenario.keepalive,
-        profile: scenario.profile,
+        profile: scenario.profiles[side as usize],
+        frames: scenario.frames,
         ..PARAMETERS[side as usize].clone()
     };
     let mut host =

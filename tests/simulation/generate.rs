@@ -4,10 +4,11 @@
 use std::time::Duration;
 
 use tunneld::crypto::Cipher;
+use tunneld::proto::FrameRules;
 use tunneld::wire::{Layer, Profile};
 
 use crate::host::{millis, secs};
-use crate::packets::SHORTEST;
+use crate::packets::{SHORTEST, STATIONS};
 use crate::scenario::{Action, Scenario, Side, Step};
 use crate::weather::Dice;
 
@@ -46,17 +47,35 @@ pub fn generate(seed: u64) -> Scenario {
         interval: between(dice, millis(500), most_interval),
         stays: if one_in(dice, 100) { secs(200) } else { Duration::ZERO },
         steps,
-        // Drawn last: what else a seed makes stays as it was.
-        profile: profile(dice),
         sabotage: None,
+        ..speech(dice)
     }
 }
 
-/// That of WireGuard as often as all others.
+/// What both ends speak, which is the same but in one of twenty cases. Drawn last: what else a seed makes stays as it was.
+fn speech(dice: &mut Dice) -> Scenario {
+    let a = profile(dice);
+    let b = if one_in(dice, 20) { profile(dice) } else { a };
+    let speech = Scenario { profiles: [a, b], ..Scenario::calm(0) };
+    if [a, b].map(Profile::layer) != [Layer::Ethernet; 2] {
+        return speech;
+    }
+    Scenario {
+        pieces: [1, 2, 2, 7][dice.below(4) as usize],
+        frames: FrameRules {
+            mac_limit: if one_in(dice, 2) { 4096 } else { STATIONS as usize - 1 },
+            broadcast_limit: if one_in(dice, 2) { 5000 } else { 2 },
+            link_local: one_in(dice, 2),
+        },
+        ..speech
+    }
+}
+
+/// That of WireGuard as often as all others, and of these as many with frames as with packets.
 fn profile(dice: &mut Dice) -> Profile {
-    let tunneld = |cipher| Profile::Tunneld { cipher, layer: Layer::Ip };
-    let others = Cipher::ALL.map(tunneld);
-    if one_in(dice, 2) { Profile::WireGuard } else { others[dice.below(2) as usize] }
+    let cipher = Cipher::ALL[dice.below(2) as usize];
+    let layer = [Layer::Ip, Layer::Ethernet][dice.below(2) as usize];
+    if one_in(dice, 2) { Profile::WireGuard } else { Profile::Tunneld { cipher, layer } }
 }
 
 fn one_in(dice: &mut Dice, cases: u64) -> bool {

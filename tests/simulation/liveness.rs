@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use tunneld::proto::Instant;
+use tunneld::wire::Layer;
 
 use crate::host::BOOT_START;
-use crate::scenario::Side;
+use crate::scenario::{Scenario, Side};
 
 /// From packet to packet, each way, once all is calm.
 pub const CALM_INTERVAL: Duration = Duration::from_secs(1);
@@ -17,7 +18,15 @@ const RECOVERY: Duration = Duration::from_millis(1000 + 15_333 + 5000 + 3 * 5333
 /// the link is missed and once more if the first endpoint is tried in between.
 const SECOND: Duration = Duration::from_millis(6 * 5333);
 
+/// How much longer it may be from frame to frame: of two that follow each other the rules for frames may keep both out, one for
+/// its sender and one for its receiver.
+const KEPT_OUT: Duration = Duration::from_secs(2);
+/// How long ends that do not agree are watched once all is calm.
+const WATCHED: Duration = Duration::from_secs(20);
+
 pub struct Liveness {
+    /// Whether the ends agree, so that anything may pass.
+    agrees: bool,
     /// When the last fault was over.
     calm_since: Option<Instant>,
     /// When the last packet came that each end got.
@@ -25,21 +34,24 @@ pub struct Liveness {
     /// Whether each end got a packet that was handed over after the last fault.
     passed: [bool; 2],
     recovered: Option<Duration>,
-    round_trips: Duration,
     recovery: Duration,
+    /// The longest from packet to packet once traffic passes again.
+    silence: Duration,
 }
 
 impl Liveness {
-    pub fn new(latency: Duration, only_second: bool) -> Self {
-        let round_trips = 2 * (2 * latency);
-        let more = if only_second { SECOND } else { Duration::ZERO };
+    pub fn new(scenario: &Scenario) -> Self {
+        let if_so = |so, time| if so { time } else { Duration::ZERO };
+        let frames = scenario.profiles[0].layer() == Layer::Ethernet;
+        let more = 2 * (2 * scenario.latency) + if_so(frames, KEPT_OUT);
         Self {
+            agrees: scenario.agrees(),
             calm_since: None,
             delivered: [BOOT_START; 2],
             passed: [false; 2],
             recovered: None,
-            round_trips,
-            recovery: RECOVERY + round_trips + more,
+            recovery: RECOVERY + more + if_so(scenario.only_second.is_some(), SECOND),
+            silence: 2 * CALM_INTERVAL + more,
         }
     }
 
@@ -67,6 +79,10 @@ impl Liveness {
     pub fn check(&mut self, now: Instant) -> (Duration, bool) {
         let Some(calm) = self.calm_since else { return (Duration::ZERO, true) };
         let since_calm = now.since(calm);
+        if !self.agrees {
+            self.recovered = Some(WATCHED);
+            return (Duration::ZERO, true);
+        }
         if self.recovered.is_none() && self.passed == [true; 2] {
             self.recovered = Some(since_calm);
         }
@@ -74,7 +90,7 @@ impl Liveness {
             None => (since_calm, self.recovery),
             Some(_) => {
                 let [a, b] = self.delivered;
-                (now.since(a.min(b)), 2 * CALM_INTERVAL + self.round_trips)
+                (now.since(a.min(b)), self.silence)
             }
         };
         (silent_for, silent_for <= most)

@@ -4,7 +4,7 @@ use tunneld::proto::{HANDSHAKE_QUEUE, Instant};
 
 use crate::host::{Datagram, Host};
 use crate::paper::{DATA, INITIATION, REJECT_AFTER_TIME, RESPONSE, STAGED};
-use crate::scenario::Side;
+use crate::scenario::{Scenario, Side};
 use crate::witness::{Rule, Violation, Witness};
 
 /// A way in which the core would break a rule.
@@ -28,12 +28,15 @@ pub enum Sabotage {
     AnswersStrangers,
     FollowsStrangers,
     StaysSilent,
+    CrossesProfiles,
+    KeepsFragments,
+    HearsTooMany,
     Panics,
 }
 
 impl Sabotage {
     /// Each, with the rule that it breaks.
-    pub const ALL: [(Self, Rule); 19] = [
+    pub const ALL: [(Self, Rule); 22] = [
         (Self::DeliversTwice, Rule::DeliveredOnce),
         (Self::DeliversAltered, Rule::DeliveredGenuine),
         (Self::AcceptsForgery, Rule::AcceptedGenuine),
@@ -52,6 +55,9 @@ impl Sabotage {
         (Self::AnswersStrangers, Rule::Amplification),
         (Self::FollowsStrangers, Rule::EndpointStays),
         (Self::StaysSilent, Rule::Liveness),
+        (Self::CrossesProfiles, Rule::ProfilesAgree),
+        (Self::KeepsFragments, Rule::Reassembly),
+        (Self::HearsTooMany, Rule::Stations),
         (Self::Panics, Rule::NoPanic),
     ];
 }
@@ -62,8 +68,14 @@ pub struct Reporter {
 }
 
 impl Reporter {
-    pub fn new(sabotage: Option<Sabotage>) -> Self {
-        Self { witness: Witness::new(), sabotage }
+    pub fn new(scenario: &Scenario) -> Self {
+        let mut witness = Witness::new(scenario);
+        match scenario.sabotage {
+            Some(Sabotage::CrossesProfiles) => witness.agrees = false,
+            Some(Sabotage::HearsTooMany) => witness.mac_limit = 0,
+            _ => {}
+        }
+        Self { witness, sabotage: scenario.sabotage }
     }
 
     fn lies(&self, sabotage: Sabotage) -> bool {
@@ -92,6 +104,14 @@ impl Reporter {
             (0..=STAGED).for_each(|_| drop(self.witness.hands_over(side, len)));
         }
         self.witness.hands_over(side, len)
+    }
+
+    pub fn kept_in(&mut self, side: Side) {
+        self.witness.kept_in(side);
+    }
+
+    pub fn kept_out(&mut self, side: Side) {
+        self.witness.kept_out(side);
     }
 
     pub fn left(&mut self, side: Side, datagram: &Datagram) {
@@ -149,6 +169,9 @@ impl Reporter {
             && let Some(last) = packet.last_mut()
         {
             *last ^= 1;
+        }
+        if self.lies(Sabotage::KeepsFragments) {
+            self.witness.keeps_pieces(side, 1000);
         }
         if self.lies(Sabotage::DeliversTwice) {
             self.witness.delivered(side, &packet);

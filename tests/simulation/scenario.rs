@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use tunneld::proto::FrameRules;
 use tunneld::wire::Profile;
 
 use crate::host::{millis, secs};
@@ -50,8 +51,12 @@ pub struct Scenario {
     /// Who is reached by its second endpoint only.
     pub only_second: Option<Side>,
     pub keepalive: Option<Duration>,
-    /// What both ends speak.
-    pub profile: Profile,
+    /// What each end speaks. Where they differ nothing may pass.
+    pub profiles: [Profile; 2],
+    /// How many datagrams carry a packet: several only where frames cross, each longer than the path carries.
+    pub pieces: usize,
+    /// Which frames both ends let cross.
+    pub frames: FrameRules,
     /// From packet to packet, each way, until the last fault is over.
     pub interval: Duration,
     /// How long the run goes on after traffic passes again.
@@ -115,12 +120,19 @@ impl Scenario {
             listed: false,
             only_second: None,
             keepalive: None,
-            profile: Profile::WireGuard,
+            profiles: [Profile::WireGuard; 2],
+            pieces: 1,
+            frames: FrameRules::default(),
             interval: secs(1),
             stays: Duration::ZERO,
             steps: Vec::new(),
             sabotage: None,
         }
+    }
+
+    /// Whether both ends speak the same.
+    pub fn agrees(&self) -> bool {
+        self.profiles[0] == self.profiles[1]
     }
 
     /// When the last fault is over, and both ends have begun.
@@ -133,14 +145,15 @@ impl Scenario {
 impl fmt::Display for Scenario {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { seed, latency, lag, pace, lookup, apart, keepalive, .. } = self;
-        let Self { a_is_named, dead, listed, only_second, profile, .. } = self;
-        writeln!(f, "seed {seed}: {profile}, latency {latency:?}, lag {lag:?}, pace {pace:?},")?;
+        let Self { a_is_named, dead, listed, only_second, profiles: [a, b], pieces, .. } = self;
+        writeln!(f, "seed {seed}: {a} and {b}, latency {latency:?}, lag {lag:?}, pace {pace:?},")?;
         writeln!(
             f,
             "  lookup {lookup:?}, apart {apart:?}, a is named: {a_is_named}, keepalive {keepalive:?},"
         )?;
         writeln!(f, "  dead {dead}, listed: {listed}, only by its second: {only_second:?},")?;
-        writeln!(f, "  a packet each {:?}, stays {:?}", self.interval, self.stays)?;
+        writeln!(f, "  a packet each {:?} in {pieces}, stays {:?}", self.interval, self.stays)?;
+        writeln!(f, "  {:?}", self.frames)?;
         for Step { at, lasts, action } in &self.steps {
             writeln!(f, "  at {at:?} for {lasts:?}: {action:?}")?;
         }

@@ -3,14 +3,16 @@
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::time::Duration;
 
 use tunneld::proto::{Discard, HANDSHAKE_QUEUE, Instant};
+use tunneld::wire::{Layer, Profile};
 
 use crate::conduct::Conduct;
 use crate::host::{Datagram, Host};
-use crate::packets::{number, numbered};
-use crate::paper::{INITIATION, RESPONSE, STAGED};
-use crate::scenario::Side;
+use crate::packets::{STATIONS, number, numbered, station};
+use crate::paper::{DATA, INITIATION, OVERHEAD, RESPONSE, STAGED};
+use crate::scenario::{Scenario, Side};
 
 /// What can be broken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +53,12 @@ pub enum Rule {
     EndpointStays,
     /// When all faults are over, traffic passes both ways within the bound, and goes on to.
     Liveness,
+    /// Nothing passes between ends of different profiles.
+    ProfilesAgree,
+    /// At most 64 frames wait for fragments, and none vanishes uncounted.
+    Reassembly,
+    /// At most as many stations are heard as may be.
+    Stations,
     /// Nothing panics.
     NoPanic,
 }
@@ -65,8 +73,20 @@ pub struct Violation {
 /// The most that leaves in answer to what is refused, in tenths of what came: a cookie reply to a response.
 const ANSWER_TENTHS: usize = 7;
 
+/// Most frames that wait for fragments.
+const INCOMPLETE: u64 = 64;
+/// How long a station surely counts after it was heard: 300 s after that was noted, which may be a second ago.
+const STATION_KNOWN: Duration = Duration::from_secs(299);
+
 pub struct Witness {
     pub now: Instant,
+    layers: [Layer; 2],
+    /// Whether anything may pass.
+    pub agrees: bool,
+    /// How many datagrams carry a packet.
+    pieces: u64,
+    /// Most stations that an end may hear.
+    pub mac_limit: usize,
     /// The first rule that was broken.
     pub violation: Option<Violation>,
     ends: [Watched; 2],
@@ -82,6 +102,11 @@ struct Watched {
     /// Packets that its device handed over, and datagrams that it refused, since it began.
     handed: u64,
     refused: u64,
+    /// Datagrams with a packet, or a part of one, that it took in, and packets that were complete with them.
+    pieces: u64,
+    complete: u64,
+    /// When it last heard each station.
+    stations: [Option<Instant>; STATIONS as usize],
 }
 
 struct Packet {
@@ -92,9 +117,13 @@ struct Packet {
 }
 
 impl Witness {
-    pub fn new() -> Self {
+    pub fn new(scenario: &Scenario) -> Self {
         Self {
             now: crate::host::BOOT_START,
+            layers: scenario.profiles.map(Profile::layer),
+            agrees: scenario.agrees(),
+            pieces: scenario.pieces as u64,
+            mac_limit: scenario.frames.mac_limit,
             violation: None,
             ends: Default::default(),
             packets: Vec::new(),
@@ -115,7 +144,7 @@ impl Witness {
     /// `side`'s process is another one.
     pub fn restarted(&mut self, side: Side) {
         let watched = &mut self.ends[side as usize];
-        (watched.conduct, watched.handed, watched.refused) = (Conduct::default(), 0, 0);
+        *watched = Watched { sent: std::mem::take(&mut watched.sent), ..Watched::default() };
     }
 
     /// `side` heard that its network changed.
@@ -128,11 +157,25 @@ impl Witness {
         let number = self.packets.len() as u64;
         self.packets.push(Packet { from: side, len, at: self.now, delivered: false });
         self.ends[side as usize].handed += 1;
-        numbered(side, number, len)
+        numbered(self.layers[side as usize], side, number, len)
+    }
+
+    /// The rules for frames kept what `side`'s device handed over last from leaving.
+    pub fn kept_in(&mut self, side: Side) {
+        let watched = &mut self.ends[side as usize];
+        (watched.handed, watched.refused) = (watched.handed - 1, watched.refused + 1);
+    }
+
+    /// The rules for frames kept from `side`'s device what was complete with the datagram that it took in last.
+    pub fn kept_out(&mut self, side: Side) {
+        let watched = &mut self.ends[side as usize];
+        (watched.complete, watched.refused) = (watched.complete + 1, watched.refused + 1);
     }
 
     /// `datagram` left `side`.
     pub fn left(&mut self, side: Side, datagram: &Datagram) {
+        let agreed = self.agrees || !matches!(datagram.bytes[0], RESPONSE | DATA);
+        self.check(agreed, Rule::ProfilesAgree, || format!("{side:?} sent {datagram:?}"));
         let watched = &mut self.ends[side as usize];
         watched.sent.entry(fingerprint(&datagram.bytes)).or_default();
         if let Err((rule, text)) = watched.conduct.sends(self.now, datagram.to, &datagram.bytes) {
@@ -143,7 +186,7 @@ impl Witness {
     /// `side` took `datagram` in.
     pub fn accepted(&mut self, side: Side, datagram: &Datagram) {
         let bytes = &datagram.bytes;
-        let is_data = bytes[0] == crate::paper::DATA;
+        let is_data = bytes[0] == DATA;
         let taken = self.ends[side.other() as usize].sent.get_mut(&fingerprint(bytes));
         let (genuine, again) = match taken {
             Some(taken) => (true, std::mem::replace(taken, true)),
@@ -151,7 +194,9 @@ impl Witness {
         };
         self.check(genuine, Rule::AcceptedGenuine, || format!("{side:?} accepted {datagram:?}"));
         self.check(!(is_data && again), Rule::AcceptedOnce, || format!("{side:?}: {datagram:?}"));
-        if let Err((rule, text)) = self.ends[side as usize].conduct.accepts(self.now, bytes) {
+        let watched = &mut self.ends[side as usize];
+        watched.pieces += u64::from(is_data && bytes.len() > OVERHEAD);
+        if let Err((rule, text)) = watched.conduct.accepts(self.now, bytes) {
             self.fail(rule, format!("{side:?} accepted {text}"));
         }
     }
@@ -170,10 +215,13 @@ impl Witness {
 
     /// `side` delivered `packet` to its device; when it was handed over.
     pub fn delivered(&mut self, side: Side, packet: &[u8]) -> Option<Instant> {
-        let number = number(packet);
+        let layers = self.layers;
+        self.check(self.agrees, Rule::ProfilesAgree, || format!("{side:?} delivered {packet:?}"));
+        let number = number(layers[side as usize], packet);
         let sent = number.and_then(|number| self.packets.get_mut(usize::try_from(number).ok()?));
         let genuine = sent.as_ref().is_some_and(|sent| {
-            sent.from != side && numbered(sent.from, number.unwrap_or_default(), sent.len) == packet
+            let (from, number) = (sent.from, number.unwrap_or_default());
+            from != side && numbered(layers[from as usize], from, number, sent.len) == packet
         });
         let Some(sent) = sent.filter(|_| genuine) else {
             self.fail(Rule::DeliveredGenuine, format!("{side:?} delivered {packet:?}"));
@@ -181,7 +229,23 @@ impl Witness {
         };
         let (again, at) = (std::mem::replace(&mut sent.delivered, true), sent.at);
         self.check(!again, Rule::DeliveredOnce, || format!("{side:?} delivered {number:?} again"));
+        self.hears(side, station(number.unwrap_or_default()));
         Some(at)
+    }
+
+    /// `side` took in so many pieces of packets that will never be complete.
+    pub fn keeps_pieces(&mut self, side: Side, count: u64) {
+        self.ends[side as usize].pieces += count;
+    }
+
+    /// `side` delivered what this station sent.
+    fn hears(&mut self, side: Side, station: u8) {
+        let watched = &mut self.ends[side as usize];
+        watched.complete += 1;
+        watched.stations[usize::from(station)] = Some(self.now);
+        let known = |heard: &&Instant| self.now.since(**heard) < STATION_KNOWN;
+        let heard = watched.stations.iter().flatten().filter(known).count();
+        self.check(heard <= self.mac_limit, Rule::Stations, || format!("{side:?} heard {heard}"));
     }
 
     /// `count` messages left `side` after one input to its control.
@@ -191,7 +255,7 @@ impl Witness {
 
     /// What `host`, which is `side`, holds, with `queued` handshake messages waiting for its control.
     pub fn bounds(&mut self, side: Side, host: &Host, queued: usize) {
-        let Watched { handed, refused, .. } = self.ends[side as usize];
+        let Watched { handed, refused, pieces, complete, .. } = self.ends[side as usize];
         let staged_discards = [Discard::StagedOverflow, Discard::HandshakeGivenUp]
             .map(|reason| host.discards(reason))
             .iter()
@@ -204,7 +268,15 @@ impl Witness {
         self.check(queued <= HANDSHAKE_QUEUE, Rule::HandshakeQueue, || {
             format!("{side:?}: {queued}")
         });
-        let counted = host.all_discards() - staged_discards;
+        // Each frame that is incomplete, or was until it was forgotten, has one piece at least, and lacks one.
+        let forgotten = host.discards(Discard::FrameIncomplete);
+        let most = (forgotten + INCOMPLETE) * (self.pieces - 1);
+        let held = pieces.checked_sub(complete * self.pieces);
+        let kept = held.is_some_and(|held| (forgotten..=most).contains(&held));
+        self.check(kept, Rule::Reassembly, || {
+            format!("{side:?}: {pieces} pieces, {complete} complete, {forgotten} forgotten")
+        });
+        let counted = host.all_discards() - staged_discards - forgotten;
         self.check(counted == refused, Rule::Counted, || {
             format!("{side:?} counted {counted} discards of {refused}")
         });

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use tunneld::proto::{Discard, Instant};
+use tunneld::wire::piece::FRAGMENT_START;
 
 use crate::agenda::{Agenda, Happening};
 use crate::attacker::Attacker;
@@ -20,6 +21,8 @@ use crate::witness::{Rule, Violation};
 
 /// Most events of a run: a storm would have more.
 const MOST_EVENTS: u32 = 200_000;
+/// Most bytes of a frame in one datagram of several.
+const FRAGMENT: usize = 1420 - FRAGMENT_START;
 
 /// How a run went that broke no rule.
 #[derive(Clone, Debug)]
@@ -62,9 +65,9 @@ impl<'s> World<'s> {
             wire: Wire::new(scenario.latency, scenario.seed),
             attacker: Attacker::new(),
             active: vec![false; scenario.steps.len()],
-            reporter: Reporter::new(scenario.sabotage),
+            reporter: Reporter::new(scenario),
             moves: 0,
-            liveness: Liveness::new(scenario.latency, scenario.only_second.is_some()),
+            liveness: Liveness::new(scenario),
             trace: DefaultHasher::new(),
         };
         for side in Side::BOTH {
@@ -232,8 +235,12 @@ impl<'s> World<'s> {
         if self.end(side).asleep > 0 {
             return;
         }
+        let len = len + (self.scenario.pieces - 1) * FRAGMENT;
         let (now, packet) = (self.now, self.reporter.hands_over(side, len));
-        let leaving = self.end_mut(side).sends(now, &packet);
+        let (leaving, refused) = self.end_mut(side).sends(now, &packet);
+        if refused.is_some() {
+            self.reporter.kept_in(side);
+        }
         self.leave(side, leaving);
         self.bounds(side);
     }
@@ -285,6 +292,11 @@ impl<'s> World<'s> {
         match received {
             Ok(true) => {}
             Ok(false) => self.reporter.accepted(side, &datagram),
+            // Who may send frames is asked of what is authentic.
+            Err(Discard::MacLimit | Discard::BroadcastLimit) => {
+                self.reporter.accepted(side, &datagram);
+                self.reporter.kept_out(side);
+            }
             Err(_) => self.reporter.refused(side, &datagram, &[], moved),
         }
         for packet in delivered {
