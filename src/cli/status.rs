@@ -25,11 +25,7 @@ pub struct Options {
 /// There is none, or it does not answer; or standard output.
 pub fn run(options: &Options) -> anyhow::Result<()> {
     let status = Client::connect(&options.target)?.status()?;
-    let text = if options.json {
-        serde_json::to_string(&status)? + "\n"
-    } else {
-        Summary(&status).to_string()
-    };
+    let text = if options.json { super::json(&status)? } else { Summary(&status).to_string() };
     Ok(super::print(&text)?)
 }
 
