@@ -46,6 +46,7 @@ use value::Value;
 
 pub use endpoint::{EndpointError, HostPort};
 pub use error::ConfigError;
+pub(crate) use ethernet::station;
 pub(crate) use interface::{device_name, least_mtu};
 pub(crate) use key_source::shell_word;
 pub(crate) use log::{DEFAULT_LEVEL, level_name, level_named};

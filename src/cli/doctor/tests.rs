@@ -10,9 +10,9 @@ use super::{report, synchronised};
 use crate::config::Config;
 use crate::crypto::PrivateKey;
 use crate::net::UnderlayError;
-use crate::tun::persistent::{Device, DeviceKind};
+use crate::tun::persistent::Device;
 use crate::tun::{DeviceState, MAIN_TABLE, Offloads, Route, Survey, UnderlayRoute};
-use crate::wire::Offload;
+use crate::wire::{Layer, Offload};
 
 const PORT: u16 = 51820;
 const ETH0: u32 = 2;
@@ -77,7 +77,7 @@ fn route(network: &str, index: u32) -> Route {
 fn tun0(owner: Option<u32>) -> Device {
     Device {
         name: "tun0".to_owned(),
-        kind: DeviceKind::Tun,
+        kind: Layer::Ip,
         owner,
         group: None,
         persistent: true,
@@ -180,7 +180,7 @@ fn each_state_of_the_driver_and_its_node_has_its_verdict() {
 fn a_name_that_something_else_has_is_bad_unless_it_is_this_link_that_runs() {
     finds("device", Verdict::Bad, "ip link delete tun0", |_, link| link.device = DeviceFact::Other);
     finds("device", Verdict::Bad, "ip link delete tun0", |_, link| {
-        link.device = DeviceFact::Driver(Device { kind: DeviceKind::Tap, ..tun0(None) });
+        link.device = DeviceFact::Driver(Device { kind: Layer::Ethernet, ..tun0(None) });
     });
     let held = || DeviceFact::Driver(Device { held: true, ..tun0(None) });
     finds("device", Verdict::Bad, "stop it", |_, link| link.device = held());

@@ -7,8 +7,9 @@ use super::network;
 use crate::config::shell_word;
 use crate::daemon::clock;
 use crate::daemon::network::settings;
-use crate::tun::persistent::{Device, DeviceKind};
+use crate::tun::persistent::Device;
 use crate::tun::{NODE, Wish};
+use crate::wire::Layer;
 
 /// How something is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -146,11 +147,8 @@ fn device(link: &Link, host: &Host) -> Finding {
     let check = "device";
     let name = &link.config.interface.name;
     let remove = format!("ip link delete {name}, or choose another [interface] name");
-    let wanted = DeviceKind::of(link.config.interface.layer());
-    let (kind, tap) = match wanted {
-        DeviceKind::Tun => ("tun", ""),
-        DeviceKind::Tap => ("tap", " --tap"),
-    };
+    let wanted = link.config.interface.layer();
+    let tap = if wanted == Layer::Ethernet { " --tap" } else { "" };
     let make = format!("tunneld device add {name}{tap} --user {}", host.caller.uid);
     match (&link.device, link.running) {
         (_, Running::This) => {
@@ -166,7 +164,7 @@ fn device(link: &Link, host: &Host) -> Finding {
         }
         (DeviceFact::Driver(device), _) if device.kind != wanted => Finding::bad(
             check,
-            format!("{name} is of the other kind, and a {kind} device is wanted"),
+            format!("{name} is of the other kind, and a {} device is wanted", wanted.name()),
         )
         .mended_by(remove),
         (DeviceFact::Driver(device), _) if device.held => {
