@@ -2,6 +2,7 @@
 //!
 //! `facts` asks the host, `verdict` judges what it said without asking anything itself, `report` prints.
 
+mod ethernet;
 mod facts;
 mod firewall;
 mod network;
