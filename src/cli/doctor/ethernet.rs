@@ -53,27 +53,20 @@ fn other_bridge(link: &Link, bridge: u32) -> Option<Finding> {
     Some(Finding::warning("bridge", text).mended_by(command))
 }
 
-/// The bridge and its other ports, as far as they have another MTU than the device is to have.
-fn mtu(link: &Link, bridge: u32) -> Vec<Finding> {
-    let interface = &link.config.interface;
-    let (name, Some(mtu)) = (&interface.name, interface.mtu.map(u32::from)) else {
-        return Vec::new();
-    };
-    let devices = link.survey.devices.iter();
-    let others = devices.filter(|(index, (device, state))| {
+/// The bridge and its ports are to have one MTU; the first device that has another.
+fn mtu(link: &Link, bridge: u32) -> Option<Finding> {
+    let (name, mtu) = (&link.config.interface.name, u32::from(link.config.interface.mtu?));
+    let (_, (other, state)) = link.survey.devices.iter().find(|(index, (device, state))| {
         (**index == bridge || state.bridge == Some(bridge)) && device != name && state.mtu != mtu
-    });
-    let finding = |(_, (other, state)): (&u32, &(String, crate::tun::DeviceState))| {
-        let (theirs, least) = (state.mtu, state.mtu.min(mtu));
-        let text = format!(
-            "longer frames than of {least} bytes may be lost: {other} has the MTU {theirs}, and {name} is to have {mtu}"
-        );
-        let command = format!(
-            "ip link set dev {other} mtu {mtu}, or mtu = {theirs} in [interface] at both ends"
-        );
-        Finding::warning("bridge", text).mended_by(command)
-    };
-    others.map(finding).collect()
+    })?;
+    let theirs = state.mtu;
+    let text = format!(
+        "longer frames than of {} bytes may be lost: {other} has the MTU {theirs}, and {name} is to have {mtu}",
+        theirs.min(mtu)
+    );
+    let command =
+        format!("ip link set dev {other} mtu {mtu}, or mtu = {theirs} in [interface] at both ends");
+    Some(Finding::warning("bridge", text).mended_by(command))
 }
 
 /// Whether the device's address is its own.
