@@ -210,11 +210,12 @@ impl Observer {
         }
     }
 
-    /// Everything there is to say now, of a daemon that runs by `file`.
+    /// Everything there is to say now, of a daemon that runs by `file`, whose device has this `mtu`.
     pub(super) fn status(
         &self,
         path: &DataPath,
         tunnel: &Tunnel,
+        mtu: u32,
         file: &Path,
         trial: Option<Trial>,
     ) -> Status {
@@ -231,7 +232,7 @@ impl Observer {
             public_key: about.public_key.clone(),
             listen_port: path.underlay.port(),
             fwmark: about.fwmark,
-            mtu: tunnel.mtu() as u64,
+            mtu: mtu.into(),
             uptime_seconds: age(self.started),
             link: self.link(now, tunnel),
             peer: Peer {

@@ -95,12 +95,6 @@ impl Tunnel {
         self.shared.mtu.store(mtu.min(MAX_MTU as usize), Ordering::Relaxed);
     }
 
-    /// The device's MTU as it was told last.
-    #[must_use]
-    pub fn mtu(&self) -> usize {
-        self.shared.mtu.load(Ordering::Relaxed)
-    }
-
     /// Stations known behind the peer; `None` if packets cross.
     #[must_use]
     pub fn stations(&self) -> Option<usize> {

@@ -115,3 +115,15 @@ impl fmt::Display for Profile {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_layer_has_one_name_everywhere() {
+        for (layer, name) in [(Layer::Ip, "tun"), (Layer::Ethernet, "tap")] {
+            assert_eq!((layer.name(), serde_json::to_value(layer).unwrap()), (name, name.into()));
+        }
+    }
+}

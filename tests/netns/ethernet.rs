@@ -148,6 +148,8 @@ fn without_a_bridge_the_device_has_addresses_itself(offload: &'static str) {
     assert_ne!(before[0], before[1]);
     let said = status(&lab);
     assert_eq!((&said["mode"], number(&said, "/peer/stations")), (&"tap".into(), 1), "{said}");
+    // Whatever the path carries.
+    assert_eq!(number(&said, "/mtu"), 1500);
     drop(daemons);
     let gone = |host| !lab.ip(host, "-br link").contains("tap0");
     assert!(wait_until(BOUND, || gone(Host::A) && gone(Host::B)), "the devices vanish");
