@@ -66,7 +66,7 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
         Err(error) => return Err(error.into()),
     }
     let seconds = options.confirm;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = super::runtime()?;
     let instead = match &candidate {
         Some(_) => format!(" instead of {}", own.display()),
         None => String::new(),

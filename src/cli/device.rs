@@ -6,8 +6,10 @@ use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use nix::unistd::{Group, User, geteuid};
 
-use crate::config::device_name;
-use crate::tun::persistent::{self, Device, DeviceKind, Wanted};
+use crate::config::{device_name, station};
+use crate::tun::persistent::{self, Device, Wanted};
+use crate::wire::Layer;
+use crate::wire::ethernet::Mac;
 
 /// What can be done with devices.
 #[derive(Debug, Subcommand)]
@@ -51,7 +53,7 @@ pub struct AddOptions {
     group: Option<u32>,
     /// Its MAC address; of a tap device only
     #[arg(long, value_name = "MAC", requires = "tap", value_parser = mac)]
-    mac: Option<[u8; 6]>,
+    mac: Option<Mac>,
     /// Its MTU in bytes
     #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(68..=65_535))]
     mtu: Option<u32>,
@@ -65,8 +67,7 @@ pub struct AddOptions {
 /// # Errors
 /// The kernel refuses; or standard output.
 pub fn run(action: &Action) -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    runtime.context("starting a runtime")?.block_on(async {
+    super::runtime()?.block_on(async {
         match action {
             Action::Add(options) => Ok(persistent::add(&options.wanted()).await?),
             Action::Del { name } => Ok(persistent::remove(name).await?),
@@ -77,7 +78,7 @@ pub fn run(action: &Action) -> anyhow::Result<()> {
 
 async fn list(json: bool) -> anyhow::Result<()> {
     let devices = persistent::list().await.context("asking the kernel for its devices")?;
-    let text = if json { serde_json::to_string(&devices)? + "\n" } else { table(&devices) };
+    let text = if json { super::json(&devices)? } else { table(&devices) };
     Ok(super::print(&text)?)
 }
 
@@ -86,7 +87,7 @@ impl AddOptions {
         let maker = self.group.is_none().then(|| geteuid().as_raw());
         Wanted {
             name: self.name.clone(),
-            kind: if self.tap { DeviceKind::Tap } else { DeviceKind::Tun },
+            kind: if self.tap { Layer::Ethernet } else { Layer::Ip },
             // A device of nobody is everybody's.
             owner: self.user.or(maker),
             group: self.group,
@@ -120,13 +121,9 @@ fn row(device: &Device) -> [String; 8] {
         (device.vnet_hdr, "vnet_hdr"),
     ];
     let flags: Vec<_> = flags.into_iter().filter(|(on, _)| *on).map(|(_, name)| name).collect();
-    let kind = match device.kind {
-        DeviceKind::Tun => "tun",
-        DeviceKind::Tap => "tap",
-    };
     [
         device.name.clone(),
-        kind.to_owned(),
+        device.kind.name().to_owned(),
         named(device.owner, user_name),
         named(device.group, group_name),
         device.mtu.to_string(),
@@ -153,6 +150,10 @@ fn name(text: &str) -> Result<String, String> {
     device_name(text).map_err(|(problem, accepted)| format!("{problem}; accepted: {accepted}"))
 }
 
+fn mac(text: &str) -> Result<Mac, String> {
+    station(text).map_err(|(problem, accepted)| format!("{problem}; accepted: {accepted}"))
+}
+
 fn user(text: &str) -> Result<u32, String> {
     let by_name = User::from_name(text).map(|user| user.map(|user| user.uid.as_raw()));
     id(text, "user", by_name)
@@ -174,46 +175,9 @@ fn id(text: &str, what: &str, by_name: nix::Result<Option<u32>>) -> Result<u32, 
     })
 }
 
-fn mac(text: &str) -> Result<[u8; 6], String> {
-    let accepted = r#"six bytes in hexadecimal, like "02:00:00:00:00:01""#;
-    let octets: Option<Vec<u8>> = text.split(':').map(octet).collect();
-    let mac = octets.and_then(|octets| <[u8; 6]>::try_from(octets).ok());
-    match mac.ok_or_else(|| format!("is not a MAC address; accepted: {accepted}"))? {
-        [first, ..] if first & 1 != 0 => {
-            Err(format!("is the address of a group; accepted: that of one device, {accepted}"))
-        }
-        [0, 0, 0, 0, 0, 0] => Err(format!("is nobody's address; accepted: {accepted}")),
-        mac => Ok(mac),
-    }
-}
-
-fn octet(text: &str) -> Option<u8> {
-    let digits = text.len() == 2 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
-    digits.then(|| u8::from_str_radix(text, 16).ok()).flatten()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_mac_address_is_that_of_one_device() {
-        assert_eq!(mac("02:00:5e:00:fF:01"), Ok([2, 0, 0x5e, 0, 0xff, 1]));
-        for (text, word) in [
-            ("", "not a MAC"),
-            ("02:00:00:00:00", "not a MAC"),
-            ("02:00:00:00:00:01:02", "not a MAC"),
-            ("2:0:0:0:0:1", "not a MAC"),
-            ("02-00-00-00-00-01", "not a MAC"),
-            ("02:00:00:00:00:+1", "not a MAC"),
-            ("01:00:00:00:00:01", "group"),
-            ("ff:ff:ff:ff:ff:ff", "group"),
-            ("00:00:00:00:00:00", "nobody"),
-        ] {
-            let error = mac(text).unwrap_err();
-            assert!(error.contains(word) && error.contains("accepted: "), "{text}: {error}");
-        }
-    }
 
     #[test]
     fn users_and_groups_are_known_by_name_and_number() {

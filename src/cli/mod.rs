@@ -31,7 +31,10 @@ use std::fmt::{self, Display};
 use std::io::{self, Write};
 use std::path::PathBuf;
 
+use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
+use serde::Serialize;
+use tokio::runtime::{Builder, Runtime};
 
 use crate::config::DEFAULT_PATH;
 use logging::LogFormat;
@@ -188,6 +191,16 @@ impl OutputError {
     pub fn is_broken_pipe(&self) -> bool {
         self.0.kind() == io::ErrorKind::BrokenPipe
     }
+}
+
+/// What runs a command that waits for the kernel or a socket.
+fn runtime() -> anyhow::Result<Runtime> {
+    Builder::new_current_thread().enable_all().build().context("starting a runtime")
+}
+
+/// One line of JSON.
+fn json(value: &impl Serialize) -> serde_json::Result<String> {
+    Ok(serde_json::to_string(value)? + "\n")
 }
 
 /// Writes `text` to standard output, all of it.

@@ -8,6 +8,7 @@ use clap::Args;
 use super::client::{Client, Target};
 use super::{line, list, or};
 use crate::daemon::status::{Calls, Status, Trial};
+use crate::wire::Layer;
 
 /// What is asked for.
 #[derive(Args, Debug)]
@@ -25,11 +26,7 @@ pub struct Options {
 /// There is none, or it does not answer; or standard output.
 pub fn run(options: &Options) -> anyhow::Result<()> {
     let status = Client::connect(&options.target)?.status()?;
-    let text = if options.json {
-        serde_json::to_string(&status)? + "\n"
-    } else {
-        Summary(&status).to_string()
-    };
+    let text = if options.json { super::json(&status)? } else { Summary(&status).to_string() };
     Ok(super::print(&text)?)
 }
 
@@ -40,6 +37,7 @@ impl Display for Summary<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Status { link, trial, sent, received, arrivals, underlay, device, .. } = self.0;
         writeln!(f, "link")?;
+        line(f, "kind", kind(self.0))?;
         line(f, "state", format_args!("{} for {}", link.state.name(), time(link.for_seconds)))?;
         line(f, "reason", &link.reason)?;
         if let Some(trial) = trial {
@@ -88,8 +86,7 @@ impl Summary<'_> {
         let latest = ago(peer.latest_handshake_age_seconds);
         line(f, "handshake", format_args!("{latest}, {handshakes}"))?;
         line(f, "heard", ago(peer.heard_age_seconds))?;
-        line(f, "profile", &peer.profile)?;
-        line(f, "cipher", &peer.cipher)
+        peer.stations.map_or(Ok(()), |stations| line(f, "stations", stations))
     }
 
     /// Only those that there are.
@@ -131,6 +128,15 @@ impl Summary<'_> {
         }
         Ok(())
     }
+}
+
+/// What must be the same at both ends.
+fn kind(Status { mode, peer, .. }: &Status) -> String {
+    let carries = match mode {
+        Layer::Ip => "IP packets",
+        Layer::Ethernet => "Ethernet frames",
+    };
+    format!("{carries} ({}), profile {}, {}", mode.name(), peer.profile, peer.cipher)
 }
 
 fn in_words(Trial { seconds_left, peer_answered, .. }: &Trial) -> String {
@@ -180,6 +186,7 @@ mod tests {
     fn a_status_reads_as_lines_with_only_the_discards_that_happened() {
         let text = Summary(&example()).to_string();
         let expected = "link
+  kind           Ethernet frames (tap), profile tunneld, aes-256-gcm
   state          up for 1 h
   reason         the peer answered our call
   trial          trying a configuration: 42 s left; the peer has answered
@@ -196,8 +203,7 @@ peer
   allowed ips    10.77.0.0/30, fd77::/64
   handshake      1 min 1 s ago, 31 in all
   heard          0 s ago
-  profile        tunneld
-  cipher         aes-256-gcm
+  stations       12
 traffic
   sent           1000 packets, 1.40 MB
   received       2000 packets, 2.80 MB

@@ -56,12 +56,17 @@ impl EthernetValues<'_> {
 }
 
 fn mac(value: &Value<'_>) -> Result<Mac, Fault> {
-    let mac: Mac = value
-        .expect_text(ACCEPTED_MAC)?
-        .parse()
-        .map_err(|error| value.fault(format_args!("is {error}"), ACCEPTED_MAC))?;
-    if !mac.is_station() {
-        return Err(value.fault("is not the address of one station", ACCEPTED_MAC));
-    }
-    Ok(mac)
+    let text = value.expect_text(ACCEPTED_MAC)?;
+    station(text).map_err(|(problem, accepted)| value.fault(problem, accepted))
+}
+
+/// An address that a device can have.
+///
+/// # Errors
+/// What is wrong with it, and what would be accepted.
+pub(crate) fn station(text: &str) -> Result<Mac, (String, &'static str)> {
+    let mac: Result<Mac, _> = text.parse();
+    let mac = mac.map_err(|error| (format!("is {error}"), ACCEPTED_MAC))?;
+    let problem = "is not the address of one station".to_owned();
+    if mac.is_station() { Ok(mac) } else { Err((problem, ACCEPTED_MAC)) }
 }

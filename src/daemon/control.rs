@@ -168,7 +168,8 @@ impl Control {
     /// Everything there is to say now.
     pub(super) fn status(&self) -> Status {
         let trial = self.trial.as_ref().map(|trial| trial.status(clock::boot()));
-        self.observer.status(&self.path, &self.tunnel, self.reader.own(), trial)
+        let mtu = self.network.mtu();
+        self.observer.status(&self.path, &self.tunnel, mtu, self.reader.own(), trial)
     }
 
     /// Tells those who listen what was done.

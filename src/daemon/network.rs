@@ -104,9 +104,14 @@ impl Network {
         self.link.goes_on()
     }
 
+    /// The device's MTU, when it was looked at last or as it was given.
+    pub(super) fn mtu(&self) -> u32 {
+        self.device.map(|device| device.mtu).or(self.settings.mtu).unwrap_or(DEFAULT_MTU)
+    }
+
     /// Tells the tunnel the MTU that the device was given.
     pub(super) fn tell_mtu(&self, tunnel: &Tunnel) {
-        self.set_mtu(self.settings.mtu.unwrap_or(DEFAULT_MTU), tunnel);
+        self.set_mtu(self.mtu(), tunnel);
     }
 
     /// The peer may be reached by another way than when it was looked at.

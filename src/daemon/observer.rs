@@ -210,11 +210,12 @@ impl Observer {
         }
     }
 
-    /// Everything there is to say now, of a daemon that runs by `file`.
+    /// Everything there is to say now, of a daemon that runs by `file`, whose device has this `mtu`.
     pub(super) fn status(
         &self,
         path: &DataPath,
         tunnel: &Tunnel,
+        mtu: u32,
         file: &Path,
         trial: Option<Trial>,
     ) -> Status {
@@ -226,11 +227,12 @@ impl Observer {
             file: file.to_string_lossy().into_owned(),
             trial,
             interface: about.interface.clone(),
+            mode: about.profile.layer(),
             addresses: about.addresses.clone(),
             public_key: about.public_key.clone(),
             listen_port: path.underlay.port(),
             fwmark: about.fwmark,
-            mtu: tunnel.mtu() as u64,
+            mtu: mtu.into(),
             uptime_seconds: age(self.started),
             link: self.link(now, tunnel),
             peer: Peer {
@@ -249,6 +251,7 @@ impl Observer {
                 heard_age_seconds: tunnel.last_received().map(age),
                 profile: about.profile.name().to_owned(),
                 cipher: about.profile.cipher().name().to_owned(),
+                stations: tunnel.stations().map(|stations| stations as u64),
             },
             sent: Traffic::of(stats.sent()),
             received: Traffic::of(stats.received()),

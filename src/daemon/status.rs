@@ -11,6 +11,7 @@ use super::shaper::Shaped;
 use crate::net::{UnderlayCounters, UnderlayDiscard};
 use crate::proto::{Discard, Stats};
 use crate::tun::TunCounters;
+use crate::wire::Layer;
 
 /// A daemon at one moment. Counters count from its start, and none goes back but `arrivals.lost`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -23,6 +24,8 @@ pub(crate) struct Status {
     pub(crate) trial: Option<Trial>,
     /// The name of the device.
     pub(crate) interface: String,
+    /// What crosses.
+    pub(crate) mode: Layer,
     /// Its addresses with their prefix lengths.
     pub(crate) addresses: Vec<String>,
     /// This host's public key.
@@ -141,6 +144,8 @@ pub(crate) struct Peer {
     pub(crate) profile: String,
     /// What transport data is sealed with.
     pub(crate) cipher: String,
+    /// Stations known behind it, if frames cross.
+    pub(crate) stations: Option<u64>,
 }
 
 /// Inner packets one way.
@@ -298,6 +303,7 @@ pub(crate) fn example() -> Status {
             peer_answered: true,
         }),
         interface: "tun0".to_owned(),
+        mode: Layer::Ethernet,
         addresses: vec!["10.77.0.1/30".to_owned()],
         public_key: "n6P8VRjyYxvuDTOlu8sTMEDqOjY7KuiAtZND5JKd7U0=".to_owned(),
         listen_port: 51820,
@@ -321,6 +327,7 @@ pub(crate) fn example() -> Status {
             heard_age_seconds: Some(0.5),
             profile: "tunneld".to_owned(),
             cipher: "aes-256-gcm".to_owned(),
+            stations: Some(12),
         },
         sent: Traffic { packets: 1000, bytes: 1_400_000 },
         received: Traffic { packets: 2000, bytes: 2_800_000 },

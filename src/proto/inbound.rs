@@ -1,6 +1,7 @@
 //! The inbound half of a tunnel: datagrams become packets of the overlay, opened where they lie.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use super::discard::Discard;
 use super::flood::Tally;
@@ -275,7 +276,12 @@ impl Inbound {
     /// Whether a frame may come from the peer, by its addresses.
     fn check_frame(&mut self, now: Instant, header: &FrameHeader) -> Result<(), Discard> {
         let rules = self.networks.load().frames;
-        if !self.learned.admit(now, header.source, rules.mac_limit) {
+        let admitted = self.learned.admit(now, header.source, rules.mac_limit);
+        let known = self.learned.known();
+        if self.shared.stations.load(Ordering::Relaxed) != known {
+            self.shared.stations.store(known, Ordering::Relaxed);
+        }
+        if !admitted {
             return Err(Discard::MacLimit);
         }
         self.filter.pass(now, header.destination, &rules)?;

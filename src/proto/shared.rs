@@ -38,6 +38,8 @@ pub(crate) struct Shared {
     /// The device's MTU: padding stops there. Of frames, most bytes of text in transport data.
     pub(crate) mtu: AtomicUsize,
     pub(crate) sides: Sides,
+    /// How many stations are known behind the peer; inbound counts them.
+    pub(crate) stations: AtomicUsize,
     pub(crate) rewrites: Rewrites,
     pub(crate) facts: Facts,
     pub(crate) outbound_orders: Orders,
@@ -85,6 +87,7 @@ impl Shared {
             layer,
             mtu: AtomicUsize::new(mtu),
             sides: Sides::default(),
+            stations: AtomicUsize::new(0),
             rewrites: Rewrites::default(),
             facts: Facts::default(),
             outbound_orders: Orders::default(),

@@ -76,20 +76,24 @@ impl Learned {
         if self.recent.is_some_and(|(mac, at)| mac == from && now.since(at) < NOTED_EVERY) {
             return true;
         }
-        if !self.heard.contains_key(&from) && self.heard.len() >= limit {
-            self.sweep(now);
-            if self.heard.len() >= limit {
-                return false;
-            }
+        let full = !self.heard.contains_key(&from) && self.heard.len() >= limit;
+        self.sweep(now, if full { NOTED_EVERY } else { SWEPT_EVERY });
+        if full && self.heard.len() >= limit {
+            return false;
         }
         self.heard.insert(from, now);
         self.recent = Some((from, now));
         true
     }
 
+    /// How many are known: those heard within five minutes, and those that have become too old within the last one.
+    pub(super) fn known(&self) -> usize {
+        self.heard.len()
+    }
+
     /// Forgets who was not heard for long; not for each frame of a flood from many addresses.
-    fn sweep(&mut self, now: Instant) {
-        if self.swept.is_none_or(|swept| now.since(swept) >= NOTED_EVERY) {
+    fn sweep(&mut self, now: Instant, every: Duration) {
+        if self.swept.is_none_or(|swept| now.since(swept) >= every) {
             self.swept = Some(now);
             self.heard.retain(|_, heard| now.since(*heard) < FORGOTTEN_AFTER);
         }
@@ -99,6 +103,8 @@ impl Learned {
 /// How long a station is known without a frame of it, as bridges have it (IEEE 802.1Q §8.8.3).
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(300);
 const NOTED_EVERY: Duration = Duration::from_secs(1);
+/// How often those not heard any more are looked for while there is room.
+const SWEPT_EVERY: Duration = Duration::from_secs(60);
 
 /// On which side a station sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -248,6 +254,19 @@ mod tests {
         assert!(!learned.admit(at(299_500), station(10), 10));
         assert!(!learned.admit(at(300_400), station(11), 10), "looked through 0.9 s ago");
         assert!(learned.admit(at(300_500), station(12), 10));
+    }
+
+    #[test]
+    fn one_that_is_not_heard_for_long_is_not_counted_though_there_is_room() {
+        let mut learned = Learned::default();
+        for second in 0..400 {
+            learned.admit(at(second * 1000), station(1), 10);
+            if second < 30 {
+                learned.admit(at(second * 1000 + 500), station(2), 10);
+            }
+            let expected = if second < 360 { 2 } else { 1 };
+            assert_eq!(learned.known(), expected, "after {second} s");
+        }
     }
 
     #[test]

@@ -23,7 +23,7 @@ use crate::crypto::random::Random;
 use crate::crypto::secret::on_clean_stack;
 use crate::wire::mss::Clamp;
 use crate::wire::transport::MAX_MTU;
-use crate::wire::{Endpoint, Handshake, Initiation, Maced, Profile, Response};
+use crate::wire::{Endpoint, Handshake, Initiation, Layer, Maced, Profile, Response};
 
 /// Responses to the peer that it did not confirm, one after the other, before that is worth telling.
 const UNCONFIRMED_WORTH_TELLING: u32 = 3;
@@ -95,10 +95,11 @@ impl Tunnel {
         self.shared.mtu.store(mtu.min(MAX_MTU as usize), Ordering::Relaxed);
     }
 
-    /// The device's MTU as it was told last.
+    /// Stations known behind the peer; `None` if packets cross.
     #[must_use]
-    pub fn mtu(&self) -> usize {
-        self.shared.mtu.load(Ordering::Relaxed)
+    pub fn stations(&self) -> Option<usize> {
+        let known = self.shared.stations.load(Ordering::Relaxed);
+        (self.shared.layer == Layer::Ethernet).then_some(known)
     }
 
     /// From now on datagrams carry the DSCP of the packet in them if `copy_dscp` says so, and TCP's MSS is lowered both ways as

@@ -19,7 +19,7 @@ pub(crate) enum TunError {
     Taken {
         /// Name of the device.
         name: String,
-        /// The kind that was asked for: TUN or TAP.
+        /// The kind that was asked for: tun or tap.
         kind: &'static str,
     },
     /// Another program has the device open.

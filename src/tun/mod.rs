@@ -44,7 +44,7 @@ pub(crate) use link::{
 pub(crate) use netlink::DeviceState;
 pub(crate) use open::{NODE, driver_is_registered};
 pub use segment::{Malformed, TunPacket};
-pub(crate) use survey::{Route, Survey};
+pub(crate) use survey::{Route, Stacked, Survey};
 pub(crate) use underlay::{UnderlayRoute, underlay_route};
 pub use virtio::{GSO_NONE, GSO_TCPV4, GSO_UDP_L4, NEEDS_CSUM, VIRTIO_HEADER, VirtioNetHdr};
 

@@ -36,13 +36,18 @@ pub(super) fn open_driver(name: &str) -> Result<File, TunError> {
     Err(TunError::NoDriver { name: name.to_owned(), detail })
 }
 
+/// What all devices of ours are attached with.
+pub(super) fn flags(layer: Layer) -> libc::c_int {
+    let kind = match layer {
+        Layer::Ip => libc::IFF_TUN,
+        Layer::Ethernet => libc::IFF_TAP,
+    };
+    kind | libc::IFF_NO_PI | libc::IFF_VNET_HDR
+}
+
 /// Makes the descriptor that of the device; returns the device's name.
 pub(super) fn attach(device: BorrowedFd<'_>, name: &str, layer: Layer) -> Result<String, TunError> {
-    let (flag, kind) = match layer {
-        Layer::Ip => (libc::IFF_TUN, "TUN"),
-        Layer::Ethernet => (libc::IFF_TAP, "TAP"),
-    };
-    let flags = flag | libc::IFF_NO_PI | libc::IFF_VNET_HDR;
+    let flags = flags(layer);
     let owned = || name.to_owned();
     // A device that was made for several queues wants to hear that it has them; one is enough for us.
     let attached = ioctl::attach(device, name, flags).or_else(|errno| match errno {
@@ -51,7 +56,7 @@ pub(super) fn attach(device: BorrowedFd<'_>, name: &str, layer: Layer) -> Result
     });
     attached.map_err(|errno| match errno {
         // The kernel says so of a device of another kind.
-        Errno::EINVAL => TunError::Taken { name: owned(), kind },
+        Errno::EINVAL => TunError::Taken { name: owned(), kind: layer.name() },
         Errno::EBUSY => TunError::Busy { name: owned() },
         Errno::EPERM | Errno::EACCES => TunError::AttachDenied { name: owned() },
         _ => TunError::System {

@@ -10,45 +10,26 @@ use nix::net::if_::if_nametoindex;
 use rtnetlink::LinkUnspec;
 use rtnetlink::packet_core::Nla;
 use rtnetlink::packet_route::link::{
-    InfoData, InfoKind, InfoTun, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
+    InfoData, InfoKind, InfoTun, LinkAttribute, LinkInfo, LinkMessage,
 };
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use super::error::TunError;
-use super::netlink::{self, Netlink, io_error};
+use super::netlink::{self, DeviceState, Netlink, io_error};
 use super::{Origin, Tun, ioctl, open};
 use crate::wire::Layer;
-
-/// What a device carries.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum DeviceKind {
-    /// IP packets.
-    Tun,
-    /// Ethernet frames.
-    Tap,
-}
-
-impl DeviceKind {
-    /// That of devices for what crosses.
-    pub(crate) fn of(layer: Layer) -> Self {
-        match layer {
-            Layer::Ip => Self::Tun,
-            Layer::Ethernet => Self::Tap,
-        }
-    }
-}
+use crate::wire::ethernet::Mac;
 
 /// What a device is to be made like.
 #[derive(Clone, Debug)]
 pub(crate) struct Wanted {
     pub(crate) name: String,
-    pub(crate) kind: DeviceKind,
+    pub(crate) kind: Layer,
     /// The user who may use it; `None`: any who is of the group.
     pub(crate) owner: Option<u32>,
     /// The group that may use it; `None`: any.
     pub(crate) group: Option<u32>,
-    pub(crate) mac: Option<[u8; 6]>,
+    pub(crate) mac: Option<Mac>,
     pub(crate) mtu: Option<u32>,
     pub(crate) multi_queue: bool,
 }
@@ -57,14 +38,15 @@ pub(crate) struct Wanted {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Device {
     pub(crate) name: String,
-    pub(crate) kind: DeviceKind,
+    pub(crate) kind: Layer,
     /// Number of the user who may use it without privilege; neither owner nor group: anybody may.
     pub(crate) owner: Option<u32>,
     pub(crate) group: Option<u32>,
     pub(crate) persistent: bool,
     pub(crate) multi_queue: bool,
     pub(crate) vnet_hdr: bool,
-    pub(crate) mac: Option<String>,
+    #[serde(serialize_with = "as_text")]
+    pub(crate) mac: Option<Mac>,
     pub(crate) mtu: u32,
     pub(crate) up: bool,
     /// Whether a program has it open.
@@ -147,12 +129,8 @@ impl Tun {
 
 impl Wanted {
     fn flags(&self) -> libc::c_int {
-        let kind = match self.kind {
-            DeviceKind::Tun => libc::IFF_TUN,
-            DeviceKind::Tap => libc::IFF_TAP,
-        };
         let queues = if self.multi_queue { libc::IFF_MULTI_QUEUE } else { 0 };
-        kind | queues | libc::IFF_NO_PI | libc::IFF_VNET_HDR | libc::IFF_TUN_EXCL
+        open::flags(self.kind) | queues | libc::IFF_TUN_EXCL
     }
 
     fn hand_over(&self, device: BorrowedFd<'_>) -> nix::Result<()> {
@@ -168,7 +146,7 @@ impl Wanted {
     async fn set_up(&self) -> io::Result<()> {
         let mut message = LinkUnspec::new_with_index(if_nametoindex(self.name.as_str())?);
         if let Some(mac) = self.mac {
-            message = message.address(mac.to_vec());
+            message = message.address(mac.0.to_vec());
         }
         if let Some(mtu) = self.mtu {
             message = message.mtu(mtu);
@@ -180,17 +158,18 @@ impl Wanted {
 impl Device {
     /// The device in a message, if it is a tun or tap device.
     fn of(message: &LinkMessage) -> Option<Self> {
+        let DeviceState { mtu, up, mac, .. } = DeviceState::of(message)?;
         let mut device = Self {
             name: String::new(),
-            kind: DeviceKind::Tun,
+            kind: Layer::Ip,
             owner: None,
             group: None,
             persistent: false,
             multi_queue: false,
             vnet_hdr: false,
-            mac: None,
-            mtu: 0,
-            up: message.header.flags.contains(LinkFlags::Up),
+            mac,
+            mtu,
+            up,
             held: false,
             queues: None,
         };
@@ -198,8 +177,6 @@ impl Device {
         for attribute in &message.attributes {
             match attribute {
                 LinkAttribute::IfName(name) => device.name.clone_from(name),
-                LinkAttribute::Mtu(mtu) => device.mtu = *mtu,
-                LinkAttribute::Address(mac) if mac.len() == 6 => device.mac = Some(mac_text(mac)),
                 // It has a carrier while a program has it open.
                 LinkAttribute::Carrier(carrier) => device.held = *carrier != 0,
                 LinkAttribute::LinkInfo(infos) => {
@@ -220,7 +197,7 @@ impl Device {
             match attribute.kind() {
                 1 => self.owner = value,
                 2 => self.group = value,
-                3 if value == Some(libc::IFF_TAP.cast_unsigned()) => self.kind = DeviceKind::Tap,
+                3 if value == Some(libc::IFF_TAP.cast_unsigned()) => self.kind = Layer::Ethernet,
                 5 => self.vnet_hdr = value == Some(1),
                 6 => self.persistent = value == Some(1),
                 7 => self.multi_queue = value == Some(1),
@@ -242,8 +219,8 @@ fn number(attribute: &InfoTun) -> Option<u32> {
     }
 }
 
-fn mac_text(mac: &[u8]) -> String {
-    mac.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(":")
+fn as_text<S: Serializer>(mac: &Option<Mac>, serializer: S) -> Result<S::Ok, S::Error> {
+    mac.map(|mac| mac.to_string()).serialize(serializer)
 }
 
 #[cfg(test)]

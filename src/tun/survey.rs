@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use futures_util::TryStreamExt;
 use ipnet::IpNet;
 use rtnetlink::packet_route::AddressFamily;
-use rtnetlink::packet_route::link::LinkAttribute;
+use rtnetlink::packet_route::link::{InfoKind, LinkAttribute, LinkInfo, LinkMessage};
 use rtnetlink::packet_route::route::{RouteAttribute, RouteMessage};
 
 use super::link::address_of;
@@ -19,9 +19,20 @@ use super::underlay::ip_of;
 pub(crate) struct Survey {
     /// Name and state of each device, by its index.
     pub(crate) devices: BTreeMap<u32, (String, DeviceState)>,
+    /// Those of them that lie on others, whose MAC address they may have.
+    pub(crate) stacked: BTreeMap<u32, Stacked>,
     /// Each with the index of its device; without those that IPv6 gives a device by itself.
     pub(crate) addresses: Vec<(u32, IpNet)>,
     pub(crate) routes: Vec<Route>,
+}
+
+/// What lies on other devices.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stacked {
+    /// On its ports.
+    Bridge,
+    /// On one that carries its frames with tags.
+    Vlan,
 }
 
 /// A route to a device.
@@ -50,6 +61,7 @@ impl Survey {
             })?;
             Some((link.header.index, (name, DeviceState::of(link)?)))
         });
+        let stacked = links.iter().filter_map(|link| Some((link.header.index, Stacked::of(link)?)));
         let addresses = netlink.address().get().execute();
         let addresses: Vec<_> = addresses.try_collect().await.map_err(io_error)?;
         let addresses = addresses
@@ -64,12 +76,32 @@ impl Survey {
                 netlink.route().get(all).execute().try_collect().await.map_err(io_error)?;
             routes.extend(answer.iter().filter_map(Route::of));
         }
-        Ok(Self { devices: devices.collect(), addresses, routes })
+        Ok(Self { devices: devices.collect(), stacked: stacked.collect(), addresses, routes })
+    }
+
+    /// Index and state of the device of this name.
+    pub(crate) fn device(&self, name: &str) -> Option<(u32, &DeviceState)> {
+        let found = self.devices.iter().find(|(_, (device, _))| device == name);
+        found.map(|(index, (_, state))| (*index, state))
     }
 
     /// The name of a device.
     pub(crate) fn name(&self, index: u32) -> &str {
         self.devices.get(&index).map_or("?", |(name, _)| name)
+    }
+}
+
+impl Stacked {
+    fn of(message: &LinkMessage) -> Option<Self> {
+        let infos = message.attributes.iter().find_map(|attribute| match attribute {
+            LinkAttribute::LinkInfo(infos) => Some(infos),
+            _ => None,
+        });
+        infos?.iter().find_map(|info| match info {
+            LinkInfo::Kind(InfoKind::Bridge) => Some(Self::Bridge),
+            LinkInfo::Kind(InfoKind::Vlan) => Some(Self::Vlan),
+            _ => None,
+        })
     }
 }
 

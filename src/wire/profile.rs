@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use super::piece;
 use crate::crypto::Cipher;
 
@@ -20,14 +22,27 @@ pub enum Profile {
     },
 }
 
-/// What transport data carries, and the device gives and takes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// What transport data carries, and the device gives and takes; in JSON it has its name in the configuration.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Layer {
     /// IP packets (layer 3).
     #[default]
+    #[serde(rename = "tun")]
     Ip,
     /// Ethernet frames (layer 2), without preamble and check sequence.
+    #[serde(rename = "tap")]
     Ethernet,
+}
+
+impl Layer {
+    /// Its name in the configuration, and the kind of the devices that carry it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Ip => "tun",
+            Self::Ethernet => "tap",
+        }
+    }
 }
 
 impl Profile {
@@ -97,6 +112,18 @@ impl fmt::Display for Profile {
             Self::Tunneld { cipher, layer: Layer::Ethernet } => {
                 write!(f, "{}, {cipher}, ethernet", self.name())
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_layer_has_one_name_everywhere() {
+        for (layer, name) in [(Layer::Ip, "tun"), (Layer::Ethernet, "tap")] {
+            assert_eq!((layer.name(), serde_json::to_value(layer).unwrap()), (name, name.into()));
         }
     }
 }

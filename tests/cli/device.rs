@@ -14,7 +14,10 @@ fn what_no_device_can_be_is_a_mistake_that_says_what_is_accepted() {
             "accepted: the name or the number of a group",
         ),
         (&["add", "tun9", "--mac", "02:00:00:00:00:01"], "--tap"),
-        (&["add", "tap9", "--tap", "--mac", "01:00:00:00:00:01"], "accepted: that of one device"),
+        (
+            &["add", "tap9", "--tap", "--mac", "01:00:00:00:00:01"],
+            "accepted: the address of one station",
+        ),
         (&["add", "tun9", "--mtu", "67"], "68..=65535"),
         (&[], "Usage: tunneld device"),
     ] {

@@ -7,10 +7,10 @@ use std::process::Command;
 use serde_json::Value;
 
 use super::config::{End, ends};
-use super::lab::{CABLE, Host, Lab, PORT, direct_v4, expect_success};
+use super::lab::{CABLE, Host, Lab, PORT, STARTED, direct_v4, expect_success, stop};
 use super::needs::needs;
 use super::process::{BOUND, wait_until};
-use super::unprivileged::{AS_NOBODY, NOBODY, hand_over};
+use super::unprivileged::{self, AS_NOBODY, NOBODY, hand_over};
 
 /// What it said: its exit code, and all that was not ok.
 struct Report {
@@ -32,6 +32,15 @@ impl Report {
     fn commands(&self, verdict: &str) -> Vec<&str> {
         let those = self.findings.iter().filter(|finding| finding["verdict"] == verdict);
         those.filter_map(|finding| finding["command"].as_str()).collect()
+    }
+
+    /// Runs the first command that mends `check`, without what may be done instead.
+    fn mend(&self, lab: &Lab, check: &str) {
+        let those = self.findings.iter().filter(|finding| finding["check"] == check);
+        let command = those.into_iter().find_map(|finding| finding["command"].as_str()).unwrap();
+        let command = command.split(", or").next().unwrap();
+        let mut shell = lab.command(Host::A, "");
+        expect_success(&shell.args(["sh", "-c", command]).output().unwrap());
     }
 
     /// The link cannot start, and `check` is why, and nothing but that and `others`.
@@ -167,9 +176,7 @@ fn an_address_that_another_device_has_is_bad_until_its_command_is_run() {
     lab.add_address(Host::A, CABLE, "10.77.0.1");
     let report = doctor(&lab, end);
     report.is_bad("addresses", &[]);
-    let [command] = report.commands("bad")[..] else { panic!("{:?}", report.findings) };
-    let (command, _) = command.split_once(',').unwrap();
-    expect_success(&lab.run(Host::A, command));
+    report.mend(&lab, "addresses");
     doctor(&lab, end).starts("addresses", "ok");
 }
 
@@ -225,8 +232,111 @@ fn a_firewall_that_discards_the_port_is_told_with_the_rule_that_lets_it_in() {
     }
     let report = doctor(&lab, end);
     report.starts("firewall", "warning");
-    let command =
-        report.commands("warning").into_iter().find(|command| command.starts_with("nft "));
-    expect_success(&lab.run(Host::A, command.unwrap()));
+    report.mend(&lab, "firewall");
     doctor(&lab, end).starts("firewall", "ok");
+}
+
+const BRIDGED: &str = "mode = \"tap\"\nbridge = \"br0\"";
+
+/// Host a's end of a link that carries frames, with these lines of `[interface]`.
+fn end_of_frames(more: &'static str) -> End {
+    let [end, _] = ends(direct_v4);
+    let more_peer = "profile = \"tunneld\"";
+    End { name: "tap0".to_owned(), addresses: Vec::new(), more, more_peer, ..end }
+}
+
+#[test]
+fn a_bridge_that_is_missing_or_down_is_bad_until_its_command_is_run_and_what_is_none_stays_bad() {
+    needs!("unshare");
+    let lab = Lab::direct();
+    let end = end_of_frames(BRIDGED);
+    let no_bridge = || {
+        let report = doctor(&lab, &end);
+        report.is_bad("bridge", &[]);
+        let mut daemon = lab.start(Host::A, &end);
+        assert_eq!(daemon.end(BOUND).code(), Some(1), "{}", daemon.said());
+        report
+    };
+    lab.ip(Host::A, "link add br0 type veth peer name other");
+    no_bridge();
+    lab.ip(Host::A, "link delete br0");
+    no_bridge().mend(&lab, "bridge");
+    doctor(&lab, &end).starts("bridge", "ok");
+    lab.ip(Host::A, "link set br0 down");
+    let down = doctor(&lab, &end);
+    down.is_bad("bridge", &[]);
+    down.mend(&lab, "bridge");
+    let daemon = lab.start(Host::A, &end);
+    daemon.wait_for(STARTED);
+    for check in ["device", "bridge", "mac", "mtu"] {
+        doctor(&lab, &end).starts(check, "ok");
+    }
+}
+
+#[test]
+fn a_port_of_another_bridge_another_mtu_and_an_address_in_use_are_warnings() {
+    needs!("unshare");
+    let lab = Lab::direct();
+    let end = end_of_frames(BRIDGED);
+    for bridge in ["br0", "br1"] {
+        lab.ip(Host::A, &format!("link add {bridge} up type bridge"));
+    }
+    lab.ip(Host::A, "tuntap add tap0 mode tap");
+    let put_into_br1 = || {
+        lab.ip(Host::A, "link set tap0 master br1");
+        let report = doctor(&lab, &end);
+        report.starts("bridge", "warning");
+        // A bridge has the address of its port.
+        report.starts("mac", "ok");
+        report
+    };
+    put_into_br1();
+    let daemon = lab.start(Host::A, &end);
+    daemon.wait_for(STARTED);
+    assert!(lab.ip(Host::A, "link show tap0").contains("master br0"), "as the warning said");
+    stop(daemon);
+    put_into_br1().mend(&lab, "bridge");
+    doctor(&lab, &end).starts("bridge", "ok");
+    lab.ip(Host::A, "link set br0 mtu 9000");
+    let report = doctor(&lab, &end);
+    report.starts("bridge", "warning");
+    report.mend(&lab, "bridge");
+    doctor(&lab, &end).starts("bridge", "ok");
+    let end = end_of_frames("mode = \"tap\"\nmac = \"02:00:5e:10:00:01\"");
+    doctor(&lab, &end).starts("mac", "ok");
+    lab.ip(Host::A, &format!("link set {CABLE} address 02:00:5e:10:00:01"));
+    doctor(&lab, &end).starts("mac", "warning");
+}
+
+#[test]
+fn without_capabilities_root_is_told_how_the_device_gets_its_address_mode_and_bridge() {
+    needs!("setpriv", "unshare");
+    let lab = Lab::direct();
+    let end = end_of_frames(
+        "mode = \"tap\"\nbridge = \"br0\"\nmac = \"02:00:5e:10:00:01\"\npromisc = true",
+    );
+    let files = hand_over(&lab, &end);
+    let as_nobody = || examine(&lab, &format!("exec {AS_NOBODY}"), &files[0], &files[1]);
+    let report = as_nobody();
+    report.is_bad("device", &["bridge", "permissions"]);
+    report.mend(&lab, "bridge");
+    let make = format!("device add tap0 --tap --user {NOBODY}");
+    assert!(report.commands("bad").iter().any(|command| command.contains(&make)));
+    expect_success(&lab.run(Host::A, &format!("{} {make}", env!("CARGO_BIN_EXE_tunneld"))));
+    let report = as_nobody();
+    report.is_bad("permissions", &[]);
+    let expected = ["address 02:00:5e:10:00:01", "promisc on", "master br0", "up"];
+    let expected = expected.map(|words| format!("ip link set dev tap0 {words}"));
+    assert_eq!(report.commands("bad"), expected);
+    for command in expected {
+        let mut daemon = unprivileged::start(&lab, &files);
+        assert_eq!(daemon.end(BOUND).code(), Some(1), "{}", daemon.said());
+        daemon.wait_for(&format!("have root do it: `{command}`"));
+        expect_success(&lab.run(Host::A, &command));
+    }
+    let report = as_nobody();
+    for check in ["bridge", "mac", "promisc", "permissions"] {
+        report.starts(check, "ok");
+    }
+    unprivileged::start(&lab, &files).wait_for(STARTED);
 }

@@ -7,6 +7,7 @@ use super::lab::{CABLE, HANDSHAKE, Host, INNER_B, Lab, STARTED, direct_v4, expec
 use super::needs::needs;
 use super::port::Port;
 use super::process::{BOUND, Process, wait_until};
+use super::status::{number, status};
 use super::transfer::Transfer;
 
 const MB: u64 = 1_000_000;
@@ -145,6 +146,10 @@ fn without_a_bridge_the_device_has_addresses_itself(offload: &'static str) {
     };
     let before = [mac(Host::A), mac(Host::B)];
     assert_ne!(before[0], before[1]);
+    let said = status(&lab);
+    assert_eq!((&said["mode"], number(&said, "/peer/stations")), (&"tap".into(), 1), "{said}");
+    // Whatever the path carries.
+    assert_eq!(number(&said, "/mtu"), 1500);
     drop(daemons);
     let gone = |host| !lab.ip(host, "-br link").contains("tap0");
     assert!(wait_until(BOUND, || gone(Host::A) && gone(Host::B)), "the devices vanish");

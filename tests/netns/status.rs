@@ -56,13 +56,17 @@ fn the_state_follows_the_link_from_the_first_call_to_the_loss_of_the_peer() {
     assert_eq!(up["peer"]["endpoint"], direct_v4(Host::B));
     assert_eq!(up["peer"]["profile"], "wireguard");
     assert_eq!(up["peer"]["cipher"], "chacha20-poly1305");
+    assert_eq!((&up["mode"], &up["peer"]["stations"]), (&"tun".into(), &Value::Null));
     assert_eq!(number(&up, "/listen_port"), 51820);
     assert!(wait_until(BOUND, || number(&status(&lab), "/mtu") == 1440), "as the path has it");
     assert!(number(&up, "/peer/handshakes") >= 1);
     assert!(up["peer"]["latest_handshake_age_seconds"].as_f64().unwrap() < 30.0);
     let (code, said) = tunneld(&lab, "status");
     assert_eq!(code, Some(0));
-    for text in ["state          up for", "endpoint       192.0.2.2:51820", "device read    1.0"] {
+    let kind = "kind           IP packets (tun), profile wireguard, chacha20-poly1305";
+    for text in
+        [kind, "state          up for", "endpoint       192.0.2.2:51820", "device read    1.0"]
+    {
         assert!(said.contains(text), "{text}\n{said}");
     }
     stop(b);

@@ -27,7 +27,7 @@ pub(crate) fn hand_over(lab: &Lab, end: &End) -> [String; 2] {
     // Also writes the file of the configuration.
     drop(lab.daemon_command(Host::A, end));
     let home = lab.directory_of(Host::A);
-    let (binary, file) = (home.join("tunneld"), home.join("tun0.toml"));
+    let (binary, file) = (home.join("tunneld"), home.join(format!("{}.toml", end.name)));
     fs::copy(env!("CARGO_BIN_EXE_tunneld"), &binary).unwrap();
     fs::set_permissions(home.parent().unwrap(), fs::Permissions::from_mode(0o755)).unwrap();
     for path in [&home, &binary, &file] {
@@ -37,7 +37,7 @@ pub(crate) fn hand_over(lab: &Lab, end: &End) -> [String; 2] {
 }
 
 /// The daemon of host a without any capability.
-fn start(lab: &Lab, [binary, file]: &[String; 2]) -> Process {
+pub(crate) fn start(lab: &Lab, [binary, file]: &[String; 2]) -> Process {
     let words = format!("{AS_NOBODY} {binary} run -c {file}");
     let mut command: Command = lab.command(Host::A, &words);
     for place in ["RUNTIME_DIRECTORY", "STATE_DIRECTORY"] {

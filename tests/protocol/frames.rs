@@ -185,6 +185,8 @@ fn one_station_more_than_the_limit_is_not_heard() {
     link.run(secs(1));
     assert_eq!(link.b.delivered.len(), 3);
     assert_eq!(link.b.discards(Discard::MacLimit), 2);
+    let behind_peer = [&link.a, &link.b].map(|end| end.tunnel.stations());
+    assert_eq!(behind_peer, [Some(0), Some(3)]);
 }
 
 #[test]

@@ -35,11 +35,7 @@ const MOMENT: Duration = Duration::from_millis(20);
 /// Standard output takes no more.
 pub fn run(options: &Options) -> anyhow::Result<()> {
     let report = Report { aes_instructions: aes_instructions(), figures: measure() };
-    let text = if options.json {
-        serde_json::to_string(&report.json())? + "\n"
-    } else {
-        report.to_string()
-    };
+    let text = if options.json { super::json(&report.json())? } else { report.to_string() };
     Ok(super::print(&text)?)
 }
 

@@ -92,7 +92,7 @@ impl Report {
         self.figures.ok = outcome.is_ok();
         self.figures.error = outcome.as_ref().err().map(|error| format!("{error:#}"));
         if self.json {
-            writeln!(io::stdout(), "{}", serde_json::to_string(&self.figures)?)?;
+            crate::cli::print(&crate::cli::json(&self.figures)?)?;
         } else if outcome.is_ok() {
             self.print("\nEverything passed.")?;
         }

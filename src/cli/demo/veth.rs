@@ -80,7 +80,7 @@ async fn bring_up(handle: &Handle, address: IpAddr) -> Result<()> {
 
 /// Does `work` with a netlink socket of this thread's namespace.
 fn netlink<T>(work: impl AsyncFnOnce(Handle) -> Result<T>) -> Result<T> {
-    tokio::runtime::Builder::new_current_thread().enable_io().build()?.block_on(async {
+    crate::cli::runtime()?.block_on(async {
         let (connection, handle, _) =
             rtnetlink::new_connection().context("cannot open a netlink socket")?;
         tokio::spawn(connection);

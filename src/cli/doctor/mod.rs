@@ -2,6 +2,7 @@
 //!
 //! `facts` asks the host, `verdict` judges what it said without asking anything itself, `report` prints.
 
+mod ethernet;
 mod facts;
 mod firewall;
 mod network;
@@ -11,7 +12,6 @@ mod synchronised;
 mod tests;
 mod verdict;
 
-use anyhow::Context as _;
 use clap::Args;
 
 use super::ConfigFile;
@@ -42,8 +42,7 @@ pub struct Unwell {
 /// # Errors
 /// [`Unwell`]; or standard output.
 pub fn run(options: &Options) -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.context("starting a runtime")?;
+    let runtime = super::runtime()?;
     let facts = runtime.block_on(Facts::gather(&options.file.config));
     // A name lookup may hang in the system's resolver: nobody waits for it.
     runtime.shutdown_background();

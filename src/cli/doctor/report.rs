@@ -14,7 +14,7 @@ pub(super) fn text(findings: &[Finding], json: bool) -> serde_json::Result<Strin
     }
     let ok = findings.iter().all(|finding| finding.verdict != Verdict::Bad);
     if json {
-        return Ok(serde_json::to_string(&Document { ok, findings })? + "\n");
+        return crate::cli::json(&Document { ok, findings });
     }
     let lines: String = findings.iter().map(line).collect();
     Ok(lines + if ok { "The link can start.\n" } else { "" })

@@ -10,12 +10,12 @@ use super::{report, synchronised};
 use crate::config::Config;
 use crate::crypto::PrivateKey;
 use crate::net::UnderlayError;
-use crate::tun::persistent::{Device, DeviceKind};
+use crate::tun::persistent::Device;
 use crate::tun::{DeviceState, MAIN_TABLE, Offloads, Route, Survey, UnderlayRoute};
-use crate::wire::Offload;
+use crate::wire::{Layer, Offload};
 
 const PORT: u16 = 51820;
-const ETH0: u32 = 2;
+pub(super) const ETH0: u32 = 2;
 const TUN0: u32 = 9;
 const ALL_CAPABILITIES: u64 = (1 << 41) - 1;
 
@@ -24,10 +24,15 @@ fn net(text: &str) -> IpNet {
 }
 
 fn config(interface: &str, allowed_ips: &str) -> Config {
+    parsed(interface, &format!("allowed_ips = [{allowed_ips}]"))
+}
+
+/// A configuration with these further lines.
+pub(super) fn parsed(interface: &str, peer: &str) -> Config {
     let key = |byte| PrivateKey::clamped([byte; 32]);
     let text = format!(
         "[interface]\naddresses = ['10.77.0.1/30', 'fd77::1/64']\nprivate_key = '{}'\nlisten_port = {PORT}\n{interface}\n\
-         [peer]\npublic_key = '{}'\nendpoint = '192.0.2.2:{PORT}'\nallowed_ips = [{allowed_ips}]",
+         [peer]\npublic_key = '{}'\nendpoint = '192.0.2.2:{PORT}'\n{peer}",
         key(1).to_base64().as_str(),
         key(2).public_key()
     );
@@ -47,6 +52,7 @@ fn good() -> Facts {
             devices: [(ETH0, ("eth0".to_owned(), state))].into(),
             addresses: vec![(ETH0, net("192.0.2.1/24"))],
             routes: vec![route("192.0.2.0/24", ETH0), route("0.0.0.0/0", ETH0)],
+            ..Survey::default()
         },
         endpoints: vec![EndpointFact {
             endpoint: format!("192.0.2.2:{PORT}").parse().unwrap(),
@@ -74,10 +80,10 @@ fn route(network: &str, index: u32) -> Route {
     Route { network: net(network), table: MAIN_TABLE, metric: 0, index }
 }
 
-fn tun0(owner: Option<u32>) -> Device {
+pub(super) fn tun0(owner: Option<u32>) -> Device {
     Device {
         name: "tun0".to_owned(),
-        kind: DeviceKind::Tun,
+        kind: Layer::Ip,
         owner,
         group: None,
         persistent: true,
@@ -92,14 +98,19 @@ fn tun0(owner: Option<u32>) -> Device {
 }
 
 /// What is not ok on a host that is good but for this.
-fn findings(spoil: impl FnOnce(&mut Host, &mut Link)) -> Vec<Finding> {
+pub(super) fn findings(spoil: impl FnOnce(&mut Host, &mut Link)) -> Vec<Finding> {
     let mut facts = good();
     spoil(&mut facts.host, facts.link.as_mut().unwrap());
     judge(&facts).into_iter().filter(|finding| finding.verdict != Verdict::Ok).collect()
 }
 
 /// The one thing that is not ok; its command contains `command`.
-fn finds(check: &str, verdict: Verdict, command: &str, spoil: impl FnOnce(&mut Host, &mut Link)) {
+pub(super) fn finds(
+    check: &str,
+    verdict: Verdict,
+    command: &str,
+    spoil: impl FnOnce(&mut Host, &mut Link),
+) {
     let findings = findings(spoil);
     let [finding] = &findings[..] else { panic!("{check}: {findings:?}") };
     assert_eq!((finding.check, finding.verdict), (check, verdict), "{finding:?}");
@@ -180,7 +191,7 @@ fn each_state_of_the_driver_and_its_node_has_its_verdict() {
 fn a_name_that_something_else_has_is_bad_unless_it_is_this_link_that_runs() {
     finds("device", Verdict::Bad, "ip link delete tun0", |_, link| link.device = DeviceFact::Other);
     finds("device", Verdict::Bad, "ip link delete tun0", |_, link| {
-        link.device = DeviceFact::Driver(Device { kind: DeviceKind::Tap, ..tun0(None) });
+        link.device = DeviceFact::Driver(Device { kind: Layer::Ethernet, ..tun0(None) });
     });
     let held = || DeviceFact::Driver(Device { held: true, ..tun0(None) });
     finds("device", Verdict::Bad, "stop it", |_, link| link.device = held());

@@ -3,12 +3,13 @@
 use serde::Serialize;
 
 use super::facts::{Caller, DeviceFact, Driver, Facts, Host, Link, Node, Running};
-use super::network;
+use super::{ethernet, network};
 use crate::config::shell_word;
 use crate::daemon::clock;
 use crate::daemon::network::settings;
-use crate::tun::persistent::{Device, DeviceKind};
+use crate::tun::persistent::Device;
 use crate::tun::{NODE, Wish};
+use crate::wire::Layer;
 
 /// How something is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -87,6 +88,7 @@ pub(super) fn judge(facts: &Facts) -> Vec<Finding> {
     match link {
         Ok(link) => {
             findings.push(device(link, host));
+            findings.extend(ethernet::judge(link, host));
             findings.extend(permissions(link, host));
             findings.push(offload(link, host));
             network::judge(link, host, &mut findings);
@@ -146,11 +148,8 @@ fn device(link: &Link, host: &Host) -> Finding {
     let check = "device";
     let name = &link.config.interface.name;
     let remove = format!("ip link delete {name}, or choose another [interface] name");
-    let wanted = DeviceKind::of(link.config.interface.layer());
-    let (kind, tap) = match wanted {
-        DeviceKind::Tun => ("tun", ""),
-        DeviceKind::Tap => ("tap", " --tap"),
-    };
+    let wanted = link.config.interface.layer();
+    let tap = if wanted == Layer::Ethernet { " --tap" } else { "" };
     let make = format!("tunneld device add {name}{tap} --user {}", host.caller.uid);
     match (&link.device, link.running) {
         (_, Running::This) => {
@@ -166,7 +165,7 @@ fn device(link: &Link, host: &Host) -> Finding {
         }
         (DeviceFact::Driver(device), _) if device.kind != wanted => Finding::bad(
             check,
-            format!("{name} is of the other kind, and a {kind} device is wanted"),
+            format!("{name} is of the other kind, and a {} device is wanted", wanted.name()),
         )
         .mended_by(remove),
         (DeviceFact::Driver(device), _) if device.held => {
@@ -232,19 +231,16 @@ fn permissions(link: &Link, host: &Host) -> Vec<Finding> {
 }
 
 /// Whether the device has this already.
-fn has(link: &Link, wish: &Wish) -> bool {
+pub(super) fn has(link: &Link, wish: &Wish) -> bool {
     let survey = &link.survey;
-    let name = &link.config.interface.name;
-    let found = survey.devices.iter().find(|(_, (device, _))| device == name);
-    let Some((index, (_, state))) = found else { return false };
+    let Some((index, state)) = survey.device(&link.config.interface.name) else { return false };
     match wish {
-        Wish::Mtu(mtu) => state.mtu == *mtu,
-        Wish::Up => state.up,
-        Wish::Address(address) => survey.addresses.contains(&(*index, *address)),
+        Wish::Address(address) => survey.addresses.contains(&(index, *address)),
         Wish::Route(network, table) => survey
             .routes
             .iter()
-            .any(|route| (route.network, route.table, route.index) == (*network, *table, *index)),
+            .any(|route| (route.network, route.table, route.index) == (*network, *table, index)),
+        of_state => of_state.is_met_by(state, |bridge| Some(survey.device(bridge)?.0)),
     }
 }
 
@@ -324,7 +320,7 @@ fn clock(host: &Host, newest: Option<std::time::Duration>) -> Option<Finding> {
 }
 
 impl Caller {
-    fn may(&self, capability: u32) -> bool {
+    pub(super) fn may(&self, capability: u32) -> bool {
         self.capabilities & 1_u64.unbounded_shl(capability) != 0
     }
 
@@ -337,5 +333,5 @@ impl Caller {
 }
 
 /// Numbers of capabilities(7).
-const CAP_NET_ADMIN: u32 = 12;
+pub(super) const CAP_NET_ADMIN: u32 = 12;
 const CAP_MKNOD: u32 = 27;

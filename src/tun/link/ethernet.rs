@@ -1,14 +1,11 @@
 //! What only a device of frames has: its address, promiscuous mode, and the bridge that it is a port of. What it has already
 //! is not asked for, so that a device that may not be changed can be used.
 
-use std::fmt;
-
-use nix::errno::Errno;
 use nix::net::if_::if_nametoindex;
 use rtnetlink::LinkUnspec;
 use rtnetlink::packet_route::link::LinkMessage;
 
-use super::{EthernetSettings, Link, LinkError, is_one_of};
+use super::{EthernetSettings, Link, LinkError, Wish};
 use crate::tun::netlink::DeviceState;
 
 impl Link {
@@ -19,16 +16,15 @@ impl Link {
         settings: &EthernetSettings,
     ) -> Result<(), LinkError> {
         let EthernetSettings { mac, own_mac, promisc, bridge } = settings;
-        let (device, state) = (self.device.clone(), self.state().await?);
+        let state = self.state().await?;
         let mac = mac.or(self.ours.found.is_none().then_some(*own_mac));
         if let Some(mac) = mac.filter(|mac| state.mac != Some(*mac)) {
             let message = self.message().address(mac.0.to_vec()).build();
-            self.ask(message, format_args!("address {mac}"), &device).await?;
+            self.grant(Wish::Mac(mac), message).await?;
         }
         if state.promisc != *promisc {
             let message = self.message().promiscuous(*promisc).build();
-            let mode = if *promisc { "on" } else { "off" };
-            self.ask(message, format_args!("promisc {mode}"), &device).await?;
+            self.grant(Wish::Promisc(*promisc), message).await?;
         }
         match bridge {
             Some(bridge) => {
@@ -37,7 +33,7 @@ impl Link {
                 })?;
                 if state.bridge != Some(index) {
                     let message = self.message().controller(index).build();
-                    self.ask(message, format_args!("master {bridge}"), &device).await?;
+                    self.grant(Wish::Port(bridge.clone()), message).await?;
                     self.ours.is_port = true;
                 }
             }
@@ -72,20 +68,11 @@ impl Link {
         LinkUnspec::new_with_index(self.index)
     }
 
-    /// Asks for what `ip link set` would with this option.
-    async fn ask(
-        &self,
-        message: LinkMessage,
-        option: fmt::Arguments<'_>,
-        device: &str,
-    ) -> Result<(), LinkError> {
-        self.set(message).await.map_err(|error| {
-            let action = format!("setting {option}");
-            if is_one_of(&error, &[Errno::EPERM]) {
-                let command = format!("ip link set dev {device} {option}");
-                return LinkError::NotPermitted { device: device.to_owned(), action, command };
-            }
-            self.failed(action, error)
-        })
+    /// Asks the kernel for what was wished for.
+    async fn grant(&self, wish: Wish, message: LinkMessage) -> Result<(), LinkError> {
+        match self.set(message).await {
+            Err(error) => self.refused(wish, error).await,
+            Ok(()) => Ok(()),
+        }
     }
 }

@@ -38,12 +38,22 @@ pub(crate) struct EthernetSettings {
     pub(crate) bridge: Option<String>,
 }
 
+impl EthernetSettings {
+    /// What of this a device needs that was there before.
+    fn wishes(&self) -> impl Iterator<Item = Wish> {
+        let mac = self.mac.map(Wish::Mac).into_iter();
+        mac.chain([Wish::Promisc(self.promisc)]).chain(self.bridge.clone().map(Wish::Port))
+    }
+}
+
 impl LinkSettings {
-    /// All that a device needs to have them, but for rules.
+    /// All that a device needs to have them that was there before, but for rules.
     pub(crate) fn wishes(&self) -> impl Iterator<Item = Wish> {
         let addresses = self.addresses.iter().copied().map(Wish::Address);
         let routes = self.routes_to_add().map(|(network, table)| Wish::Route(network, table));
-        self.mtu.map(Wish::Mtu).into_iter().chain(addresses).chain([Wish::Up]).chain(routes)
+        let of_frames = self.ethernet.iter().flat_map(EthernetSettings::wishes);
+        let before = self.mtu.map(Wish::Mtu).into_iter().chain(of_frames);
+        before.chain(addresses).chain([Wish::Up]).chain(routes)
     }
 
     /// The routes that the kernel does not make by itself, each with its table.

@@ -1,9 +1,9 @@
 use super::*;
 use crate::testing::block_on;
 use crate::tun::tests::in_namespace;
-use crate::wire::{Layer, Offload};
+use crate::wire::Offload;
 
-fn wanted(name: &str, kind: DeviceKind) -> Wanted {
+fn wanted(name: &str, kind: Layer) -> Wanted {
     Wanted {
         name: name.to_owned(),
         kind,
@@ -27,22 +27,22 @@ fn a_device_is_made_as_it_was_wanted_and_stays_until_it_is_removed() {
             add(&Wanted {
                 owner: Some(65_534),
                 group: Some(7),
-                mac: Some([2, 0, 0, 0, 0, 9]),
+                mac: Some(Mac([2, 0, 0, 0, 0, 9])),
                 mtu: Some(1300),
                 multi_queue: true,
-                ..wanted("tap9", DeviceKind::Tap)
+                ..wanted("tap9", Layer::Ethernet)
             })
             .await
             .unwrap();
             let expected = Device {
                 name: "tap9".to_owned(),
-                kind: DeviceKind::Tap,
+                kind: Layer::Ethernet,
                 owner: Some(65_534),
                 group: Some(7),
                 persistent: true,
                 multi_queue: true,
                 vnet_hdr: true,
-                mac: Some("02:00:00:00:00:09".to_owned()),
+                mac: Some(Mac([2, 0, 0, 0, 0, 9])),
                 mtu: 1300,
                 up: false,
                 held: false,
@@ -62,12 +62,12 @@ fn a_device_that_cannot_be_as_it_was_wanted_is_not_made() {
     in_namespace("a_device_that_cannot_be_as_it_was_wanted_is_not_made", || {
         block_on(async {
             let mtu = Some(100_000);
-            let error = add(&Wanted { mtu, ..wanted("tun9", DeviceKind::Tun) }).await.unwrap_err();
+            let error = add(&Wanted { mtu, ..wanted("tun9", Layer::Ip) }).await.unwrap_err();
             assert!(error.to_string().starts_with("tun9: setting MAC address and MTU"), "{error}");
             assert_eq!(list().await.unwrap(), []);
-            add(&wanted("tun9", DeviceKind::Tun)).await.unwrap();
+            add(&wanted("tun9", Layer::Ip)).await.unwrap();
             for taken in ["tun9", "lo"] {
-                let error = add(&wanted(taken, DeviceKind::Tun)).await.unwrap_err();
+                let error = add(&wanted(taken, Layer::Ip)).await.unwrap_err();
                 assert!(matches!(error, TunError::Exists { .. }), "{error}");
             }
         });
@@ -94,7 +94,7 @@ fn neither_a_device_in_use_nor_one_of_another_kind_is_removed() {
 #[test]
 fn a_device_with_several_queues_is_used_with_one_and_shared_with_nobody() {
     in_namespace("a_device_with_several_queues_is_used_with_one", || {
-        let several = Wanted { multi_queue: true, ..wanted("tun9", DeviceKind::Tun) };
+        let several = Wanted { multi_queue: true, ..wanted("tun9", Layer::Ip) };
         block_on(async {
             add(&several).await.unwrap();
             let tun = Tun::open("tun9", Layer::Ip, Offload::ALL).unwrap();
