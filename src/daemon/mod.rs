@@ -65,7 +65,7 @@ use kill_switch::KillSwitch;
 use lock::InterfaceLock;
 use network::Network;
 use observer::{About, Observer};
-use parameters::{parameters, rewrite};
+use parameters::parameters;
 use reader::Reader;
 use report::Report;
 use service::Signals;
@@ -146,7 +146,7 @@ async fn run_on(
     if let Some(handover) = kept.sessions {
         tunnel.take_over(clock::boot(), &handover);
     }
-    rewrite(&tunnel, &interface.shaping);
+    tunnel.set_rewrites(interface.shaping.copy_dscp, interface.shaping.clamp_mss);
     // The tunnel has the keys, and the configuration: they are to be nowhere else.
     drop(parameters);
 

@@ -11,10 +11,10 @@ use super::staged::Staged;
 use super::stations::{self, FrameFilter, Side};
 use super::time::Instant;
 use crate::wire::datagram::{MAX_RUN_BYTES, MAX_RUN_COUNT};
-use crate::wire::ip;
 use crate::wire::mss::{self, MssLimit};
 use crate::wire::piece::{FRAME_START, LONGEST_FRAME};
 use crate::wire::transport::{OVERHEAD, datagram_len, text_mut};
+use crate::wire::upper::is_udp_to;
 use crate::wire::{DatagramSink, Ecn, Endpoint, IpHeader, Layer, Run, Superpacket};
 
 /// What is written on a packet and on the datagrams that carry it.
@@ -164,7 +164,7 @@ impl Outbound {
                 self.wake_control |= self.shared.sides.heard(now, header.source, Side::Ours);
             }
         }
-        if self.endpoint().is_some_and(|to| ip::is_udp_to(ip, to.remote)) {
+        if self.endpoint().is_some_and(|to| is_udp_to(ip, to.remote)) {
             return Err(Discard::RoutingLoop);
         }
         let too_long = match self.shared.layer {

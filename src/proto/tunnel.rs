@@ -21,7 +21,7 @@ use super::timers::{Timer, Timers};
 use super::{Event, Parameters, Request, Transmit};
 use crate::crypto::random::Random;
 use crate::crypto::secret::on_clean_stack;
-use crate::wire::mss::Clamp;
+use crate::wire::mss::ClampMss;
 use crate::wire::transport::MAX_MTU;
 use crate::wire::{Endpoint, Handshake, Initiation, Maced, Profile, Response};
 
@@ -103,7 +103,7 @@ impl Tunnel {
 
     /// From now on datagrams carry the DSCP of the packet in them if `copy_dscp` says so, and TCP's MSS is lowered both ways as
     /// `clamp` says. Until the first call neither is done.
-    pub fn set_rewrites(&self, copy_dscp: bool, clamp: Clamp) {
+    pub fn set_rewrites(&self, copy_dscp: bool, clamp: ClampMss) {
         self.shared.rewrites.set(copy_dscp, clamp);
     }
 

@@ -49,7 +49,8 @@ const SPARSE_INTERVAL: Duration = Duration::from_millis(100);
 
 impl World {
     fn new(bits: u64, bulk: u16) -> Self {
-        let shaper = Shaper::new(rate(bits), 3, START);
+        // A seed by which the sparse flow shares its place with none of the others.
+        let shaper = Shaper::new(rate(bits), 8, START);
         Self { shaper, now: START, bulk: (0..bulk).collect(), bytes: 0, delays: Vec::new() }
     }
 
