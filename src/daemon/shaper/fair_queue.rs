@@ -155,6 +155,13 @@ impl FairQueue {
         }
     }
 
+    /// Forgets all that waits; how many packets that were.
+    pub(super) fn clear(&mut self) -> usize {
+        let (tally, packets) = (self.take_tally(), self.packets);
+        *self = Self { tally, ..Self::new(self.pace, self.seed) };
+        packets
+    }
+
     /// The packet whose turn it is.
     pub(super) fn pop(&mut self, now: Instant) -> Option<Packet> {
         loop {

@@ -51,6 +51,25 @@ fn session_of(profile: Profile) -> (Arc<SealingHalf>, OpeningHalf) {
 }
 
 #[test]
+fn what_waits_for_a_peer_is_not_sent_to_the_next_one_even_if_the_order_to_forget_it_is_late() {
+    let ((mut outbound, shared), mut sink) = (outbound(), Datagrams::default());
+    outbound.send(NOW, &packet(100).as_slice(), &mut sink).unwrap();
+    shared.outbound_orders.give(Orders::OTHER_PEER);
+    shared.sealing.store(Some(session().0));
+    outbound.flush_staged(NOW, &mut sink);
+    assert!(outbound.for_waiting(&shared.sealing.load()).is_none());
+    // It was here before the order was seen.
+    let sent = outbound.send(NOW, &packet(100).as_slice(), &mut sink);
+    assert_eq!(sent, Err(Discard::OtherPeer));
+    assert_eq!((sink.0.len(), shared.stats.discards(Discard::OtherPeer)), (0, 2));
+    outbound.send(NOW, &packet(20).as_slice(), &mut sink).unwrap();
+    assert_eq!(sink.0.len(), 1);
+    assert!(!outbound.obey(NOW, &mut sink));
+    shared.outbound_orders.give(Orders::OTHER_PEER);
+    assert!(outbound.obey(NOW, &mut sink), "whoever has more that waits is told");
+}
+
+#[test]
 fn what_waits_goes_before_what_comes_even_if_the_order_to_send_it_is_late() {
     let ((mut outbound, shared), mut sink) = (outbound(), Datagrams::default());
     outbound.send(NOW, &packet(100).as_slice(), &mut sink).unwrap();
