@@ -43,13 +43,19 @@ fn limited(more: &'static str) -> [End; 2] {
 
 /// The bits of IP packets that host a has sent on its cable, and when that was so.
 fn sent_bits(lab: &Lab) -> (Instant, f64) {
-    let read = || (now(), fs::read_to_string("/proc/thread-self/net/dev").unwrap());
-    let (at, devices) = lab.inside(Host::A, read).join().unwrap();
-    let (_, counters) = devices.split_once(&format!("{CABLE}:")).unwrap();
-    let counters: Vec<f64> = counters.split_whitespace().map_while(|n| n.parse().ok()).collect();
+    let at = now();
+    let counters = device_counters(lab, CABLE);
     let [bytes, packets] = [counters[8], counters[9]];
     // Without the Ethernet headers.
     (at, (bytes - 14.0 * packets) * 8.0)
+}
+
+/// What the kernel counts of a device of host a: eight numbers inbound, eight outbound.
+fn device_counters(lab: &Lab, device: &str) -> Vec<f64> {
+    let read = || fs::read_to_string("/proc/thread-self/net/dev").unwrap();
+    let devices = lab.inside(Host::A, read).join().unwrap();
+    let (_, counters) = devices.split_once(&format!("{device}:")).unwrap();
+    counters.split_whitespace().map_while(|n| n.parse().ok()).collect()
 }
 
 /// The times of pings from a to b, about four seconds of them, in order of length; in milliseconds.
@@ -252,10 +258,13 @@ fn what_waits_at_a_stop_leaves_before_it_ends() {
     let lab = Lab::direct();
     let [a, b] = lab.link(&limited("rate_limit_out = '1M'"));
     let [at_a, at_b] = [Host::A, Host::B].map(|host| socket(&lab, host));
-    // At this rate they take 44 ms.
-    send(&at_a, &at_b, INNER_B[0], 1..6);
+    let read = || device_counters(&lab, "tun0")[9];
+    let before = read();
+    // At this rate they take 52 ms.
+    send(&at_a, &at_b, INNER_B[0], 1..7);
+    assert!(wait_until(BOUND, || read() >= before + 6.0));
     stop(a);
-    assert_eq!([(); 5].map(|()| next(&at_b)), [1, 2, 3, 4, 5]);
+    assert_eq!([(); 6].map(|()| next(&at_b)), [1, 2, 3, 4, 5, 6]);
     stop(b);
 }
 
