@@ -4,10 +4,9 @@ use std::fmt::{self, Display};
 use std::path::Path;
 
 use super::{line, list, or};
-use crate::config::{
-    ClampMss, Config, DEFAULT_LEVEL, Ethernet, Hooks, Offload, Shaping, Table, level_name,
-};
+use crate::config::{Config, DEFAULT_LEVEL, Ethernet, Hooks, Offload, Shaping, Table, level_name};
 use crate::crypto::PresharedKey;
+use crate::wire::mss::ClampMss;
 
 /// Loads `path` and prints what it means; no secrets.
 ///

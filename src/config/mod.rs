@@ -53,7 +53,7 @@ pub(crate) use interface::least_mtu;
 pub(crate) use key_source::shell_word;
 pub(crate) use log::{DEFAULT_LEVEL, level_name, level_named};
 pub use rate::{Rate, RateError};
-pub use shaping::{ClampMss, Shaping};
+pub use shaping::Shaping;
 
 /// Where the configuration is when nobody says otherwise.
 pub const DEFAULT_PATH: &str = "/etc/tunneld.toml";

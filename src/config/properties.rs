@@ -8,6 +8,7 @@ use super::render::render;
 use super::*;
 use crate::crypto::Cipher;
 use crate::wire::Layer;
+use crate::wire::mss::ClampMss;
 
 fn address() -> impl Strategy<Value = IpNet> {
     let v4 = (any::<u32>(), 1..=32u8)

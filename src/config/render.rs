@@ -2,7 +2,8 @@
 
 use ipnet::IpNet;
 
-use crate::config::{ClampMss, Config, Ethernet, Hooks, Metrics, Offload, Shaping, Table};
+use crate::config::{Config, Ethernet, Hooks, Metrics, Offload, Shaping, Table};
+use crate::wire::mss::ClampMss;
 
 /// The TOML of a configuration, keys inline.
 pub(crate) fn render(config: &Config) -> String {

@@ -3,6 +3,7 @@
 use super::error::Fault;
 use super::rate::Rate;
 use super::value::Value;
+use crate::wire::mss::ClampMss;
 
 const ACCEPTED_RATE: &str =
     r#"from 8 kbit/s to 100 Gbit/s, like "20 Mbit/s", "512k" or 20000000, in bits per second"#;
@@ -19,18 +20,6 @@ pub struct Shaping {
     pub copy_dscp: bool,
     /// What becomes of the MSS in TCP's SYN packets.
     pub clamp_mss: ClampMss,
-}
-
-/// To what the MSS in TCP's SYN packets is lowered.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum ClampMss {
-    /// To what fits the device's MTU.
-    #[default]
-    ToMtu,
-    /// To nothing.
-    Off,
-    /// To this many bytes, 536 to 65435.
-    To(u16),
 }
 
 /// The values as typed.

@@ -8,7 +8,9 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{Interval, MissedTickBehavior};
 
+use super::SetLogLevel;
 use super::clock::{self, Alarm};
+use super::data_path::{DataPath, HandshakeMessage, Reports};
 use super::dns::Dns;
 use super::doors::query::{Change, Query};
 use super::endpoints::Endpoints;
@@ -23,7 +25,6 @@ use super::service::{self, Signals, Told};
 use super::state::State;
 use super::status::Status;
 use super::trial::Trial;
-use super::{DataPath, HandshakeMessage, SetLogLevel};
 use crate::config::Config;
 use crate::proto::{Discard, Event, Now, Request, Role, Tunnel};
 use crate::wire::Screen;
@@ -78,8 +79,7 @@ impl Control {
     pub(super) async fn run(
         &mut self,
         mut signals: Signals,
-        mut failures: mpsc::Receiver<anyhow::Error>,
-        mut handshakes: mpsc::Receiver<HandshakeMessage>,
+        Reports { mut failures, mut handshakes }: Reports,
     ) -> anyhow::Result<Ended> {
         self.tunnel.start(clock::now());
         let mut batch = Vec::with_capacity(BATCH);

@@ -4,7 +4,7 @@ use std::os::fd::AsFd;
 
 use tokio::sync::mpsc;
 
-use super::shaper::{Arrival, Shaper, until_release};
+use super::shaper::{Arrival, Shaper, end_of_release, until_last_release, until_release};
 use super::threads::{Pause, wait};
 use super::{DataPath, HandshakeMessage, clock, sandbox};
 use crate::net::{Family, ReceivedRun, RecvBuffer, Sockets};
@@ -50,7 +50,7 @@ pub(super) fn run(
         if woken {
             wake.take();
         }
-        thread.inbound.obey();
+        thread.obey();
         thread.shape()?;
         for (sockets, readable) in ports.iter().zip(readable.chunks(Family::ALL.len())) {
             for (family, _) in Family::ALL.into_iter().zip(readable).filter(|(_, is)| **is) {
@@ -61,6 +61,13 @@ pub(super) fn run(
             ports = path.underlay.sockets().collect();
         }
     }
+    let end = end_of_release();
+    while let Some(pause) = until_last_release(&thread.shaper, end) {
+        wait([], Some(pause))?;
+        thread.obey();
+        thread.shape()?;
+    }
+    thread.forget(Discard::ShapedIn);
     Ok(())
 }
 
@@ -101,9 +108,22 @@ impl InboundThread<'_> {
         Ok(self.deliver(now)?)
     }
 
+    /// Does what control ordered. What waits because of the limit is forgotten if it is from a peer that is another one now.
+    fn obey(&mut self) {
+        if self.inbound.obey() {
+            self.forget(Discard::OtherPeer);
+        }
+    }
+
+    /// Discards what waits because of the limit.
+    fn forget(&mut self, reason: Discard) {
+        let waiting = self.shaper.as_mut().map_or(0, Shaper::forget);
+        self.inbound.discard_many(reason, waiting);
+    }
+
     /// Opens the datagrams of one receive call where they lie.
     fn receive(&mut self, now: Instant, run: &ReceivedRun) -> Result<(), TunFault> {
-        self.inbound.obey();
+        self.obey();
         for place in run.places() {
             let datagram = self.buffer.datagram_mut(place.clone());
             let len = datagram.len();

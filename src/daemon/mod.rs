@@ -10,6 +10,7 @@
 mod backoff;
 pub(crate) mod clock;
 mod control;
+mod data_path;
 mod dns;
 mod doors;
 mod endpoints;
@@ -40,20 +41,19 @@ pub(crate) mod trial;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use anyhow::Context;
 use nix::sys::prctl;
-use tokio::sync::mpsc;
 
 use crate::config::{self, Config, Interface};
 use crate::net::Underlay;
-use crate::proto::{self, HANDSHAKE_QUEUE, Inbound};
+use crate::proto::{self, Handover, Inbound, Outbound, Tunnel};
 use crate::tun::{Origin, Record, Tun};
-use crate::wire::{Endpoint, Handshake, Offload};
+use crate::wire::Offload;
 use clock::Alarm;
 use control::{Control, Ended};
+use data_path::{DataPath, DataThreads, HandshakeMessage};
 use dns::Dns;
 use doors::Doors;
 use doors::query::Asker;
@@ -65,30 +65,14 @@ use kill_switch::KillSwitch;
 use lock::InterfaceLock;
 use network::Network;
 use observer::{About, Observer};
-use parameters::{parameters, rewrite};
+use parameters::parameters;
 use reader::Reader;
 use report::Report;
 use service::Signals;
-use shaper::Limits;
 use state::State;
-use threads::Threads;
 
 /// How long a thread waits for more that blocks: as long as the daemon runs.
 const FOREVER: Duration = Duration::from_secs(100 * 365 * 86_400);
-
-/// What the threads share besides the tunnel's own state.
-struct DataPath {
-    tun: Tun,
-    underlay: Arc<Underlay>,
-    threads: Threads,
-    limits: Limits,
-}
-
-/// A handshake message on its way to control.
-struct HandshakeMessage {
-    from: Endpoint,
-    message: Handshake,
-}
 
 /// Sets how much is logged; whether it could, as the environment may override it.
 pub type SetLogLevel = fn(tracing::Level) -> bool;
@@ -128,49 +112,26 @@ async fn run_on(
     set_log_level: SetLogLevel,
 ) -> anyhow::Result<()> {
     let signals = Signals::listen().context("listening for signals")?;
-    let interface = &config.interface;
     // Before all else: nothing is to leave while the rest is set up.
     let kill_switch = kill_switch(&config, kept.kill_switch)?;
-    let tun = device(interface, kept.device).await?;
+    let tun = device(&config.interface, kept.device).await?;
     let underlay = underlay(&config, kept.underlay)?;
     let network = Network::new(&config, &tun, record(kept.network)?).await?;
-    let dns = Dns::new(&config, &tun);
-    let hooks = Hooks::new(&config);
-    let peer = &config.peer;
-    let ours = interface.private_key.public_key();
-    let state = State::load(&ours, &peer.public_key);
-    clock::check(state.timestamp());
-    let parameters = parameters(&config, state.timestamp());
-    let (mut tunnel, outbound, mut inbound) = proto::tunnel(&parameters, &*entropy()?);
+    let ours = config.interface.private_key.public_key();
+    let state = State::load(&ours, &config.peer.public_key);
+    let (tunnel, outbound, inbound) = tunnel(&config, &state, kept.sessions)?;
     network.tell_mtu(&tunnel);
-    if let Some(handover) = kept.sessions {
-        tunnel.take_over(clock::boot(), &handover);
-    }
-    rewrite(&tunnel, &interface.shaping);
-    // The tunnel has the keys, and the configuration: they are to be nowhere else.
-    drop(parameters);
-
-    let calls = peer.persistent_keepalive.is_some();
+    let calls = config.peer.persistent_keepalive.is_some();
     let observer = Observer::new(clock::boot(), About::new(&config), calls);
     let (asker, queries) = Asker::new(observer.notices());
-    let _doors = Doors::open(&interface.name, config.metrics.map(|metrics| metrics.listen), &asker);
+    let metrics = config.metrics.map(|metrics| metrics.listen);
+    let _doors = Doors::open(&config.interface.name, metrics, &asker);
+    let (dns, hooks) = (Dns::new(&config, &tun), Hooks::new(&config));
     // Before there is another thread: it would not be confined.
     sandbox::confine_control(&runtime::writable());
     tokio::task::spawn_blocking(|| ());
-    let path = Arc::new(DataPath {
-        tun,
-        underlay: Arc::new(underlay),
-        threads: Threads::new().context("making the threads' wake-ups")?,
-        limits: Limits::new(&config.interface.shaping, [entropy::seed()?, entropy::seed()?]),
-    });
-    let (handshakes_in, handshakes) = mpsc::channel(HANDSHAKE_QUEUE);
-    let (failures_in, failures) = mpsc::channel(2);
-    let threads = (
-        spawn("outbound", &path, &failures_in, move |path| (outbound::run(path, outbound), ()))?,
-        spawn("inbound", &path, &failures_in, move |path| {
-            (inbound::run(path, &mut inbound, handshakes_in), inbound)
-        })?,
-    );
+    let path = Arc::new(DataPath::new(tun, underlay, &config.interface.shaping)?);
+    let (threads, reports) = DataThreads::start(&path, outbound, inbound)?;
     let mut control = Control {
         reader: Reader::new(file),
         trial: None,
@@ -191,25 +152,50 @@ async fn run_on(
         screen: None,
         config,
     };
+    begin(&mut control);
+    let ended = control.run(signals, reports).await;
+    stop(threads, &mut control, &ended).await;
+    outcome(ended)
+}
+
+/// The tunnel, with the sessions that an earlier process has left.
+fn tunnel(
+    config: &Config,
+    state: &State,
+    sessions: Option<Handover>,
+) -> anyhow::Result<(Tunnel, Outbound, Inbound)> {
+    clock::check(state.timestamp());
+    // The tunnel has the keys, and the configuration: with these parameters they are nowhere else for long.
+    let parameters = parameters(config, state.timestamp());
+    let (mut tunnel, outbound, inbound) = proto::tunnel(&parameters, &*entropy()?);
+    if let Some(handover) = sessions {
+        tunnel.take_over(clock::boot(), &handover);
+    }
+    let shaping = &config.interface.shaping;
+    tunnel.set_rewrites(shaping.copy_dscp, shaping.clamp_mss);
+    Ok((tunnel, outbound, inbound))
+}
+
+/// Tells everybody that the link is set up.
+fn begin(control: &mut Control) {
     let dns = control.dns.clone();
     let goes_on = control.network.goes_on();
     control.tell_name_servers(async move { dns.begin(goes_on).await });
-    tell_started(&path);
+    tell_started(&control.path);
     service::ready(&control.running());
     control.hooks.up();
-    let ended = control.run(signals, failures, handshakes).await;
-    stop(&path, threads, &mut control, &ended).await;
+}
+
+/// What the end of the loop means for the process.
+fn outcome(ended: anyhow::Result<Ended>) -> anyhow::Result<()> {
     match ended? {
-        Ended::Signal(signal) => {
-            tracing::info!("stopped: {signal}");
-            Ok(())
-        }
+        Ended::Signal(signal) => tracing::info!("stopped: {signal}"),
         Ended::Restart => {
             tracing::info!("stopped for a restart: what was made in the network stays");
-            Ok(())
         }
-        Ended::Failure(failure) => Err(failure),
+        Ended::Failure(failure) => return Err(failure),
     }
+    Ok(())
 }
 
 /// Reads the configuration. If it is wrong while something holds packets back, that is no mistake to give up at: the
@@ -293,41 +279,12 @@ fn tell_started(path: &DataPath) {
     );
 }
 
-/// Starts a data thread, which leaves what `body` says; if it fails, control hears of it.
-fn spawn<T: Send + 'static>(
-    name: &'static str,
-    path: &Arc<DataPath>,
-    failures: &mpsc::Sender<anyhow::Error>,
-    body: impl FnOnce(&DataPath) -> (anyhow::Result<()>, T) + Send + 'static,
-) -> anyhow::Result<JoinHandle<T>> {
-    let (path, failures) = (Arc::clone(path), failures.clone());
-    let run = move || {
-        let (ended, left) = body(&path);
-        if let Err(error) = ended {
-            // The queue has room for each thread's one failure.
-            let _ = failures.try_send(error.context(format!("the {name} thread ended")));
-        }
-        left
-    };
-    thread::Builder::new()
-        .name(name.to_owned())
-        .spawn(run)
-        .with_context(|| format!("starting the {name} thread"))
-}
-
 /// Ends the data threads, leaves the sessions to the next process, erases the keys, takes back what was changed unless
 /// that process is to find it, and tells the counters.
-async fn stop(
-    path: &DataPath,
-    (outbound, inbound): (JoinHandle<()>, JoinHandle<Inbound>),
-    control: &mut Control,
-    ended: &anyhow::Result<Ended>,
-) {
+async fn stop(threads: DataThreads, control: &mut Control, ended: &anyhow::Result<Ended>) {
     service::stopping();
-    path.threads.stop();
-    // A thread that panicked has aborted the process.
-    let (_, inbound) = (outbound.join(), inbound.join());
-    if let (Ok(Ended::Signal(_) | Ended::Restart), Ok(inbound)) = (ended, inbound)
+    let inbound = threads.stop(&control.path);
+    if let (Ok(Ended::Signal(_) | Ended::Restart), Some(inbound)) = (ended, inbound)
         && let Err(error) = handover::leave(&control.tunnel.hand_over(inbound))
     {
         tracing::warn!(%error, "the sessions end with this process");

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::DataPath;
 use super::clock;
 use super::sandbox;
-use super::shaper::{Arrival, Shaper, until_release};
+use super::shaper::{Arrival, Shaper, end_of_release, until_last_release, until_release};
 use super::threads::{Pause, preempt_nobody, wait};
 use crate::net::SendBatch;
 use crate::proto::{Discard, Instant, Outbound};
@@ -43,6 +43,12 @@ pub(super) fn run(path: &DataPath, outbound: Outbound) -> anyhow::Result<()> {
         }
         thread.turn(packets)?;
     }
+    let end = end_of_release();
+    while let Some(pause) = until_last_release(&thread.shaper, end) {
+        wait([], Some(pause))?;
+        thread.turn(false)?;
+    }
+    thread.forget(Discard::ShapedOut);
     Ok(())
 }
 
@@ -63,7 +69,9 @@ impl OutboundThread<'_> {
         let now = clock::boot();
         self.path.limits.outbound.follow(&mut self.shaper, now);
         self.batch.set_endpoint(self.outbound.endpoint());
-        self.outbound.obey(now, &mut self.batch);
+        if self.outbound.obey(now, &mut self.batch) {
+            self.forget(Discard::OtherPeer);
+        }
         let read = if packets { self.read(now) } else { Ok(()) };
         self.release(now);
         self.batch.flush();
@@ -116,13 +124,27 @@ impl OutboundThread<'_> {
         else {
             return;
         };
-        while shaper.release(now, |packet| {
-            if outbound.send(now, &packet, batch) == Err(Discard::DestinationNotAllowed) {
-                tell_unreachable(&path.tun, now, &packet, unreachable_told);
-            }
-        }) {}
+        let mut other_peer = false;
+        while !other_peer
+            && shaper.release(now, |packet| match outbound.send(now, &packet, batch) {
+                Err(Discard::OtherPeer) => other_peer = true,
+                Err(Discard::DestinationNotAllowed) => {
+                    tell_unreachable(&path.tun, now, &packet, unreachable_told);
+                }
+                _ => {}
+            })
+        {}
+        if other_peer {
+            outbound.discard_many(Discard::OtherPeer, shaper.forget());
+        }
         let discarded = path.limits.outbound.tell(shaper);
         outbound.discard_many(Discard::ShapedOut, discarded);
+    }
+
+    /// Discards what waits because of the limit.
+    fn forget(&mut self, reason: Discard) {
+        let waiting = self.shaper.as_mut().map_or(0, Shaper::forget);
+        self.outbound.discard_many(reason, waiting);
     }
 }
 

@@ -5,10 +5,9 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::network;
-use crate::config::{ClampMss, Config, Ethernet, Interface, Shaping, Table};
-use crate::proto::{FrameRules, Parameters, Tunnel};
+use crate::config::{Config, Ethernet, Interface, Table};
+use crate::proto::{FrameRules, Parameters};
 use crate::wire::Layer;
-use crate::wire::mss::Clamp;
 
 /// What the configuration says to the tunnel; its endpoints are still to be resolved.
 pub(super) fn parameters(
@@ -32,16 +31,6 @@ pub(super) fn parameters(
         } as usize,
         frames: interface.ethernet.as_ref().map_or(FrameRules::default(), frame_rules),
     }
-}
-
-/// Tells the tunnel what to write on packets.
-pub(super) fn rewrite(tunnel: &Tunnel, shaping: &Shaping) {
-    let clamp = match shaping.clamp_mss {
-        ClampMss::ToMtu => Clamp::ToMtu,
-        ClampMss::Off => Clamp::Off,
-        ClampMss::To(bytes) => Clamp::To(bytes),
-    };
-    tunnel.set_rewrites(shaping.copy_dscp, clamp);
 }
 
 fn frame_rules(ethernet: &Ethernet) -> FrameRules {

@@ -8,7 +8,7 @@ use super::dns::Dns;
 use super::endpoints::Endpoints;
 use super::kill_switch::KillSwitch;
 use super::observer::About;
-use super::parameters::{parameters, rewrite};
+use super::parameters::parameters;
 use super::reader::{Refused, Request};
 use super::report::Report;
 use super::{clock, handover, service};
@@ -147,7 +147,7 @@ impl Control {
     /// Takes on the limits, under which what waits goes on waiting, and what is written on packets.
     fn reshape(&self, shaping: &Shaping) {
         let path = &self.path;
-        rewrite(&self.tunnel, shaping);
+        self.tunnel.set_rewrites(shaping.copy_dscp, shaping.clamp_mss);
         path.limits.take_on(shaping);
         path.threads.outbound.wake();
         path.threads.inbound.wake();

@@ -97,6 +97,11 @@ impl Shaper {
         true
     }
 
+    /// Forgets all that waits; how many packets that were.
+    pub(super) fn forget(&mut self) -> u64 {
+        self.queue.clear() as u64
+    }
+
     /// When to come for what waits; `None` if nothing does.
     pub(super) fn release_at(&self) -> Option<Instant> {
         if self.queue.is_empty() {
@@ -118,6 +123,21 @@ impl Shaper {
     pub(super) fn take_tally(&mut self) -> Tally {
         self.queue.take_tally()
     }
+}
+
+/// How long a data thread that is to end may go on for its shaper's sake: CoDel keeps the queues of senders that heed it
+/// shorter.
+const LAST: Duration = Duration::from_millis(100);
+
+/// When a data thread that is to end now must have ended.
+pub(super) fn end_of_release() -> Instant {
+    clock::boot() + LAST
+}
+
+/// How long a data thread may sleep until something leaves before `end`; `None` if nothing does.
+pub(super) fn until_last_release(shaper: &Option<Shaper>, end: Instant) -> Option<Duration> {
+    let at = shaper.as_ref()?.release_at().filter(|at| *at <= end)?;
+    Some(at.since(clock::boot()))
 }
 
 /// How long a data thread may sleep for its shaper's sake; `None`: for ever.

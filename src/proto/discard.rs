@@ -105,6 +105,8 @@ discards! {
     ShapedIn = "shaped_in",
     /// A packet that waited for a session until the handshake was given up.
     HandshakeGivenUp = "handshake_given_up",
+    /// A packet that waited while a reload named another peer than the one it was for, or from.
+    OtherPeer = "other_peer",
 }
 
 /// Counters that the threads share; each is exact, but they are not read at one instant.

@@ -72,9 +72,17 @@ impl Inbound {
     }
 
     /// Takes on and erases sessions as control ordered: to be called before the datagrams of each receive
-    /// call, and whenever it wakes inbound.
-    pub fn obey(&mut self) {
-        self.shared.opening.apply(&mut self.halves);
+    /// call, and whenever it wakes inbound. Whether the peer is another one: what is still on its way to the device is from
+    /// the one before.
+    pub fn obey(&mut self) -> bool {
+        let other_peer = self.shared.opening.apply(&mut self.halves);
+        if other_peer {
+            self.reassembly = Reassembly::default();
+            self.filter = FrameFilter::default();
+            self.learned = Learned::default();
+            self.shared.sides.forget();
+        }
+        other_peer
     }
 
     /// Opens one datagram in place.
@@ -182,7 +190,11 @@ impl Inbound {
                 self.wake_control = true;
                 return Err(Discard::SourceInside);
             }
-            self.shared.set_endpoint(from);
+            // Not if control has ended the session by now: the endpoint may be that of another peer.
+            let moved = || self.shared.set_endpoint(from);
+            if !self.shared.opening.if_live(half.local_index(), moved) {
+                return Err(Discard::SessionEnded);
+            }
             self.wake_control |= self.shared.facts.moved();
         }
         if half.confirm() {
@@ -347,6 +359,46 @@ mod tests {
             assert_eq!(received(tunneld, nibble << 4), expected);
             assert_eq!(received(Profile::WireGuard, nibble << 4), no_packet);
         }
+    }
+
+    #[test]
+    fn a_session_that_control_has_ended_moves_the_endpoint_no_more() {
+        let (mut inbound, sealing, shared) = inbound(Profile::WireGuard);
+        let elsewhere = Endpoint::new("192.0.2.1:9".parse().unwrap());
+        for (counter, live, moved) in [(0, &[1][..], Some(elsewhere)), (1, &[], None)] {
+            shared.endpoint.store(None);
+            shared.opening.give(None, live.iter().copied());
+            let mut datagram = [0; 32];
+            sealing.seal_run(counter, &mut datagram, 32);
+            let received = inbound.receive(NOW, elsewhere, Ecn::NotEct, &mut datagram);
+            assert_eq!(received.err(), moved.is_none().then_some(Discard::SessionEnded));
+            assert_eq!(shared.endpoint(), moved);
+        }
+    }
+
+    #[test]
+    fn what_was_learned_of_a_peer_is_not_known_of_another_one() {
+        let profile = Profile::Tunneld { cipher: Cipher::Aes256Gcm, layer: Layer::Ethernet };
+        let (mut inbound, sealing, shared) = inbound(profile);
+        let mut networks = Networks::default();
+        networks.frames.mac_limit = 1;
+        shared.set_networks(networks);
+        let admits = |inbound: &mut Inbound, counter, station| {
+            let mut datagram = [0; 64];
+            // A frame of 14 bytes, of which these are the sender's.
+            datagram[16..20].copy_from_slice(&[1, 0, 0, 14]);
+            datagram[26..32].copy_from_slice(&[2, 0, 0, 0, 0, station]);
+            sealing.seal_run(counter, &mut datagram, 64);
+            let from = Endpoint::new("192.0.2.1:9".parse().unwrap());
+            inbound.receive(NOW, from, Ecn::NotEct, &mut datagram).err()
+        };
+        assert_eq!(admits(&mut inbound, 0, 1), None);
+        assert_eq!(admits(&mut inbound, 1, 2), Some(Discard::MacLimit));
+        assert!(!inbound.obey());
+        shared.opening.forget_peer();
+        assert!(inbound.obey());
+        assert_eq!(admits(&mut inbound, 2, 2), None);
+        assert!(!inbound.obey(), "once");
     }
 
     #[test]

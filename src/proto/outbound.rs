@@ -11,10 +11,10 @@ use super::staged::Staged;
 use super::stations::{self, FrameFilter, Side};
 use super::time::Instant;
 use crate::wire::datagram::{MAX_RUN_BYTES, MAX_RUN_COUNT};
-use crate::wire::ip;
 use crate::wire::mss::{self, MssLimit};
 use crate::wire::piece::{FRAME_START, LONGEST_FRAME};
 use crate::wire::transport::{OVERHEAD, datagram_len, text_mut};
+use crate::wire::upper::is_udp_to;
 use crate::wire::{DatagramSink, Ecn, Endpoint, IpHeader, Layer, Run, Superpacket};
 
 /// What is written on a packet and on the datagrams that carry it.
@@ -102,7 +102,10 @@ impl Outbound {
         packet: &impl Superpacket,
         sink: &mut impl DatagramSink,
     ) -> Result<(), Discard> {
-        self.obey(now, sink);
+        if self.obey(now, sink) {
+            self.shared.stats.discard(Discard::OtherPeer);
+            return Err(Discard::OtherPeer);
+        }
         let marks = self.check(now, packet);
         let marks = marks.inspect_err(|reason| self.shared.stats.discard(*reason))?;
         if !self.staged.is_empty() {
@@ -110,7 +113,7 @@ impl Outbound {
             self.flush_staged(now, sink);
         }
         let sealing = self.shared.sealing.load();
-        let sent = match sealing.as_deref() {
+        let sent = match self.for_waiting(&sealing) {
             Some(sealing) => self.seal(now, sealing, packet, marks, sink),
             None => 0,
         };
@@ -127,12 +130,14 @@ impl Outbound {
         Ok(())
     }
 
-    /// Does what control ordered: to be called whenever it wakes outbound.
-    pub fn obey(&mut self, now: Instant, sink: &mut impl DatagramSink) {
+    /// Does what control ordered: to be called whenever it wakes outbound. Whether the peer is another one: what still waits
+    /// to be sent is for the one before.
+    pub fn obey(&mut self, now: Instant, sink: &mut impl DatagramSink) -> bool {
         let orders = self.shared.outbound_orders.take();
-        if orders & Orders::ABANDON != 0 {
-            let abandoned = self.staged.clear();
-            self.shared.stats.discard_many(Discard::HandshakeGivenUp, abandoned as u64);
+        let other_peer = orders & Orders::OTHER_PEER != 0;
+        if other_peer || orders & Orders::ABANDON != 0 {
+            let reason = if other_peer { Discard::OtherPeer } else { Discard::HandshakeGivenUp };
+            self.shared.stats.discard_many(reason, self.staged.clear() as u64);
         }
         if orders & Orders::ANEW != 0 {
             self.shared.forget_source();
@@ -143,6 +148,14 @@ impl Outbound {
         if orders & (Orders::FLUSH | Orders::KEEPALIVE) != 0 {
             self.flush_staged(now, sink);
         }
+        other_peer
+    }
+
+    /// The session for a packet that is here already: none if it may be with another peer. That peer's session came after the
+    /// order to forget what waits, which was not taken yet.
+    fn for_waiting<'s>(&self, sealing: &'s Option<Arc<SealingHalf>>) -> Option<&'s SealingHalf> {
+        let same_peer = !self.shared.outbound_orders.include(Orders::OTHER_PEER);
+        sealing.as_deref().filter(|_| same_peer)
     }
 
     /// Whether the packet may cross; what is to be written on it and its datagrams.
@@ -164,7 +177,7 @@ impl Outbound {
                 self.wake_control |= self.shared.sides.heard(now, header.source, Side::Ours);
             }
         }
-        if self.endpoint().is_some_and(|to| ip::is_udp_to(ip, to.remote)) {
+        if self.endpoint().is_some_and(|to| is_udp_to(ip, to.remote)) {
             return Err(Discard::RoutingLoop);
         }
         let too_long = match self.shared.layer {
@@ -310,7 +323,7 @@ impl Outbound {
 
     fn flush_staged(&mut self, now: Instant, sink: &mut impl DatagramSink) {
         let sealing = self.shared.sealing.load();
-        let Some(sealing) = sealing.as_deref() else {
+        let Some(sealing) = self.for_waiting(&sealing) else {
             return;
         };
         let outdated = self.staged.forget_outdated(now);

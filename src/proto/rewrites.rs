@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use crate::wire::IpHeader;
-use crate::wire::mss::{Clamp, MssLimit};
+use crate::wire::mss::{ClampMss, MssLimit};
 
 /// Nothing is written until [`Rewrites::set`] says so.
 #[derive(Default)]
@@ -17,11 +17,11 @@ const OFF: u32 = 0;
 const TO_MTU: u32 = u32::MAX;
 
 impl Rewrites {
-    pub(crate) fn set(&self, copy_dscp: bool, clamp: Clamp) {
+    pub(crate) fn set(&self, copy_dscp: bool, clamp: ClampMss) {
         let clamp = match clamp {
-            Clamp::Off => OFF,
-            Clamp::ToMtu => TO_MTU,
-            Clamp::To(bytes) => bytes.into(),
+            ClampMss::Off => OFF,
+            ClampMss::ToMtu => TO_MTU,
+            ClampMss::To(bytes) => bytes.into(),
         };
         self.copy_dscp.store(copy_dscp, Ordering::Relaxed);
         self.clamp.store(clamp, Ordering::Relaxed);

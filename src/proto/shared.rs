@@ -3,7 +3,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::{ArcSwap, ArcSwapOption, Cache};
 
@@ -335,6 +335,8 @@ impl Orders {
     pub(crate) const ABANDON: u8 = 4;
     /// Leave the local address to the kernel for what is sent now: inbound may have learned it again meanwhile.
     pub(crate) const ANEW: u8 = 8;
+    /// Discard all that waits: it is for a peer that is another one now.
+    pub(crate) const OTHER_PEER: u8 = 16;
 
     pub(crate) fn give(&self, order: u8) {
         self.0.fetch_or(order, Ordering::SeqCst);
@@ -342,6 +344,11 @@ impl Orders {
 
     pub(crate) fn take(&self) -> u8 {
         if self.any() { self.0.swap(0, Ordering::SeqCst) } else { 0 }
+    }
+
+    /// Whether this is among the orders that were not taken yet.
+    pub(crate) fn include(&self, order: u8) -> bool {
+        self.0.load(Ordering::SeqCst) & order != 0
     }
 
     pub(crate) fn any(&self) -> bool {
@@ -361,28 +368,51 @@ pub(crate) struct OpeningOrders {
 struct Wanted {
     added: Vec<OpeningHalf>,
     live: Vec<u32>,
+    /// The peer is another one than before.
+    other_peer: bool,
 }
 
 impl OpeningOrders {
     /// Adds `half`, if any, and keeps only those with an index in `live`; the others are erased.
     pub(crate) fn give(&self, half: Option<OpeningHalf>, live: impl Iterator<Item = u32>) {
-        let mut wanted = self.wanted.lock().unwrap_or_else(PoisonError::into_inner);
-        let Wanted { added, live: kept } = &mut *wanted;
+        let mut wanted = self.wanted();
+        let Wanted { added, live: kept, .. } = &mut *wanted;
         *kept = live.collect();
         added.extend(half);
         added.retain(|half| kept.contains(&half.local_index()));
         self.changed.store(true, Ordering::Release);
     }
 
-    /// Carries the orders out on `halves`.
-    pub(crate) fn apply(&self, halves: &mut Vec<OpeningHalf>) {
+    /// Whatever inbound knows of the peer is to be forgotten: it is another one. To be called when all halves were taken away.
+    pub(crate) fn forget_peer(&self) {
+        self.wanted().other_peer = true;
+        self.changed.store(true, Ordering::Release);
+    }
+
+    /// Carries the orders out on `halves`; whether the peer is another one since the last time.
+    pub(crate) fn apply(&self, halves: &mut Vec<OpeningHalf>) -> bool {
         if !self.pending() {
-            return;
+            return false;
         }
-        let mut wanted = self.wanted.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut wanted = self.wanted();
         self.changed.store(false, Ordering::Relaxed);
         halves.append(&mut wanted.added);
         halves.retain(|half| wanted.live.contains(&half.local_index()));
+        std::mem::take(&mut wanted.other_peer)
+    }
+
+    /// Does `act` if there is still to be a half of this index, which control cannot take away meanwhile; whether there is.
+    pub(crate) fn if_live(&self, local_index: u32, act: impl FnOnce()) -> bool {
+        let wanted = self.wanted();
+        let live = wanted.live.contains(&local_index);
+        if live {
+            act();
+        }
+        live
+    }
+
+    fn wanted(&self) -> MutexGuard<'_, Wanted> {
+        self.wanted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn pending(&self) -> bool {

@@ -156,6 +156,13 @@ impl Sides {
         before ^ entry == 1 && self.moved(now, entry)
     }
 
+    /// Forgets all: the peer is another one.
+    pub(super) fn forget(&self) {
+        self.heard.iter().for_each(|place| place.store(0, Ordering::Relaxed));
+        self.moves.store(0, Ordering::Relaxed);
+        self.looping.store(0, Ordering::Relaxed);
+    }
+
     /// A station that is on both sides, if one was found since the last call.
     pub(super) fn take_loop(&self) -> Option<Mac> {
         let entry = self.looping.swap(0, Ordering::Relaxed);
@@ -297,6 +304,17 @@ mod tests {
             .collect();
         assert_eq!(woken.iter().filter(|woken| **woken).count(), 1);
         assert_eq!(sides.take_loop(), Some(station(1)));
+        assert_eq!(sides.take_loop(), None);
+    }
+
+    #[test]
+    fn what_is_forgotten_was_on_no_side() {
+        let sides = Sides::default();
+        for turn in 0..100 {
+            let side = if turn % 2 == 0 { Side::Ours } else { Side::Theirs };
+            assert!(!sides.heard(at(0), station(1), side));
+            sides.forget();
+        }
         assert_eq!(sides.take_loop(), None);
     }
 }

@@ -8,7 +8,6 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::admission::Admission;
-use super::constants::REJECT_AFTER_TIME;
 use super::discard::{Discard, Stats};
 use super::flood::Flood;
 use super::handshakes::Handshakes;
@@ -17,11 +16,11 @@ use super::search::Search;
 use super::session::{OpeningHalf, Role, Session, SessionSlots, halves};
 use super::shared::{Orders, Shared};
 use super::time::{Instant, Now};
-use super::timers::{Timer, Timers};
+use super::timers::Timers;
 use super::{Event, Parameters, Request, Transmit};
 use crate::crypto::random::Random;
 use crate::crypto::secret::on_clean_stack;
-use crate::wire::mss::Clamp;
+use crate::wire::mss::ClampMss;
 use crate::wire::transport::MAX_MTU;
 use crate::wire::{Endpoint, Handshake, Initiation, Layer, Maced, Profile, Response};
 
@@ -104,7 +103,7 @@ impl Tunnel {
 
     /// From now on datagrams carry the DSCP of the packet in them if `copy_dscp` says so, and TCP's MSS is lowered both ways as
     /// `clamp` says. Until the first call neither is done.
-    pub fn set_rewrites(&self, copy_dscp: bool, clamp: Clamp) {
+    pub fn set_rewrites(&self, copy_dscp: bool, clamp: ClampMss) {
         self.shared.rewrites.set(copy_dscp, clamp);
     }
 
@@ -187,25 +186,6 @@ impl Tunnel {
             self.events.push_back(Event::Loop(station));
         }
         self.see_flood(now.boot);
-    }
-
-    /// When [`Tunnel::handle_timeout`] must be called next, and why. To be asked anew after every other call.
-    #[must_use]
-    pub fn poll_timeout(&mut self) -> Option<(Instant, Timer)> {
-        let look = self.flood.next_look().map(|at| (at, Timer::Flood));
-        let others = self.search.next().into_iter().chain(look);
-        self.timers.next(&self.shared.facts).into_iter().chain(others).min()
-    }
-
-    /// Does what is due at `now`; being called too early or too late does no harm.
-    pub fn handle_timeout(&mut self, now: Now) {
-        // Each timer is put off or ended when it is handled; the bound is for the reader.
-        for _ in 0..8 {
-            match self.poll_timeout() {
-                Some((at, timer)) if at <= now.boot => self.expire(now, timer),
-                _ => break,
-            }
-        }
     }
 
     /// The next thing that only the owner can do, if any: to be done before what [`Tunnel::poll_transmit`] gives is sent.
@@ -368,59 +348,10 @@ impl Tunnel {
         self.shared.facts.sent(now);
         self.transmits.push_back(Transmit { endpoint, message });
     }
-
-    fn expire(&mut self, now: Now, timer: Timer) {
-        match timer {
-            Timer::Retransmit => self.retransmit(now),
-            Timer::PostponedHandshake
-                if self.timers.handshake_begun() || self.timers.handshake_is_demanded() =>
-            {
-                self.initiate(now);
-            }
-            Timer::PostponedHandshake => self.initiate_if_needed(now),
-            Timer::PassiveKeepalive => {
-                if self.timers.passive_keepalive_due(now.boot, &self.shared.facts) {
-                    self.shared.outbound_orders.give(Orders::KEEPALIVE);
-                }
-            }
-            Timer::Silence => self.peer_is_silent(now),
-            Timer::Race => self.race(now.boot),
-            Timer::Return => self.call_first_endpoint(now),
-            Timer::PersistentKeepalive => self.keep_alive(now),
-            Timer::Flood => self.look_at_flood(now.boot),
-            Timer::Erase => {
-                let had_sessions = self.slots.indices().next().is_some();
-                self.erase_sessions();
-                // A handshake under way is young, and ends by itself.
-                if !self.timers.handshake_under_way() {
-                    self.handshakes.forget();
-                }
-                self.timers.sessions_erased();
-                if had_sessions {
-                    self.events.push_back(Event::KeysErased);
-                }
-            }
-        }
-    }
-
-    fn peer_is_silent(&mut self, now: Now) {
-        if !self.timers.silence_due(now.boot, &self.shared.facts, &mut self.random) {
-            return;
-        }
-        self.shared.forget_source();
-        let heard = self.shared.facts.last_received();
-        if self.silence_told.is_none_or(|told| heard > Some(told)) {
-            self.silence_told = Some(now.boot);
-            let silent_for = heard.map_or(REJECT_AFTER_TIME, |heard| now.boot.since(heard));
-            self.events.push_back(Event::PeerSilent { silent_for });
-        }
-        if !self.timers.handshake_under_way() {
-            self.initiate(now);
-        }
-    }
 }
 
 mod calls;
+mod due;
 mod flooded;
 mod handover;
 mod reconfigure;

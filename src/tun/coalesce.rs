@@ -9,10 +9,11 @@ use std::ops::Range;
 
 use zerocopy::IntoBytes;
 
-use super::flow::{Candidate, FlowKey, MAX_HEADERS, Verdict};
+use super::flow::{Candidate, MAX_HEADERS, Verdict};
 use super::{Offloads, TunFault};
 use crate::wire::Layer;
 use crate::wire::ip::IpHeader;
+use open_flows::OpenFlows;
 
 /// Where the coalescer writes.
 pub trait PacketWriter {
@@ -42,12 +43,7 @@ pub struct Coalescer {
     items: Vec<Item>,
     /// The packets of all items.
     segments: Vec<Segment>,
-    /// The flows whose last item may still grow.
-    open: Vec<Open>,
-    /// Where in `open` the last packet belonged: mostly the next one does too.
-    recent: usize,
-    /// Where in `open` the next flow goes once it is full.
-    oldest: usize,
+    open: OpenFlows,
     /// Where in the buffer the last packet ends.
     end: usize,
 }
@@ -89,12 +85,6 @@ struct Segment {
     next: Option<usize>,
 }
 
-#[derive(Debug)]
-struct Open {
-    key: FlowKey,
-    item: usize,
-}
-
 impl Coalescer {
     /// A coalescer of packets or frames, for what the device has been granted.
     #[must_use]
@@ -104,9 +94,7 @@ impl Coalescer {
             offloads,
             items: Vec::with_capacity(BATCH),
             segments: Vec::with_capacity(BATCH),
-            open: Vec::with_capacity(MAX_OPEN_FLOWS),
-            recent: 0,
-            oldest: 0,
+            open: OpenFlows::new(),
             end: 0,
         }
     }
@@ -134,17 +122,15 @@ impl Coalescer {
         match Verdict::of(packet, &ip, self.offloads) {
             // The kernel would not make its padding again.
             Verdict::Candidate(candidate) if is_padded && self.layer == Layer::Ethernet => {
-                self.close(&candidate.key);
+                self.open.close(&candidate.key);
             }
             Verdict::Candidate(candidate) => {
                 self.push_candidate(buffer, Segment::new(range, link), candidate);
                 return;
             }
             Verdict::Passes => {}
-            Verdict::Seals(key) => self.close(&key),
-            Verdict::SealsAddresses => self.open.retain(|open| {
-                (open.key.source, open.key.destination) != (ip.source, ip.destination)
-            }),
+            Verdict::Seals(key) => self.open.close(&key),
+            Verdict::SealsAddresses => self.open.close_between(ip.source, ip.destination),
         }
         self.add(Segment::new(range, link), None);
     }
@@ -183,23 +169,21 @@ impl Coalescer {
     }
 
     fn push_candidate(&mut self, buffer: &[u8], segment: Segment, candidate: Candidate) {
-        if let Some((slot, item)) = self.find(&candidate.key) {
+        if let Some(item) = self.open.item(&candidate.key) {
             match self.extend(item, buffer, &segment, &candidate) {
                 Extended::Open => return,
                 Extended::Closed => {
-                    self.open.swap_remove(slot);
+                    self.open.close(&candidate.key);
                     return;
                 }
-                Extended::Refused => {
-                    self.open.swap_remove(slot);
-                }
+                Extended::Refused => self.open.close(&candidate.key),
             }
         }
         let push = candidate.push;
         let key = candidate.key;
         let item = self.add(segment, Some(candidate));
         if !push {
-            self.open_flow(Open { key, item });
+            self.open.open(key, item);
         }
     }
 
@@ -257,36 +241,6 @@ impl Coalescer {
             verified: false,
         });
         item
-    }
-
-    /// What the flow has so far will not grow.
-    fn close(&mut self, key: &FlowKey) {
-        if let Some((slot, _)) = self.find(key) {
-            self.open.swap_remove(slot);
-        }
-    }
-
-    /// The place in [`Coalescer::open`] and the item of a flow that may grow.
-    fn find(&mut self, key: &FlowKey) -> Option<(usize, usize)> {
-        let is_wanted = |open: &&Open| open.key == *key;
-        if let Some(open) = self.open.get(self.recent).filter(is_wanted) {
-            return Some((self.recent, open.item));
-        }
-        let (slot, open) = self.open.iter().enumerate().find(|(_, open)| is_wanted(open))?;
-        self.recent = slot;
-        Some((slot, open.item))
-    }
-
-    /// With the table full, another flow is closed: it only loses the chance to grow.
-    fn open_flow(&mut self, open: Open) {
-        if self.open.len() < MAX_OPEN_FLOWS {
-            self.recent = self.open.len();
-            self.open.push(open);
-        } else if let Some(oldest) = self.open.get_mut(self.oldest) {
-            *oldest = open;
-            self.recent = self.oldest;
-            self.oldest = self.oldest.wrapping_add(1) % MAX_OPEN_FLOWS;
-        }
     }
 
     fn flush_item(
@@ -393,10 +347,9 @@ enum Extended {
 
 /// Most segments of a superpacket: the limit for UDP before Linux 6.9.
 const MAX_SEGMENTS: usize = 64;
-/// Most flows that grow at a time. A batch is rarely more than a few hundred packets; more flows than this have few each.
-const MAX_OPEN_FLOWS: usize = 64;
 /// Packets for which there is room from the start; a larger batch makes room once and keeps it.
 const BATCH: usize = 1024;
 
+mod open_flows;
 #[cfg(test)]
 mod tests;

@@ -10,9 +10,10 @@ use super::layout::{
 };
 use super::virtio::{GSO_NONE, GSO_TCPV4, GSO_TCPV6, GSO_UDP_L4, VirtioNetHdr};
 use crate::wire::Layer;
+use crate::wire::Superpacket;
 use crate::wire::checksum::Sum;
 use crate::wire::ethernet::FrameHeader;
-use crate::wire::ip::{IpHeader, NotIp, Superpacket};
+use crate::wire::ip::{IpHeader, NotIp};
 
 /// A packet or superpacket, or a frame of either, in the buffer it was read into.
 ///

@@ -1,40 +1,29 @@
 //! Which flow a packet belongs to, as far as queueing needs to know.
 
-use std::hash::Hasher;
+use std::hash::{Hash as _, Hasher};
 
-use super::ip::{IPV4_HEADER, IPV6_HEADER};
+use super::ip::IpHeader;
+use super::upper::{Part, SCTP, TCP, UDP, UpperLayer};
 
-/// Feeds `hasher` with what all packets of a flow have in common: version, protocol, addresses, and the ports of TCP,
-/// UDP and SCTP. Fragments and what lies behind extension headers have no ports: they are told apart by the rest
-/// alone. What is no IP packet feeds it with nothing.
+/// Feeds `hasher` with what all packets of a flow have in common: addresses, protocol, and the ports of TCP, UDP and
+/// SCTP. Fragments and what lies behind extension headers have no ports: they are told apart by the rest alone. What is
+/// no IP packet feeds it with nothing.
 pub fn hash_flow(packet: &[u8], hasher: &mut impl Hasher) {
-    let (protocol, addresses, ports) = match packet {
-        [first, _, _, _, _, _, f0, f1, _, protocol, ..] if first >> 4 == 4 => {
-            let whole = (f0 & 0x3f) | f1 == 0;
-            let ports = (usize::from(first & 0xf) << 2).max(IPV4_HEADER);
-            (*protocol, 12..IPV4_HEADER, whole.then_some(ports))
-        }
-        [first, _, _, _, _, _, protocol, ..] if first >> 4 == 6 => {
-            (*protocol, 8..IPV6_HEADER, Some(IPV6_HEADER))
-        }
-        _ => return,
+    let Some(IpHeader { source, destination, .. }) = IpHeader::parse_fixed(packet) else {
+        return;
     };
-    let Some(addresses) = packet.get(addresses) else {
+    (source, destination).hash(hasher);
+    let Some(UpperLayer { protocol, at, part }) = UpperLayer::of(packet) else {
         return;
     };
     hasher.write_u8(protocol);
-    hasher.write(addresses);
-    let has_ports = matches!(protocol, TCP | UDP | SCTP);
-    if let Some(ports) = ports.filter(|_| has_ports).and_then(|at| packet.get(at..))
-        && let Some(ports) = ports.first_chunk::<4>()
+    if matches!(protocol, TCP | UDP | SCTP)
+        && part == Part::Whole
+        && let Some(ports) = packet.get(at..).and_then(|upper| upper.first_chunk::<4>())
     {
-        hasher.write_u32(u32::from_be_bytes(*ports));
+        hasher.write(ports);
     }
 }
-
-const TCP: u8 = 6;
-const UDP: u8 = 17;
-const SCTP: u8 = 132;
 
 #[cfg(test)]
 mod tests {

@@ -3,13 +3,12 @@
 
 use std::net::IpAddr;
 
-use zerocopy::{FromBytes, FromZeros, IntoBytes};
+use zerocopy::{FromZeros, IntoBytes};
 
 use super::checksum::Sum;
 use super::ip::{IPV4_HEADER, IpHeader, Ipv4Header, Ipv6Header};
+use super::upper::{ICMP, ICMPV6, Part, UpperLayer};
 
-const ICMP: u8 = 1;
-const ICMPV6: u8 = 58;
 /// Most bytes of the packet that are quoted: the answer then fits any path.
 const MAX_QUOTE: usize = 512;
 /// Type, code, checksum and four unused bytes.
@@ -31,16 +30,16 @@ pub fn unreachable(packet: &[u8]) -> Option<Vec<u8>> {
     answer(&header, packet.get(..MAX_QUOTE).unwrap_or(packet))
 }
 
+/// Whether it is an error itself, or a fragment that does not tell.
 fn is_error_or_fragment(packet: &[u8]) -> Option<bool> {
-    Some(if packet.first()? >> 4 == 4 {
-        let (header, _) = Ipv4Header::ref_from_prefix(packet).ok()?;
+    let UpperLayer { protocol, at, part } = UpperLayer::of(packet)?;
+    let is_error = match (protocol, packet.get(at)) {
         // Echo request and reply are the queries that are still in use.
-        let error = header.protocol == ICMP && !matches!(packet.get(header.len()), Some(0 | 8));
-        error || header.fragment_offset() != 0
-    } else {
-        let (header, rest) = Ipv6Header::ref_from_prefix(packet).ok()?;
-        header.next_header == ICMPV6 && rest.first().is_none_or(|icmp_type| *icmp_type < 128)
-    })
+        (ICMP, kind) => !matches!(kind, Some(0 | 8)),
+        (ICMPV6, kind) => kind.is_none_or(|kind| *kind < 128),
+        _ => false,
+    };
+    Some(is_error || part == Part::Later)
 }
 
 /// Host unreachable (type 3, code 1), or address unreachable (type 1, code 3).

@@ -1,6 +1,6 @@
 //! Of an inner packet only what a tunnel must know: version, length, addresses and ECN.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 use zerocopy::big_endian::U16;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
@@ -93,18 +93,6 @@ pub const IPV4_HEADER: usize = size_of::<Ipv4Header>();
 pub const IPV6_HEADER: usize = size_of::<Ipv6Header>();
 const _: () = assert!(IPV4_HEADER == 20 && IPV6_HEADER == 40);
 
-impl Ipv4Header {
-    /// Bytes of the header with its options, as it says itself.
-    pub(super) fn len(&self) -> usize {
-        usize::from(self.version_ihl & 0xf) << 2
-    }
-
-    /// How far into the packet this fragment lies; zero for the first, and for a whole packet.
-    pub(super) fn fragment_offset(&self) -> u16 {
-        self.flags_fragment.get() & 0x1fff
-    }
-}
-
 impl IpHeader {
     /// Reads the fixed header of the packet that starts `packet`; bytes after its length are allowed.
     ///
@@ -188,78 +176,6 @@ pub fn set_ecn(packet: &mut [u8], ecn: Ecn) {
             }
         }
         _ => {}
-    }
-}
-
-/// Whether the packet that starts `packet` is a UDP datagram to `to`, or the first fragment of one: the others do
-/// not tell their port.
-#[must_use]
-pub fn is_udp_to(packet: &[u8], to: SocketAddr) -> bool {
-    let is_for = |ip: IpHeader| ip.destination == to.ip();
-    IpHeader::parse_fixed(packet).is_some_and(is_for) && udp_port(packet) == Some(to.port())
-}
-
-/// The port that a UDP datagram is for.
-fn udp_port(packet: &[u8]) -> Option<u16> {
-    const UDP: u8 = 17;
-    const FRAGMENT: u8 = 44;
-    // The protocol, how far into its datagram we are, and what is there.
-    let (protocol, offset, datagram) = if packet.first()? >> 4 == 4 {
-        let (header, _) = Ipv4Header::ref_from_prefix(packet).ok()?;
-        (header.protocol, header.fragment_offset(), packet.get(header.len()..)?)
-    } else {
-        let (header, rest) = Ipv6Header::ref_from_prefix(packet).ok()?;
-        if header.next_header == FRAGMENT {
-            let ([protocol, _, o0, o1, ..], rest) = rest.split_first_chunk::<8>()?;
-            (*protocol, u16::from_be_bytes([*o0, *o1]) >> 3, rest)
-        } else {
-            (header.next_header, 0, rest)
-        }
-    };
-    let [_, _, p0, p1] = *datagram.first_chunk()?;
-    (protocol == UDP && offset == 0).then(|| u16::from_be_bytes([p0, p1]))
-}
-
-/// One packet of the overlay, or many of one flow that the kernel handed over as one superpacket. All
-/// segments have the same addresses and traffic class, and all but the last have the same size.
-pub trait Superpacket {
-    /// The header of the first packet; it tells addresses and ECN of all.
-    fn header(&self) -> &[u8];
-    /// How many segments there are; at least one.
-    fn count(&self) -> usize;
-    /// Bytes of each segment but the last, IP header included.
-    fn segment_size(&self) -> usize;
-    /// Bytes of the last segment, at most [`Superpacket::segment_size`].
-    fn last_size(&self) -> usize;
-    /// Bytes of segment `index`.
-    fn size_of(&self, index: usize) -> usize {
-        let is_last = index.saturating_add(1) >= self.count();
-        if is_last { self.last_size() } else { self.segment_size() }
-    }
-    /// Writes segment `index` into `out`, which has exactly its size.
-    fn write_segment(&self, index: usize, out: &mut [u8]);
-}
-
-/// A plain packet is a superpacket of one.
-impl Superpacket for &[u8] {
-    fn header(&self) -> &[u8] {
-        self
-    }
-
-    fn count(&self) -> usize {
-        1
-    }
-
-    fn segment_size(&self) -> usize {
-        self.len()
-    }
-
-    fn last_size(&self) -> usize {
-        self.len()
-    }
-
-    fn write_segment(&self, _index: usize, out: &mut [u8]) {
-        out.copy_from_slice(self);
     }
 }
 
@@ -395,34 +311,5 @@ mod tests {
             set_ecn(&mut changed, Ecn::Ce);
             assert_eq!(changed, packet);
         }
-    }
-
-    #[test]
-    fn a_datagram_of_ours_is_known_by_address_and_port() {
-        let to = "10.0.0.2:51820".parse().unwrap();
-        let mut packet = ipv4(28, 28);
-        (packet[9], packet[22], packet[23]) = (17, 0xca, 0x6c);
-        assert!(is_udp_to(&packet, to));
-        assert!(!is_udp_to(&packet, "10.0.0.2:51821".parse().unwrap()));
-        assert!(!is_udp_to(&packet, "10.0.0.3:51820".parse().unwrap()));
-        assert!(!is_udp_to(&packet[..22], to));
-        packet[6] = 0x20;
-        assert!(is_udp_to(&packet, to), "a first fragment");
-        packet[7] = 1;
-        assert!(!is_udp_to(&packet, to), "a later one");
-        (packet[6], packet[7], packet[9]) = (0, 0, 6);
-        assert!(!is_udp_to(&packet, to));
-
-        let to = "[::2]:51820".parse().unwrap();
-        let mut packet = ipv6(24, 64);
-        (packet[6], packet[42], packet[43]) = (17, 0xca, 0x6c);
-        assert!(is_udp_to(&packet, to));
-        (packet[6], packet[40], packet[42], packet[43]) = (44, 17, 0, 1);
-        (packet[50], packet[51]) = (0xca, 0x6c);
-        assert!(is_udp_to(&packet, to), "a first fragment");
-        packet[43] = 8;
-        assert!(!is_udp_to(&packet, to), "a later one");
-        (packet[40], packet[43]) = (6, 0);
-        assert!(!is_udp_to(&packet, to));
     }
 }

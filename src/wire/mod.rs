@@ -21,17 +21,20 @@ pub(crate) mod offload;
 pub mod piece;
 pub mod profile;
 pub mod screen;
+pub mod superpacket;
 pub mod transport;
+pub mod upper;
 
 use zerocopy::little_endian::U32;
 use zerocopy::{FromBytes, IntoBytes};
 
 pub use datagram::{DatagramSink, Endpoint, Run};
 pub use handshake::{CookieReply, Initiation, Maced, Response};
-pub use ip::{Ecn, IpHeader, Superpacket};
+pub use ip::{Ecn, IpHeader};
 pub(crate) use offload::Offload;
 pub use profile::{Layer, Profile};
 pub use screen::{Chance, Screen};
+pub use superpacket::Superpacket;
 pub use transport::TransportHeader;
 
 /// The first four bytes of each message.

@@ -5,15 +5,17 @@
 
 use super::checksum::Sum;
 use super::ip::{IPV4_HEADER, IPV6_HEADER};
+use super::upper::{Part, TCP, UpperLayer};
 
-/// To what an MSS is lowered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Clamp {
+/// To what the MSS in TCP's SYN packets is lowered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ClampMss {
+    /// To what fits the device's MTU.
+    #[default]
+    ToMtu,
     /// To nothing: it stays.
     Off,
-    /// To what fits the device's MTU.
-    ToMtu,
-    /// To this many bytes.
+    /// To this many bytes, at least one.
     To(u16),
 }
 
@@ -46,15 +48,12 @@ impl MssLimit {
 /// extension headers, and in what is no SYN.
 #[inline]
 pub fn clamp(packet: &mut [u8], limit: MssLimit) {
-    let (tcp_at, limit) = match packet {
-        // Neither a fragment nor one of more to come.
-        [first @ 0x45..=0x4f, _, _, _, _, _, f0, f1, _, TCP, ..] if (*f0 & 0x3f) | *f1 == 0 => {
-            (usize::from(*first & 0xf) << 2, limit.v4)
-        }
-        [0x60..=0x6f, _, _, _, _, _, TCP, ..] => (IPV6_HEADER, limit.v6),
-        _ => return,
+    let Some(UpperLayer { protocol: TCP, at, part: Part::Whole }) = UpperLayer::of(packet) else {
+        return;
     };
-    if let Some(tcp) = packet.get_mut(tcp_at..)
+    let is_v4 = packet.first().is_some_and(|first| first >> 4 == 4);
+    let limit = if is_v4 { limit.v4 } else { limit.v6 };
+    if let Some(tcp) = packet.get_mut(at..)
         && tcp.get(FLAGS).is_some_and(|flags| flags & SYN != 0)
     {
         clamp_options(tcp, limit);
@@ -102,8 +101,6 @@ fn lower(tcp: &mut [u8], at: usize, limit: u16) {
     }
 }
 
-/// The protocol number.
-const TCP: u8 = 6;
 /// Bytes of a TCP header without options.
 const TCP_HEADER: usize = 20;
 /// Words of the header, in the high nibble.

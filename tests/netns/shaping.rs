@@ -2,15 +2,19 @@
 //! quick.
 
 use std::fs;
+use std::net::UdpSocket;
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use serde_json::Value;
+use tunneld::crypto::PrivateKey;
 
 use super::config::{End, ends};
+use super::counters::discards;
 use super::lab::{CABLE, HANDSHAKE, Host, INNER_A, INNER_B, Lab, direct_v4, expect_success, stop};
 use super::needs::needs;
-use super::process::{Process, now};
+use super::process::{BOUND, Process, now, wait_until};
 use super::transfer::Transfer;
 
 /// Bits per second.
@@ -39,13 +43,19 @@ fn limited(more: &'static str) -> [End; 2] {
 
 /// The bits of IP packets that host a has sent on its cable, and when that was so.
 fn sent_bits(lab: &Lab) -> (Instant, f64) {
-    let read = || (now(), fs::read_to_string("/proc/thread-self/net/dev").unwrap());
-    let (at, devices) = lab.inside(Host::A, read).join().unwrap();
-    let (_, counters) = devices.split_once(&format!("{CABLE}:")).unwrap();
-    let counters: Vec<f64> = counters.split_whitespace().map_while(|n| n.parse().ok()).collect();
+    let at = now();
+    let counters = device_counters(lab, CABLE);
     let [bytes, packets] = [counters[8], counters[9]];
     // Without the Ethernet headers.
     (at, (bytes - 14.0 * packets) * 8.0)
+}
+
+/// What the kernel counts of a device of host a: eight numbers inbound, eight outbound.
+fn device_counters(lab: &Lab, device: &str) -> Vec<f64> {
+    let read = || fs::read_to_string("/proc/thread-self/net/dev").unwrap();
+    let devices = lab.inside(Host::A, read).join().unwrap();
+    let (_, counters) = devices.split_once(&format!("{device}:")).unwrap();
+    counters.split_whitespace().map_while(|n| n.parse().ok()).collect()
 }
 
 /// The times of pings from a to b, about four seconds of them, in order of length; in milliseconds.
@@ -128,14 +138,18 @@ fn inbound_the_rate_is_kept_and_a_ping_beside_a_stream_stays_quick() {
     stop(b);
 }
 
-/// What `tunneld status` of host a says of its limit outbound.
-fn limit_out(lab: &Lab) -> Value {
+/// What `tunneld status` of host a says.
+fn status(lab: &Lab) -> Value {
     let mut command = lab.command(Host::A, "");
     command.arg(env!("CARGO_BIN_EXE_tunneld")).args(["status", "--json"]);
     let output = command.env("RUNTIME_DIRECTORY", lab.directory_of(Host::A)).output().unwrap();
     expect_success(&output);
-    let mut status: Value = serde_json::from_slice(&output.stdout).unwrap();
-    status["rate_limit_out"].take()
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// What it says of the limit outbound.
+fn limit_out(lab: &Lab) -> Value {
+    status(lab)["rate_limit_out"].take()
 }
 
 fn reload(lab: &Lab, daemon: &Process, end: &End) {
@@ -178,4 +192,90 @@ fn takes_half_of(stream: &Transfer, rate: f64) {
     stream.goes_on(4 * MB);
     let least = Duration::from_secs_f64(4e6 * 8.0 / rate / 2.0);
     assert!(began.elapsed() > least, "{rate}: {:?}", began.elapsed());
+}
+
+/// A socket on a host, for which the next datagram is there at once or within [`BOUND`].
+fn socket(lab: &Lab, host: Host) -> UdpSocket {
+    let socket = lab.inside(host, || UdpSocket::bind("0.0.0.0:0").unwrap()).join().unwrap();
+    socket.set_read_timeout(Some(BOUND)).unwrap();
+    socket
+}
+
+/// Sends datagrams of a kilobyte with their numbers from one host to the socket of the other, which has this address.
+fn send(from: &UdpSocket, to: &UdpSocket, address: &str, numbers: Range<u8>) {
+    let port = to.local_addr().unwrap().port();
+    for number in numbers {
+        from.send_to(&[number; 1000], (address, port)).unwrap();
+    }
+}
+
+/// The number of the next datagram.
+fn next(socket: &UdpSocket) -> u8 {
+    let mut datagram = [0; 1000];
+    assert_eq!(socket.recv(&mut datagram).expect("one comes"), datagram.len());
+    datagram[0]
+}
+
+#[test]
+fn what_waits_for_a_peer_or_from_it_does_not_meet_the_next_one() {
+    needs!("ping");
+    let lab = Lab::direct();
+    let mut ends = ends(direct_v4);
+    ends[0].more = "rate_limit_out = '8k'\nrate_limit_in = '8k'";
+    let [a, b] = lab.link(&ends);
+    let [at_a, at_b] = [Host::A, Host::B].map(|host| socket(&lab, host));
+    send(&at_a, &at_b, INNER_B[0], 1..41);
+    send(&at_b, &at_a, INNER_A[0], 1..41);
+    let waiting = |limit: &str| status(&lab)[limit]["waiting_packets"].as_u64().unwrap();
+    let all_wait = || waiting("rate_limit_out") > 35 && waiting("rate_limit_in") > 35;
+    assert!(wait_until(BOUND, all_wait));
+    stop(b);
+    // Another host at the same place.
+    ends[1].private_key = [3; 32];
+    ends[0].public_key = PrivateKey::clamped([3; 32]).public_key().to_string();
+    reload(&lab, &a, &ends[0]);
+    // What came from the one before while it was the peer.
+    for socket in [&at_a, &at_b] {
+        socket.set_nonblocking(true).unwrap();
+        while socket.recv(&mut [0; 1000]).is_ok() {}
+        socket.set_nonblocking(false).unwrap();
+    }
+    // What waited would go at once, and first.
+    ends[0].more = "";
+    reload(&lab, &a, &ends[0]);
+    let b = lab.start(Host::B, &ends[1]);
+    assert!(lab.pings(Host::A, INNER_B[0]), "a and the other host are linked");
+    send(&at_a, &at_b, INNER_B[0], 100..101);
+    send(&at_b, &at_a, INNER_A[0], 100..101);
+    assert_eq!([next(&at_a), next(&at_b)], [100; 2]);
+    assert!(discards(&stop(a), "other_peer") > 40, "both ways");
+    stop(b);
+}
+
+#[test]
+fn what_waits_at_a_stop_leaves_before_it_ends() {
+    needs!("ping");
+    let lab = Lab::direct();
+    let [a, b] = lab.link(&limited("rate_limit_out = '1M'"));
+    let [at_a, at_b] = [Host::A, Host::B].map(|host| socket(&lab, host));
+    let read = || device_counters(&lab, "tun0")[9];
+    let before = read();
+    // At this rate they take 52 ms.
+    send(&at_a, &at_b, INNER_B[0], 1..7);
+    assert!(wait_until(BOUND, || read() >= before + 6.0));
+    stop(a);
+    assert_eq!([(); 6].map(|()| next(&at_b)), [1, 2, 3, 4, 5, 6]);
+    stop(b);
+}
+
+#[test]
+fn what_would_wait_for_longer_at_a_stop_is_lost_and_counted() {
+    needs!("ping");
+    let lab = Lab::direct();
+    let [a, b] = lab.link(&limited("rate_limit_out = '8k'"));
+    let [at_a, at_b] = [Host::A, Host::B].map(|host| socket(&lab, host));
+    send(&at_a, &at_b, INNER_B[0], 1..11);
+    assert!(wait_until(BOUND, || limit_out(&lab)["waiting_packets"].as_u64() > Some(5)));
+    assert!(discards(&stop(a), "shaped_out") > 4);
+    stop(b);
 }

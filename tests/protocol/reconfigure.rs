@@ -4,7 +4,7 @@ use tunneld::crypto::{Cipher, PresharedKey};
 use tunneld::proto::{Discard, Parameters};
 use tunneld::wire::{Layer, Profile};
 
-use crate::host::key;
+use crate::host::{Host, key};
 use crate::link::{A, B, Link, packet, parameters, secs};
 use crate::paper::{DATA, INITIATION, REKEY_AFTER_TIME, RESPONSE};
 
@@ -93,6 +93,25 @@ fn another_peer_is_never_sent_what_was_for_the_one_before() {
     assert_eq!(link.sent(link.a.address, DATA), data);
     assert_eq!(link.sent(link.a.address, INITIATION), 1, "where it is, nobody said");
     assert_eq!(link.a.discards(Discard::UnknownReceiver), 1);
+}
+
+#[test]
+fn what_waits_for_a_peer_is_not_sent_to_the_next_one() {
+    let mut link = Link::new();
+    link.a_sends(&packet(1, 2, b"waits"));
+    link.hold();
+    let parameters_of_a = Parameters { public_key: key(3).public_key(), ..parameters(1, 2, None) };
+    link.a.tunnel.reconfigure(link.clock.now(), &parameters_of_a);
+    let datagrams = link.a.settle(&link.clock);
+    link.launch(datagrams);
+    link.b = Host::new(&parameters(3, 1, Some(A)), 3, B);
+    link.b_sends(&packet(2, 1, b"here is another"));
+    link.run(secs(1));
+    assert_eq!(link.a.delivered, [packet(2, 1, b"here is another")]);
+    link.a_sends(&packet(1, 2, b"for another"));
+    link.run(secs(1));
+    assert_eq!(link.b.delivered, [packet(1, 2, b"for another")]);
+    assert_eq!(link.a.discards(Discard::OtherPeer), 1);
 }
 
 #[test]

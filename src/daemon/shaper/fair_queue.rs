@@ -13,11 +13,12 @@ use crate::wire::{Ecn, IpHeader};
 
 /// Places for flows; two that get the same one share its turns.
 const FLOWS: usize = 1024;
-/// Most that waits; beyond it the flow that waits for most loses packets.
+/// Most that waits; beyond it the flows that wait for most lose packets.
 const MAX_PACKETS: usize = 4096;
 const MAX_BYTES: usize = 4 << 20;
-/// Most packets discarded at once for too much, so that whoever floods pays for the search of the largest flow seldom.
-const SHED: usize = 64;
+/// What is left of that then: room for some more, so that the flows are not looked through for each packet of a flood.
+const FEWER_PACKETS: usize = MAX_PACKETS - MAX_PACKETS / 64;
+const FEWER_BYTES: usize = MAX_BYTES - MAX_BYTES / 64;
 /// What a flow may send in its turn, at least: a large packet of the usual path.
 const LEAST_QUANTUM: usize = 1514;
 /// Room kept for a packet to come, and for all of them.
@@ -40,6 +41,11 @@ pub(super) struct FairQueue {
     spare: Vec<Vec<u8>>,
     spare_bytes: usize,
     tally: Tally,
+    /// The flow whose turn it is to lose.
+    shed_at: usize,
+    /// How often a flow was looked at for that.
+    #[cfg(test)]
+    work: usize,
 }
 
 #[derive(Debug, Default)]
@@ -99,6 +105,9 @@ impl FairQueue {
             spare: Vec::new(),
             spare_bytes: 0,
             tally: Tally::default(),
+            shed_at: 0,
+            #[cfg(test)]
+            work: 0,
         }
     }
 
@@ -141,9 +150,16 @@ impl FairQueue {
             (flow.listed, flow.deficit) = (true, self.quantum as i64);
             self.new.push_back(place);
         }
-        while self.packets > MAX_PACKETS || self.bytes > MAX_BYTES {
+        if self.packets > MAX_PACKETS || self.bytes > MAX_BYTES {
             self.shed();
         }
+    }
+
+    /// Forgets all that waits; how many packets that were.
+    pub(super) fn clear(&mut self) -> usize {
+        let (tally, packets) = (self.take_tally(), self.packets);
+        *self = Self { tally, ..Self::new(self.pace, self.seed) };
+        packets
     }
 
     /// The packet whose turn it is.
@@ -216,20 +232,33 @@ impl FairQueue {
         Some(packet)
     }
 
-    /// Makes the flow that waits for most lose half of it, but only so many packets.
+    /// Makes room for some more: flows lose, in turns, what they have beyond half of what the largest has.
     fn shed(&mut self) {
-        let largest = self.flows.iter().enumerate().max_by_key(|(_, flow)| flow.backlog);
-        let Some((place, half)) = largest.map(|(place, flow)| (place, flow.backlog / 2)) else {
-            return;
-        };
-        for _ in 0..SHED {
-            if let Some(packet) = self.take_from(place) {
+        let (mut half, mut looked_at) = (0, FLOWS);
+        while self.is_crowded() {
+            if looked_at == FLOWS {
+                half = self.flows.iter().map(|flow| flow.backlog).max().unwrap_or_default() / 2;
+                looked_at = 0;
+                #[cfg(test)]
+                (self.work += FLOWS);
+            }
+            let place = self.shed_at;
+            if self.flows.get(place).is_some_and(|flow| flow.backlog > half)
+                && let Some(packet) = self.take_from(place)
+            {
                 self.discard(packet);
+            } else {
+                self.shed_at = place.wrapping_add(1) % FLOWS;
+                looked_at = looked_at.wrapping_add(1);
             }
-            if self.flows.get(place).is_none_or(|flow| flow.backlog <= half) {
-                break;
-            }
+            #[cfg(test)]
+            (self.work += 1);
         }
+    }
+
+    /// Whether there is no room for some more.
+    fn is_crowded(&self) -> bool {
+        self.packets > FEWER_PACKETS || self.bytes > FEWER_BYTES
     }
 
     fn discard(&mut self, packet: Packet) {

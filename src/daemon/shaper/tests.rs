@@ -49,7 +49,8 @@ const SPARSE_INTERVAL: Duration = Duration::from_millis(100);
 
 impl World {
     fn new(bits: u64, bulk: u16) -> Self {
-        let shaper = Shaper::new(rate(bits), 3, START);
+        // A seed by which the sparse flow shares its place with none of the others.
+        let shaper = Shaper::new(rate(bits), 8, START);
         Self { shaper, now: START, bulk: (0..bulk).collect(), bytes: 0, delays: Vec::new() }
     }
 
@@ -162,4 +163,38 @@ fn what_came_long_ago_and_waits_alone_still_goes() {
     assert!(shaper.release(START + Duration::from_secs(60), |packet| came = Some(read(packet))));
     assert_eq!(came, Some((1, START)));
     assert_eq!(shaper.take_tally(), Tally::default());
+}
+
+#[test]
+fn what_is_forgotten_neither_leaves_nor_counts_twice() {
+    let mut shaper = Shaper::new(rate(8_000), 3, START);
+    for flow in 0..5 {
+        push(&mut shaper, START, flow, COST, Ecn::NotEct);
+    }
+    assert!(shaper.release(START, |_| ()));
+    assert_eq!(shaper.forget(), 4);
+    assert_eq!((shaper.waiting(), shaper.release_at(), shaper.forget()), ((0, 0), None, 0));
+    assert_eq!(shaper.take_tally(), Tally::default());
+    shaper.set_limit(None);
+    assert!(!shaper.release(START, |_| ()));
+    push(&mut shaper, START, 1, COST, Ecn::NotEct);
+    assert!(shaper.release(START, |_| ()), "it still takes others");
+}
+
+#[test]
+fn at_the_end_only_what_may_go_until_then_is_waited_for() {
+    let now = clock::boot();
+    let mut shaper = Shaper::new(rate(8_000), 3, now);
+    let end = now + Duration::from_millis(100);
+    for _ in 0..2 {
+        push(&mut shaper, now, 1, COST, Ecn::NotEct);
+    }
+    while shaper.release(now, |_| ()) {}
+    let mut shaper = Some(shaper);
+    assert_eq!(until_last_release(&shaper, end), None, "not before a second and a half");
+    assert!(until_last_release(&shaper, end + Duration::from_secs(2)).is_some());
+    shaper.iter_mut().for_each(|shaper| shaper.set_limit(None));
+    assert_eq!(until_last_release(&shaper, end), Some(Duration::ZERO));
+    shaper.iter_mut().for_each(|shaper| assert!(shaper.release(now, |_| ())));
+    assert_eq!(until_last_release(&shaper, end), None, "nothing waits");
 }

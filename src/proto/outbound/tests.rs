@@ -5,7 +5,7 @@ use crate::proto::replay::Arrivals;
 use crate::proto::session::{OpeningHalf, Role, halves};
 use crate::proto::shared::Networks;
 use crate::proto::{Inbound, Received};
-use crate::wire::mss::Clamp;
+use crate::wire::mss::ClampMss;
 use crate::wire::{Layer, Profile};
 
 const NOW: Instant = Instant::from_nanos(1);
@@ -48,6 +48,25 @@ fn session_of(profile: Profile) -> (Arc<SealingHalf>, OpeningHalf) {
     let keys = SessionKeys { profile, local_index: 1, peer_index: 1, send, receive };
     let (sealing, opening) = halves(&keys, Role::Initiator, NOW);
     (Arc::new(sealing), opening)
+}
+
+#[test]
+fn what_waits_for_a_peer_is_not_sent_to_the_next_one_even_if_the_order_to_forget_it_is_late() {
+    let ((mut outbound, shared), mut sink) = (outbound(), Datagrams::default());
+    outbound.send(NOW, &packet(100).as_slice(), &mut sink).unwrap();
+    shared.outbound_orders.give(Orders::OTHER_PEER);
+    shared.sealing.store(Some(session().0));
+    outbound.flush_staged(NOW, &mut sink);
+    assert!(outbound.for_waiting(&shared.sealing.load()).is_none());
+    // It was here before the order was seen.
+    let sent = outbound.send(NOW, &packet(100).as_slice(), &mut sink);
+    assert_eq!(sent, Err(Discard::OtherPeer));
+    assert_eq!((sink.0.len(), shared.stats.discards(Discard::OtherPeer)), (0, 2));
+    outbound.send(NOW, &packet(20).as_slice(), &mut sink).unwrap();
+    assert_eq!(sink.0.len(), 1);
+    assert!(!outbound.obey(NOW, &mut sink));
+    shared.outbound_orders.give(Orders::OTHER_PEER);
+    assert!(outbound.obey(NOW, &mut sink), "whoever has more that waits is told");
 }
 
 #[test]
@@ -99,10 +118,10 @@ fn a_datagram_carries_the_dscp_of_its_packet_where_it_is_to_and_always_its_ecn()
     marked[1] = 0xba;
     // What is staged is marked too.
     outbound.send(NOW, &marked.as_slice(), &mut sink).unwrap();
-    shared.rewrites.set(true, Clamp::Off);
+    shared.rewrites.set(true, ClampMss::Off);
     shared.sealing.store(Some(session().0));
     outbound.send(NOW, &packet(100).as_slice(), &mut sink).unwrap();
-    shared.rewrites.set(false, Clamp::Off);
+    shared.rewrites.set(false, ClampMss::Off);
     outbound.send(NOW, &marked.as_slice(), &mut sink).unwrap();
     assert_eq!(sink.1, [0xba, 0, 0x02]);
 }
@@ -117,7 +136,9 @@ fn syn(mss: u16) -> Vec<u8> {
 
 #[test]
 fn the_mss_of_a_syn_is_lowered_before_it_is_sealed_and_after_it_is_opened() {
-    for (clamp, expected) in [(Clamp::ToMtu, 1380), (Clamp::To(700), 700), (Clamp::Off, 1460)] {
+    for (clamp, expected) in
+        [(ClampMss::ToMtu, 1380), (ClampMss::To(700), 700), (ClampMss::Off, 1460)]
+    {
         let ((mut outbound, shared), mut sink) = (outbound(), Datagrams::default());
         let (sealing, mut opening) = session();
         shared.sealing.store(Some(sealing.clone()));
@@ -126,7 +147,7 @@ fn the_mss_of_a_syn_is_lowered_before_it_is_sealed_and_after_it_is_opened() {
         let text = opening.open(NOW, &mut sink.0[0], &mut Arrivals::default()).unwrap();
         assert_eq!(text[42..44], u16::to_be_bytes(expected), "{clamp:?}");
 
-        shared.rewrites.set(false, Clamp::Off);
+        shared.rewrites.set(false, ClampMss::Off);
         outbound.send(NOW, &syn(1460).as_slice(), &mut sink).unwrap();
         shared.rewrites.set(false, clamp);
         shared.opening.give(Some(session().1), [1].into_iter());

@@ -12,25 +12,33 @@ use crate::proto::time::Now;
 impl Tunnel {
     /// Is what `parameters` say from now on, but for the endpoints and the MTU, which have calls of their own
     /// ([`Tunnel::set_endpoints`], [`Tunnel::set_mtu`]). A preshared key is for the next handshake. If the profile or one of the
-    /// static keys is another one, all sessions end; if it is the peer's key, its endpoint is forgotten.
+    /// static keys is another one, all sessions end; if it is the peer's key, all that is
+    /// known of the one before is forgotten, with what waits for it.
     pub fn reconfigure(&mut self, now: Now, parameters: &Parameters) {
-        let profile = self.handshakes.profile();
-        let (ours, theirs) = (*self.handshakes.public_key(), *self.handshakes.peer());
+        let other_peer = parameters.public_key != *self.handshakes.peer();
+        let (profile, ours) = (self.handshakes.profile(), *self.handshakes.public_key());
         on_clean_stack(|| self.handshakes.reconfigure(parameters));
+        let begins_anew = other_peer
+            || *self.handshakes.public_key() != ours
+            || self.handshakes.profile() != profile;
+        if begins_anew {
+            self.admission = Admission::new(self.handshakes.public_key());
+            self.erase();
+        }
+        // Not before the sessions have gone: nothing that is for the new peer alone may reach the one before.
         self.shared.set_networks(Networks::new(parameters));
+        if other_peer {
+            self.shared.endpoint.store(None);
+            self.remote_told = None;
+            self.shared.opening.forget_peer();
+            self.shared.outbound_orders.give(Orders::OTHER_PEER);
+        }
         if parameters.persistent_keepalive != self.persistent_keepalive() {
             self.set_persistent_keepalive(now, parameters.persistent_keepalive);
         }
-        if *self.handshakes.peer() != theirs {
-            self.shared.endpoint.store(None);
-            self.remote_told = None;
-            self.shared.outbound_orders.give(Orders::ABANDON);
-        } else if *self.handshakes.public_key() == ours && parameters.profile == profile {
-            return;
+        if begins_anew {
+            self.start(now);
         }
-        self.admission = Admission::new(self.handshakes.public_key());
-        self.erase();
-        self.start(now);
     }
 
     /// From now on the peer has `count` configured endpoints, none of which is resolved. When all of them are, the tunnel

@@ -7,7 +7,8 @@ use tunneld::config::HostPort;
 use tunneld::crypto::{PresharedKey, PrivateKey, PublicKey};
 use tunneld::tun::{VIRTIO_HEADER, VirtioNetHdr};
 use tunneld::wire::checksum::Sum;
-use tunneld::wire::ip::{NotIp, is_udp_to, set_ecn};
+use tunneld::wire::ip::{NotIp, set_ecn};
+use tunneld::wire::upper::is_udp_to;
 use tunneld::wire::{Ecn, Handshake, IpHeader, Maced, Malformed, Message, icmp};
 use zerocopy::IntoBytes;
 

@@ -151,6 +151,37 @@ fn the_flow_that_floods_is_the_one_that_loses() {
 }
 
 #[test]
+fn all_flows_are_looked_through_a_few_times_for_64_packets_or_64_kib_of_a_flood() {
+    for (flows, len) in [(1, 28), (1, 1400), (50_000, 28), (50_000, 1400), (50_000, 9000)] {
+        let mut queue = queue();
+        let pushed = 50_000;
+        for n in 0..pushed {
+            push(&mut queue, START, &packet((n % flows) as u16, len, Ecn::NotEct));
+        }
+        let times = pushed / 64 + pushed * len / (64 << 10);
+        assert!(queue.work < 4 * FLOWS * times, "{flows} flows of {len} bytes: {}", queue.work);
+    }
+}
+
+#[test]
+fn of_flows_that_wait_for_equally_much_none_loses_more_than_twice_what_another_does() {
+    let mut queue = queue();
+    let flows = distinct(&queue, 512);
+    let rounds = 200;
+    for _ in 0..rounds {
+        for flow in &flows {
+            push(&mut queue, START, &packet(*flow, 100, Ecn::NotEct));
+        }
+    }
+    let left = flows
+        .iter()
+        .map(|flow| queue.flows[queue.place_of(&packet(*flow, 28, Ecn::NotEct))].packets.len());
+    let (least, most) =
+        left.fold((rounds, 0), |(least, most), left| (least.min(left), most.max(left)));
+    assert!(least >= most / 2 && least > 0, "{least} to {most}");
+}
+
+#[test]
 fn packets_that_cost_nothing_wait_within_the_limits_too() {
     let mut queue = queue();
     for _ in 0..2 * MAX_PACKETS {
