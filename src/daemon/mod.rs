@@ -50,7 +50,7 @@ use tokio::sync::mpsc;
 use crate::config::{self, Config, Interface};
 use crate::net::Underlay;
 use crate::proto::{self, HANDSHAKE_QUEUE, Inbound};
-use crate::tun::{Origin, Record, Tun};
+use crate::tun::{Origin, Record, StandIn, Tun};
 use crate::wire::{Endpoint, Handshake, Offload};
 use clock::Alarm;
 use control::{Control, Ended};
@@ -129,11 +129,16 @@ async fn run_on(
 ) -> anyhow::Result<()> {
     let signals = Signals::listen().context("listening for signals")?;
     let interface = &config.interface;
+    let record = record(kept.network)?;
     // Before all else: nothing is to leave while the rest is set up.
     let kill_switch = kill_switch(&config, kept.kill_switch)?;
-    let tun = device(interface, kept.device).await?;
+    let (tun, stand_in) = device(interface, kept.device, kept.stand_in, &record).await?;
     let underlay = underlay(&config, kept.underlay)?;
-    let network = Network::new(&config, &tun, record(kept.network)?).await?;
+    let network = Network::new(&config, &tun, record).await?;
+    if let Some(stand_in) = stand_in {
+        handover::forget_stand_in();
+        stand_in.remove().await;
+    }
     let dns = Dns::new(&config, &tun);
     let hooks = Hooks::new(&config);
     let peer = &config.peer;
@@ -250,23 +255,53 @@ fn kill_switch(
     Ok(kill_switch)
 }
 
-/// Opens the device, or goes on with the one that was kept.
-async fn device(interface: &Interface, kept: Option<OwnedFd>) -> anyhow::Result<Tun> {
+/// Opens the device, or goes on with the one that was kept. If that was for another one, something stands in for it,
+/// until the default routes lead to this one.
+async fn device(
+    interface: &Interface,
+    kept: Option<OwnedFd>,
+    stand_in: Option<StandIn>,
+    record: &Record,
+) -> anyhow::Result<(Tun, Option<StandIn>)> {
     let config::Offload { tun_gso: gso, tun_gro: gro, .. } = interface.offload;
     let (name, layer) = (interface.name.as_str(), interface.layer());
     let wanted = Offload { gso, gro };
-    if let Some(kept) = kept {
-        if let Some(tun) = Tun::inherit(kept, name, layer, wanted).await? {
-            return Ok(tun);
-        }
+    let (same, other): (Option<_>, Option<_>) = match kept {
+        Some(kept) if Tun::is_kept(kept.as_fd(), name, layer) => (Some(kept), None),
+        kept => (None, kept),
+    };
+    if let Some(same) = same {
+        return Ok((Tun::inherit(same, name, layer, wanted)?, stand_in));
+    }
+    // One that was there before has its routes until it is taken back what it was given.
+    let has_routes = other.is_none() && record.device() == name;
+    let stand_in = match stand_in {
+        None if !has_routes => stand_in_for(record).await,
+        kept => kept,
+    };
+    if let Some(other) = other {
         handover::forget_device();
+        Tun::remove(other).await;
     }
     let tun = Tun::open(name, layer, wanted)?;
     tun.refuse_shared().await?;
     if tun.origin() == Origin::Created {
         handover::keep_device(tun.as_fd());
     }
-    Ok(tun)
+    Ok((tun, stand_in))
+}
+
+/// What stands in for a device to which default routes lead, if there are any.
+async fn stand_in_for(record: &Record) -> Option<StandIn> {
+    if !record.has_rules() {
+        return None;
+    }
+    let opened = StandIn::open(record).await.inspect_err(|error| {
+        tracing::warn!(%error, "packets for the default route leave past the tunnel until it is there again");
+    });
+    let stand_in = opened.ok()?;
+    handover::keep_stand_in(&stand_in);
+    Some(stand_in)
 }
 
 /// Binds the sockets, or goes on with those that were kept.
@@ -315,14 +350,20 @@ fn spawn<T: Send + 'static>(
         .with_context(|| format!("starting the {name} thread"))
 }
 
-/// Ends the data threads, leaves the sessions to the next process, erases the keys, takes back what was changed unless
-/// that process is to find it, and tells the counters.
+/// Ends the data threads, leaves the sessions to the next process unless this one failed, erases the keys, takes back
+/// what was changed unless that process is to find it, and tells the counters.
 async fn stop(
     path: &DataPath,
     (outbound, inbound): (JoinHandle<()>, JoinHandle<Inbound>),
     control: &mut Control,
     ended: &anyhow::Result<Ended>,
 ) {
+    let failed = matches!(ended, Ok(Ended::Failure(_)) | Err(_));
+    // A service manager starts the daemon anew, and lets go of all that it keeps when it gives up or is to stop.
+    let is_kept = failed && path.tun.origin() != Origin::Found && handover::is_kept();
+    // The device may be gone.
+    let _stand_in = if is_kept { stand_in_for(control.network.record()).await } else { None };
+    let stays = is_kept || matches!(ended, Ok(Ended::Restart));
     service::stopping();
     path.threads.stop();
     // A thread that panicked has aborted the process.
@@ -334,13 +375,12 @@ async fn stop(
     }
     control.tunnel.erase();
     control.tell_name_servers(std::future::ready(()));
-    let restart = matches!(ended, Ok(Ended::Restart));
-    if !restart {
+    if !stays {
         control.dns.undo().await;
     }
     control.state.finish().await;
     control.hooks.finish().await;
-    if !restart && let Err(error) = control.network.undo().await {
+    if !stays && let Err(error) = control.network.undo().await {
         tracing::warn!(%error, "not everything could be taken back");
     }
     control.count_not_received();

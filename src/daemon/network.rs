@@ -104,6 +104,11 @@ impl Network {
         self.link.goes_on()
     }
 
+    /// The list of what is ours in the network.
+    pub(super) fn record(&self) -> &Record {
+        self.link.record()
+    }
+
     /// Tells the tunnel the MTU that the device was given.
     pub(super) fn tell_mtu(&self, tunnel: &Tunnel) {
         self.set_mtu(self.settings.mtu.unwrap_or(DEFAULT_MTU), tunnel);
