@@ -133,9 +133,9 @@ impl Summary<'_> {
     }
 }
 
-fn in_words(Trial { seconds_left, peer_answered, .. }: &Trial) -> String {
+fn in_words(Trial { id, seconds_left, peer_answered, .. }: &Trial) -> String {
     let answer = if *peer_answered { "has answered" } else { "has not answered" };
-    format!("trying a configuration: {} left; the peer {answer}", time(*seconds_left))
+    format!("{id}, trying a configuration: {} left; the peer {answer}", time(*seconds_left))
 }
 
 fn calls(calls: &Calls) -> String {
@@ -182,7 +182,7 @@ mod tests {
         let expected = "link
   state          up for 1 h
   reason         the peer answered our call
-  trial          trying a configuration: 42 s left; the peer has answered
+  trial          3f9a1c, trying a configuration: 42 s left; the peer has answered
 interface
   name           tun0
   addresses      10.77.0.1/30
