@@ -37,7 +37,7 @@ pub struct Options {
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = seconds)]
     confirm: u64,
     /// What to try, and to put in the place of the daemon's own file if it is kept; if not given, that file as it is now.
-    /// A daemon's own file elsewhere than in /etc/tunneld.toml or /etc/tunneld/ is named with -c
+    /// Unless the daemon's own file is that of a unit, -c names it
     file: Option<PathBuf>,
 }
 

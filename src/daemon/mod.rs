@@ -273,7 +273,7 @@ async fn device(
     if let Some(same) = same {
         return Ok((Tun::inherit(same, name, layer, wanted)?, stand_in));
     }
-    // One that was there before has its routes until it is taken back what it was given.
+    // One that was there before the daemon still has its routes.
     let has_routes = other.is_none() && record.device() == name;
     let stand_in = match stand_in {
         None if !has_routes => stand_in_for(record).await,

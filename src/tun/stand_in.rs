@@ -66,6 +66,6 @@ impl AsFd for StandIn {
 }
 
 /// The kernel puts the first free number there.
-const NAME: &str = "tunneld%d";
+const NAME: &str = "tunneld-gap%d";
 /// The metric that comes after all others.
 const LAST: u32 = u32::MAX;

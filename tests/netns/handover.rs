@@ -429,13 +429,18 @@ fn what_a_process_left_in_another_network_namespace_changes_nothing_in_this_one(
             ..ends[0].clone()
         };
         let b = keeper.start(&lab, Host::B, &other);
-        assert!(b.said().contains("ran in another network namespace"), "{}", b.said());
         keeper.listen();
-        let names: Vec<_> = keeper.kept.iter().map(|(name, _)| name.as_str()).collect();
-        assert_eq!(names, ["network", "device", "underlay", "underlay"], "its own");
-        stop(b);
+        let names: Vec<_> = keeper.kept.iter().map(|(name, _)| name.clone()).collect();
+        let said = stop(b);
+        keeper.listen();
         drop(keeper);
-        assert!(wait_until(BOUND, || lab.network(Host::B) == before), "found: {found}");
+        assert!(
+            wait_until(BOUND, || lab.network(Host::B) == before),
+            "found: {found}, before:\n{before}\nnow:\n{}\n{said}",
+            lab.network(Host::B)
+        );
+        assert_eq!(names, ["network", "device", "underlay", "underlay"], "its own");
+        assert!(said.contains("ran in another network namespace"), "{said}");
         let others = || lab.run(Host::A, "ip link show tun0").status.success();
         assert!(wait_until(BOUND, || others() == found), "what is not kept there vanishes");
     }
