@@ -26,7 +26,7 @@ fn run(command: &Command) -> anyhow::Result<()> {
         Command::Run(options) => tunneld::daemon::run(&options.file.config, logging::set_level),
         Command::Check(options) => cli::check::run(&options.config),
         Command::Doctor(options) => cli::doctor::run(options),
-        Command::Reload(target) => cli::reload::run(target),
+        Command::Reload(target) => Ok(cli::reload::run(target)?),
         Command::Apply(options) => cli::apply::run(options),
         Command::Status(options) => cli::status::run(options),
         Command::Top(target) => cli::top::run(target),

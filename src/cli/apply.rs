@@ -15,6 +15,7 @@ use tokio::sync::oneshot;
 use super::Mistake;
 use super::candidate::Candidate;
 use super::client::{Client, ClientError, Target};
+use crate::config::{Config, DEFAULT_PATH};
 use crate::daemon::status::Trial;
 use crate::daemon::trial::TRIAL_SECONDS;
 
@@ -22,6 +23,8 @@ use crate::daemon::trial::TRIAL_SECONDS;
 const LOOK_INTERVAL: Duration = Duration::from_millis(200);
 /// How much longer than the trial may take the program waits to hear that it is over.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// Where the configurations of `tunneld@.service` are.
+const UNIT_DIRECTORY: &str = "/etc/tunneld";
 /// The longest answer that is read.
 const LONGEST_ANSWER: u64 = 80;
 
@@ -33,7 +36,8 @@ pub struct Options {
     /// How long the trial lasts: 10s to 1h
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = seconds)]
     confirm: u64,
-    /// What to try, and to put in the place of the daemon's own file if it is kept; if not given, that file as it is now
+    /// What to try, and to put in the place of the daemon's own file if it is kept; if not given, that file as it is now.
+    /// Unless the daemon's own file is that of a unit, -c names it
     file: Option<PathBuf>,
 }
 
@@ -51,33 +55,38 @@ struct NotKept {
 /// # Errors
 /// The daemon refuses to try it, and nothing has changed; or it was tried and not kept.
 pub fn run(options: &Options) -> anyhow::Result<()> {
-    let mut client = Client::find(&options.target)?;
+    let mut client = Client::connect(&options.target)?;
     let own = PathBuf::from(client.status()?.file);
+    let candidate = match &options.file {
+        Some(file) => Candidate::beside(&place(&options.target, client.interface(), &own)?, file)?,
+        None => None,
+    };
+    let tried = candidate.as_ref().map(Candidate::path);
     let file = options.file.as_deref().unwrap_or(&own);
-    let candidate = Candidate::beside(&own, file)?;
-    let tried = candidate.as_ref().map_or(own.as_path(), Candidate::path).to_owned();
-    match client.apply(&tried, options.confirm) {
-        Ok(()) => {}
+    let trial = match client.apply(tried, options.confirm) {
+        Ok(trial) => trial,
         Err(ClientError::Refused(reason)) => {
             // The user does not know the copy.
-            let (copy, file) = (tried.to_string_lossy(), file.to_string_lossy());
-            return Err(Mistake(reason.replace(&*copy, &file)).into());
+            let copy = tried.unwrap_or(file).to_string_lossy();
+            return Err(Mistake(reason.replace(&*copy, &file.to_string_lossy())).into());
         }
         Err(error) => return Err(error.into()),
-    }
+    };
     let seconds = options.confirm;
     let runtime = super::runtime()?;
     let instead = match &candidate {
-        Some(_) => format!(" instead of {}", own.display()),
+        Some(candidate) => format!(" instead of {}", candidate.place().display()),
         None => String::new(),
     };
     let shown = format!(
-        "Trying {}{instead} for {seconds} s, and waiting for the peer's answer.\n",
+        "Trying {}{instead} for {seconds} s as trial {trial}, and waiting for the peer's answer.\n",
         file.display()
     );
-    if let Err(why) = runtime.block_on(confirm(&mut client, &tried, options.confirm, &shown)) {
-        let back =
-            client.revert().is_ok() || client.status().is_ok_and(|status| status.trial.is_none());
+    if let Err(why) = runtime.block_on(confirm(&mut client, &trial, seconds, &shown)) {
+        let is_over = |client: &mut Client| {
+            client.status().is_ok_and(|status| status.trial.is_none_or(|other| other.id != trial))
+        };
+        let back = client.revert(&trial).is_ok() || is_over(&mut client);
         let now = if back {
             "the configuration before is back"
         } else {
@@ -93,8 +102,32 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
         return Err(NotKept { why, now: now.to_owned(), advice }.into());
     }
     let Some(candidate) = candidate else { return Ok(super::print("Kept.\n")?) };
-    candidate.take_its_place()?;
-    Ok(super::print(&format!("Kept: {} is now what was tried.\n", own.display()))?)
+    let place = candidate.take_its_place()?;
+    Ok(super::print(&format!("Kept: {} is now what was tried.\n", place.display()))?)
+}
+
+/// The file that is to be replaced: the one that the user named, or that of the unit for this interface. The daemon says
+/// that it runs by `own`, but who has taken it over must not choose which file root writes.
+fn place(target: &Target, interface: &str, own: &Path) -> Result<PathBuf, Mistake> {
+    if let Some(named) = &target.config {
+        return Ok(named.clone());
+    }
+    if is_of_a_unit(own) && Config::load(own).is_ok_and(|config| config.interface.name == interface)
+    {
+        return Ok(own.to_owned());
+    }
+    let own = own.display();
+    Err(Mistake(format!(
+        "the tunneld of {interface} says that it runs by {own}, and only it says so; name the file to be replaced with -c FILE; \
+         not needed where that is {DEFAULT_PATH} or in {UNIT_DIRECTORY}, and is right and of this interface"
+    )))
+}
+
+/// Whether it is what one of the units names, in a place where only root writes.
+fn is_of_a_unit(file: &Path) -> bool {
+    let is_instance = file.parent() == Some(Path::new(UNIT_DIRECTORY))
+        && file.extension().is_some_and(|extension| extension == "toml");
+    file == Path::new(DEFAULT_PATH) || is_instance
 }
 
 /// Waits until the peer has answered, asks the user, and confirms.
@@ -103,7 +136,7 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
 /// Why it is not kept.
 async fn confirm(
     client: &mut Client,
-    tried: &Path,
+    trial: &str,
     seconds: u64,
     shown: &str,
 ) -> anyhow::Result<()> {
@@ -126,12 +159,12 @@ async fn confirm(
                 if line.trim() != "yes" {
                     bail!("the answer was not yes");
                 }
-                return Ok(client.confirm()?);
+                return Ok(client.confirm(trial)?);
             }
             _ = looks.tick() => {
-                let trial = trial_of(client, tried)?;
-                if trial.peer_answered && answer.is_none() {
-                    let seconds = trial.seconds_left as u64;
+                let status = status_of(client, trial)?;
+                if status.peer_answered && answer.is_none() {
+                    let seconds = status.seconds_left as u64;
                     super::print(&format!("The peer answers. Keep it? Type yes within {seconds} s: "))?;
                     answer = Some(ask()?);
                 }
@@ -141,9 +174,9 @@ async fn confirm(
 }
 
 /// How the trial is.
-fn trial_of(client: &mut Client, tried: &Path) -> anyhow::Result<Trial> {
+fn status_of(client: &mut Client, trial: &str) -> anyhow::Result<Trial> {
     match client.status()?.trial {
-        Some(trial) if Path::new(&trial.file) == tried => Ok(trial),
+        Some(status) if status.id == trial => Ok(status),
         _ => bail!("the time was over, or somebody else ended it"),
     }
 }
@@ -182,6 +215,24 @@ fn seconds(text: &str) -> Result<u64, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_files_of_the_units_are_replaced_on_a_daemons_word() {
+        for file in ["/etc/tunneld.toml", "/etc/tunneld/b.toml"] {
+            assert!(is_of_a_unit(Path::new(file)), "{file}");
+        }
+        for file in [
+            "/etc/passwd",
+            "/etc/tunneld/private.key",
+            "/etc/tunneld/../cron.d/b.toml",
+            "/etc/tunneld/a/b.toml",
+            "/tmp/tunneld.toml",
+            "etc/tunneld.toml",
+            "",
+        ] {
+            assert!(!is_of_a_unit(Path::new(file)), "{file}");
+        }
+    }
 
     #[test]
     fn a_time_is_a_number_with_or_without_a_unit() {

@@ -47,8 +47,13 @@ impl Candidate {
         self.copy.path()
     }
 
-    /// Puts it in its place: whoever reads that sees one or the other, whole.
-    pub(super) fn take_its_place(self) -> anyhow::Result<()> {
+    /// Where it is to be.
+    pub(super) fn place(&self) -> &Path {
+        &self.place
+    }
+
+    /// Puts it in its place, and gives that: whoever reads it sees one or the other, whole.
+    pub(super) fn take_its_place(self) -> anyhow::Result<PathBuf> {
         let Self { copy, place } = self;
         let directory = parent(&place).to_owned();
         copy.persist(&place).map_err(|error| error.error).with_context(|| {
@@ -57,7 +62,7 @@ impl Candidate {
         })?;
         // It is in its place; that it outlasts a power failure is all that may be missing.
         let _ = File::open(directory).and_then(|directory| directory.sync_all());
-        Ok(())
+        Ok(place)
     }
 }
 

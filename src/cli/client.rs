@@ -10,7 +10,6 @@ use clap::Args;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use crate::config::Config;
 use crate::daemon::runtime;
 use crate::daemon::status::Status;
 
@@ -24,7 +23,7 @@ pub struct Target {
     /// The name of its interface
     #[arg(short, long, value_name = "NAME", conflicts_with = "config")]
     pub interface: Option<String>,
-    /// Its configuration
+    /// The configuration that it runs by
     #[arg(short, long, value_name = "FILE")]
     pub config: Option<PathBuf>,
 }
@@ -33,8 +32,15 @@ pub struct Target {
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// None of those that run here runs by it.
-    #[error("no tunneld that runs here runs by {0}")]
-    NotRunBy(PathBuf),
+    #[error(
+        "no tunneld that runs here runs by {file}: {asked}; one of them can be chosen with -i NAME"
+    )]
+    NotRunBy {
+        /// What was looked for.
+        file: PathBuf,
+        /// Those that were asked, by name, each with what it said.
+        asked: String,
+    },
     /// The command line does not say which.
     #[error("several tunneld run here: {0}; choose one of them with -i NAME")]
     Several(String),
@@ -84,17 +90,23 @@ pub(super) struct Client {
 }
 
 impl Client {
-    /// Connects to each daemon that runs here.
-    pub(super) fn connect_all() -> Vec<Self> {
-        let interfaces = names(&runtime::directory());
-        let target = |name| Target { interface: Some(name), config: None };
-        // Where nobody answers, one was killed.
-        interfaces.into_iter().filter_map(|name| Self::connect(&target(name)).ok()).collect()
+    /// Connects to the daemon that `target` means. No configuration is read: it may be wrong by now, name another
+    /// interface, or be for other eyes.
+    pub(super) fn connect(target: &Target) -> Result<Self, ClientError> {
+        let directory = runtime::directory();
+        match (&target.interface, &target.config) {
+            (Some(name), _) => Self::of(&directory, name),
+            (None, Some(file)) => Self::by_file(&directory, file),
+            (None, None) => Self::of(&directory, &only(&directory)?),
+        }
     }
 
-    /// Connects to the daemon that `target` means.
-    pub(super) fn connect(target: &Target) -> anyhow::Result<Self> {
-        let path = socket(target)?;
+    /// Connects to the daemon of this interface.
+    fn of(directory: &Path, name: &str) -> Result<Self, ClientError> {
+        if name.is_empty() || name.contains('/') {
+            return Err(ClientError::Name(name.to_owned()));
+        }
+        let path = directory.join(format!("{name}{SUFFIX}"));
         let connect = || {
             let stream = UnixStream::connect(&path)?;
             stream.set_read_timeout(Some(ANSWER_TIME))?;
@@ -103,22 +115,31 @@ impl Client {
         };
         match connect() {
             Ok(stream) => Ok(Self { stream: BufReader::new(stream), path }),
-            Err(cause) => Err(ClientError::Unreachable { path, cause }.into()),
+            Err(cause) => Err(ClientError::Unreachable { path, cause }),
         }
     }
 
-    /// Connects to the daemon that `target` means, without reading its file: that may be wrong by now.
-    pub(super) fn find(target: &Target) -> anyhow::Result<Self> {
-        let Some(file) = &target.config else { return Self::connect(target) };
-        let wanted = fs::canonicalize(file).ok();
-        let runs_by_it = |client: &mut Self| {
-            let own = client.status().ok().and_then(|status| fs::canonicalize(status.file).ok());
-            own.is_some() && own == wanted
-        };
-        let found = Self::connect_all()
-            .into_iter()
-            .find_map(|mut client| runs_by_it(&mut client).then_some(client));
-        found.ok_or_else(|| ClientError::NotRunBy(file.clone()).into())
+    /// Connects to the daemon that says that it runs by this file.
+    fn by_file(directory: &Path, file: &Path) -> Result<Self, ClientError> {
+        let names = names(directory);
+        if names.is_empty() {
+            return Err(ClientError::Nobody(directory.to_owned()));
+        }
+        let mut asked = Vec::new();
+        for name in names {
+            let connected = Self::of(directory, &name);
+            match connected.and_then(|mut client| Ok((client.status()?.file, client))) {
+                Ok((own, client)) if is_same(Path::new(&own), file) => return Ok(client),
+                Ok((own, _)) => asked.push(format!("{name} runs by {own}")),
+                Err(error) => asked.push(format!("{name}: {error}")),
+            }
+        }
+        Err(ClientError::NotRunBy { file: file.to_owned(), asked: asked.join(", ") })
+    }
+
+    /// The name of its interface, by which it was found.
+    pub(super) fn interface(&self) -> &str {
+        self.path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default()
     }
 
     /// Asks how it is.
@@ -127,40 +148,46 @@ impl Client {
         parse(&self.line()?)
     }
 
-    /// Has it read its file anew, if that is `file`; whether it has.
-    pub(super) fn reload(&mut self, file: Option<&Path>) -> Result<bool, ClientError> {
-        self.change(&serde_json::json!({ "command": "reload", "file": file }))
+    /// Has it read its file anew.
+    pub(super) fn reload(&mut self) -> Result<(), ClientError> {
+        self.change(&serde_json::json!({ "command": "reload" })).map(drop)
     }
 
-    /// Has it try `file` for so long.
-    pub(super) fn apply(&mut self, file: &Path, seconds: u64) -> Result<(), ClientError> {
+    /// Has it try `file`, or its own as it is now, for so long; the id of the trial.
+    pub(super) fn apply(
+        &mut self,
+        file: Option<&Path>,
+        seconds: u64,
+    ) -> Result<String, ClientError> {
         let request = serde_json::json!({ "command": "apply", "file": file, "seconds": seconds });
-        self.change(&request).map(drop)
+        self.change(&request)
     }
 
-    /// Has it keep what it tries.
-    pub(super) fn confirm(&mut self) -> Result<(), ClientError> {
-        self.change(&serde_json::json!({ "command": "confirm" })).map(drop)
+    /// Has it keep what it tries, if that is this trial.
+    pub(super) fn confirm(&mut self, trial: &str) -> Result<(), ClientError> {
+        self.change(&serde_json::json!({ "command": "confirm", "trial": trial })).map(drop)
     }
 
-    /// Has it go back to what was before it tried something.
-    pub(super) fn revert(&mut self) -> Result<(), ClientError> {
-        self.change(&serde_json::json!({ "command": "revert" })).map(drop)
+    /// Has it go back to what was before this trial, if that goes on.
+    pub(super) fn revert(&mut self, trial: &str) -> Result<(), ClientError> {
+        self.change(&serde_json::json!({ "command": "revert", "trial": trial })).map(drop)
     }
 
-    /// Has it change something; whether there was anything to do for it.
-    fn change(&mut self, request: &serde_json::Value) -> Result<bool, ClientError> {
+    /// Has it change something; the id of the trial that this began or ended, which is empty if it did neither.
+    fn change(&mut self, request: &serde_json::Value) -> Result<String, ClientError> {
         #[derive(Deserialize)]
         struct Done {
             done: String,
+            #[serde(default)]
+            trial: String,
         }
         self.send(&request.to_string())?;
-        let Done { done } = parse(&self.line()?)?;
-        if done != "nothing" && request.get("command") != Some(&done.as_str().into()) {
+        let Done { done, trial } = parse(&self.line()?)?;
+        if request.get("command") != Some(&done.as_str().into()) {
             // The answer to an earlier request that was not waited for.
             return Err(self.unreachable(io::Error::other("it answers something else")));
         }
-        Ok(done != "nothing")
+        Ok(trial)
     }
 
     /// Asks for all that happens: each line is an event, with no limit of time between two.
@@ -221,18 +248,10 @@ pub(super) fn parse<T: DeserializeOwned>(line: &str) -> Result<T, ClientError> {
     })
 }
 
-/// Where the socket of the daemon is that `target` means.
-fn socket(target: &Target) -> anyhow::Result<PathBuf> {
-    let directory = runtime::directory();
-    let name = match target {
-        Target { interface: Some(name), .. } => name.clone(),
-        Target { config: Some(file), .. } => Config::load(file)?.interface.name,
-        _ => only(&directory)?,
-    };
-    if name.is_empty() || name.contains('/') {
-        return Err(ClientError::Name(name).into());
-    }
-    Ok(directory.join(format!("{name}{SUFFIX}")))
+/// Whether two paths lead to one file. Where who asks may not look, they must be written alike.
+fn is_same(one: &Path, other: &Path) -> bool {
+    std::path::absolute(other).is_ok_and(|other| one == other)
+        || fs::canonicalize(one).is_ok_and(|one| fs::canonicalize(other).is_ok_and(|it| it == one))
 }
 
 /// The names of those that have a socket in `directory`, in order.

@@ -50,9 +50,11 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
 fn in_words(entry: &Entry) -> String {
     match entry {
         Entry::Missed { missed } => format!("{missed} events were not read in time"),
-        Entry::Notice(Notice { unix_seconds, event, state, reason, endpoint }) => {
+        Entry::Notice(Notice { unix_seconds, event, state, reason, endpoint, trial }) => {
             let place = endpoint.map(|endpoint| format!(" at {endpoint}")).unwrap_or_default();
-            format!("{} {event}: {}{place}: {reason}", time(*unix_seconds), state.name())
+            let trial = trial.as_ref().map(|id| format!(" {id}")).unwrap_or_default();
+            let (time, state) = (time(*unix_seconds), state.name());
+            format!("{time} {event}{trial}: {state}{place}: {reason}")
         }
     }
 }
@@ -71,7 +73,13 @@ mod tests {
     #[test]
     fn an_event_reads_as_a_line_and_so_do_those_that_were_missed() {
         let event = r#"{"unix_seconds":1800000000.9,"event":"peer_silent","state":"silent","reason":"nothing heard","endpoint":"192.0.2.1:7"}"#;
+        let trial =
+            event.replace("peer_silent", "trial_begun").replace('}', ",\"trial\":\"3f9a1c\"}");
         for (line, words) in [
+            (
+                trial.as_str(),
+                "2027-01-15T08:00:00Z trial_begun 3f9a1c: silent at 192.0.2.1:7: nothing heard",
+            ),
             (event, "2027-01-15T08:00:00Z peer_silent: silent at 192.0.2.1:7: nothing heard"),
             (r#"{"missed":3}"#, "3 events were not read in time"),
         ] {

@@ -139,9 +139,9 @@ fn kind(Status { mode, peer, .. }: &Status) -> String {
     format!("{carries} ({}), profile {}, {}", mode.name(), peer.profile, peer.cipher)
 }
 
-fn in_words(Trial { seconds_left, peer_answered, .. }: &Trial) -> String {
+fn in_words(Trial { id, seconds_left, peer_answered, .. }: &Trial) -> String {
     let answer = if *peer_answered { "has answered" } else { "has not answered" };
-    format!("trying a configuration: {} left; the peer {answer}", time(*seconds_left))
+    format!("{id}, trying a configuration: {} left; the peer {answer}", time(*seconds_left))
 }
 
 fn calls(calls: &Calls) -> String {
@@ -189,7 +189,7 @@ mod tests {
   kind           Ethernet frames (tap), profile tunneld, aes-256-gcm
   state          up for 1 h
   reason         the peer answered our call
-  trial          trying a configuration: 42 s left; the peer has answered
+  trial          3f9a1c, trying a configuration: 42 s left; the peer has answered
 interface
   name           tun0
   addresses      10.77.0.1/30

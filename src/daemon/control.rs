@@ -153,8 +153,8 @@ impl Control {
     async fn answer(&mut self, query: Query) {
         match query {
             Query::Read(request) => self.reader.begin(request),
-            Query::Decide(decision, answer) => {
-                let _ = answer.send(self.decide(decision).await);
+            Query::Decide(decision, trial, answer) => {
+                let _ = answer.send(self.decide(decision, trial.as_deref()).await);
             }
             Query::Status(answer) => {
                 let _ = answer.send(self.status());
@@ -172,10 +172,10 @@ impl Control {
         self.observer.status(&self.path, &self.tunnel, mtu, self.reader.own(), trial)
     }
 
-    /// Tells those who listen what was done.
-    pub(super) fn tell_listeners(&self, done: &str) {
+    /// Tells those who listen what was done, and to which trial, if it was to one.
+    pub(super) fn tell_listeners(&self, done: &str, trial: Option<&str>) {
         let remote = self.tunnel.endpoint().map(|endpoint| endpoint.remote);
-        self.observer.tell(clock::now(), done, remote);
+        self.observer.tell(clock::now(), done, remote, trial);
     }
 
     /// Makes a change; if one part of it cannot be, none is made.

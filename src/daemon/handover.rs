@@ -1,10 +1,11 @@
 //! What the service manager keeps for the next process (`FileDescriptorStoreMax=` of systemd.service(5)): from the start
 //! the device, the sockets, the kill switch and a memory file with the list of what is ours in the network, so that
-//! they outlive a crash too; at an orderly end the sessions, in another memory file. All of it is gone when the unit is
-//! stopped: then the device vanishes with its routes.
+//! they outlive a crash too; between two devices what stands in for them; at an orderly end the sessions, in another
+//! memory file. All of it is gone when the unit is stopped: then devices vanish with their routes.
 //!
 //! Without a service manager that keeps descriptors nothing is kept, and nothing here fails.
 
+use std::env;
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _, Write as _};
 use std::os::fd::{AsFd, BorrowedFd, FromRawFd as _, OwnedFd};
@@ -17,10 +18,11 @@ use zeroize::Zeroizing;
 use super::kill_switch::KillSwitch;
 use crate::net::Sockets;
 use crate::proto::Handover;
-use crate::tun::Record;
+use crate::tun::{Record, StandIn};
 
 /// Under which names the descriptors are kept.
 const DEVICE: &str = "device";
+const STAND_IN: &str = "stand-in";
 const UNDERLAY: &str = "underlay";
 /// Followed by the name of the interface: rules for another one would keep this one's packets back.
 const KILL_SWITCH: &str = "kill-switch-";
@@ -34,6 +36,7 @@ const LONGEST: u64 = 64 * 1024;
 #[derive(Default)]
 pub(super) struct Kept {
     pub(super) device: Option<OwnedFd>,
+    pub(super) stand_in: Option<StandIn>,
     pub(super) underlay: Vec<OwnedFd>,
     /// With the name of the interface that it is for.
     pub(super) kill_switch: Option<(String, OwnedFd)>,
@@ -63,13 +66,29 @@ impl Kept {
             }
             match name.as_str() {
                 DEVICE => kept.device = Some(descriptor),
+                STAND_IN => kept.stand_in = Some(descriptor.into()),
                 UNDERLAY => kept.underlay.push(descriptor),
                 NETWORK => kept.network = Some(Record::take(descriptor)),
                 SESSIONS => kept.sessions = sessions(descriptor.into()),
                 _ => tracing::debug!(name, "a descriptor that is not ours"),
             }
         }
+        if kept.network.as_ref().is_some_and(|record| !record.is_of_this_namespace()) {
+            tracing::warn!(
+                "the process before ran in another network namespace: what it left there is let go of"
+            );
+            kept.leave_network();
+        }
         kept
+    }
+
+    /// Has nothing kept any more but the sessions: in another network namespace sockets lead elsewhere, and names and
+    /// indices are those of other devices.
+    fn leave_network(&mut self) {
+        let kill_switch = self.kill_switch.take().map(|(of, _)| format!("{KILL_SWITCH}{of}"));
+        let others = [DEVICE, STAND_IN, UNDERLAY, NETWORK];
+        others.into_iter().chain(kill_switch.as_deref()).for_each(forget);
+        *self = Self { sessions: self.sessions.take(), ..Self::default() };
     }
 
     /// What holds packets back, and would not any more if the service manager let go of all this.
@@ -81,6 +100,11 @@ impl Kept {
             (None, false) => None,
         }
     }
+}
+
+/// Whether there is a service manager, which keeps what it is given if its unit says so.
+pub(super) fn is_kept() -> bool {
+    env::var_os("NOTIFY_SOCKET").is_some()
 }
 
 /// Has the device kept, for whoever comes after a crash.
@@ -112,6 +136,16 @@ pub(super) fn keep_network(record: &Record) {
 /// Has no device kept any more.
 pub(super) fn forget_device() {
     forget(DEVICE);
+}
+
+/// Has what stands in for the device kept, as long as there is no device.
+pub(super) fn keep_stand_in(stand_in: &StandIn) {
+    keep(STAND_IN, &[stand_in.as_fd()]);
+}
+
+/// Has nothing kept any more that stands in for the device.
+pub(super) fn forget_stand_in() {
+    forget(STAND_IN);
 }
 
 /// Leaves the sessions to the next process.

@@ -2,12 +2,13 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::{Flock, FlockArg, OFlag};
 
 use super::runtime;
+use crate::tun::namespace;
 
 /// Why the lock was not to be had.
 #[derive(Debug, thiserror::Error)]
@@ -54,8 +55,8 @@ impl InterfaceLock {
 
 /// Interfaces of one name may exist in several network namespaces.
 fn file_name(interface: &str) -> String {
-    match fs::metadata("/proc/self/ns/net") {
-        Ok(namespace) => format!("{interface}.{}.lock", namespace.ino()),
-        Err(_) => format!("{interface}.lock"),
+    match namespace::here() {
+        Some(number) => format!("{interface}.{number}.lock"),
+        None => format!("{interface}.lock"),
     }
 }

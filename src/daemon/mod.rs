@@ -49,7 +49,7 @@ use nix::sys::prctl;
 use crate::config::{self, Config, Interface};
 use crate::net::Underlay;
 use crate::proto::{self, Handover, Inbound, Outbound, Tunnel};
-use crate::tun::{Origin, Record, Tun};
+use crate::tun::{Origin, Record, StandIn, Tun};
 use crate::wire::Offload;
 use clock::Alarm;
 use control::{Control, Ended};
@@ -112,11 +112,16 @@ async fn run_on(
     set_log_level: SetLogLevel,
 ) -> anyhow::Result<()> {
     let signals = Signals::listen().context("listening for signals")?;
+    let record = record(kept.network)?;
     // Before all else: nothing is to leave while the rest is set up.
     let kill_switch = kill_switch(&config, kept.kill_switch)?;
-    let tun = device(&config.interface, kept.device).await?;
+    let (tun, stand_in) = device(&config.interface, kept.device, kept.stand_in, &record).await?;
     let underlay = underlay(&config, kept.underlay)?;
-    let network = Network::new(&config, &tun, record(kept.network)?).await?;
+    let network = Network::new(&config, &tun, record).await?;
+    if let Some(stand_in) = stand_in {
+        handover::forget_stand_in();
+        stand_in.remove().await;
+    }
     let ours = config.interface.private_key.public_key();
     let state = State::load(&ours, &config.peer.public_key);
     let (tunnel, outbound, inbound) = tunnel(&config, &state, kept.sessions)?;
@@ -236,23 +241,53 @@ fn kill_switch(
     Ok(kill_switch)
 }
 
-/// Opens the device, or goes on with the one that was kept.
-async fn device(interface: &Interface, kept: Option<OwnedFd>) -> anyhow::Result<Tun> {
+/// Opens the device, or goes on with the one that was kept. If that was for another one, something stands in for it,
+/// until the default routes lead to this one.
+async fn device(
+    interface: &Interface,
+    kept: Option<OwnedFd>,
+    stand_in: Option<StandIn>,
+    record: &Record,
+) -> anyhow::Result<(Tun, Option<StandIn>)> {
     let config::Offload { tun_gso: gso, tun_gro: gro, .. } = interface.offload;
     let (name, layer) = (interface.name.as_str(), interface.layer());
     let wanted = Offload { gso, gro };
-    if let Some(kept) = kept {
-        if let Some(tun) = Tun::inherit(kept, name, layer, wanted).await? {
-            return Ok(tun);
-        }
+    let (same, other): (Option<_>, Option<_>) = match kept {
+        Some(kept) if Tun::is_kept(kept.as_fd(), name, layer) => (Some(kept), None),
+        kept => (None, kept),
+    };
+    if let Some(same) = same {
+        return Ok((Tun::inherit(same, name, layer, wanted)?, stand_in));
+    }
+    // One that was there before the daemon still has its routes.
+    let has_routes = other.is_none() && record.device() == name;
+    let stand_in = match stand_in {
+        None if !has_routes => stand_in_for(record).await,
+        kept => kept,
+    };
+    if let Some(other) = other {
         handover::forget_device();
+        Tun::remove(other).await;
     }
     let tun = Tun::open(name, layer, wanted)?;
     tun.refuse_shared().await?;
     if tun.origin() == Origin::Created {
         handover::keep_device(tun.as_fd());
     }
-    Ok(tun)
+    Ok((tun, stand_in))
+}
+
+/// What stands in for a device to which default routes lead, if there are any.
+async fn stand_in_for(record: &Record) -> Option<StandIn> {
+    if !record.has_rules() {
+        return None;
+    }
+    let opened = StandIn::open(record).await.inspect_err(|error| {
+        tracing::warn!(%error, "packets for the default route leave past the tunnel until it is there again");
+    });
+    let stand_in = opened.ok()?;
+    handover::keep_stand_in(&stand_in);
+    Some(stand_in)
 }
 
 /// Binds the sockets, or goes on with those that were kept.
@@ -279,9 +314,15 @@ fn tell_started(path: &DataPath) {
     );
 }
 
-/// Ends the data threads, leaves the sessions to the next process, erases the keys, takes back what was changed unless
-/// that process is to find it, and tells the counters.
+/// Ends the data threads, leaves the sessions to the next process unless this one failed, erases the keys, takes back
+/// what was changed unless that process is to find it, and tells the counters.
 async fn stop(threads: DataThreads, control: &mut Control, ended: &anyhow::Result<Ended>) {
+    let failed = matches!(ended, Ok(Ended::Failure(_)) | Err(_));
+    // A service manager starts the daemon anew, and lets go of all that it keeps when it gives up or is to stop.
+    let is_kept = failed && control.path.tun.origin() != Origin::Found && handover::is_kept();
+    // The device may be gone.
+    let _stand_in = if is_kept { stand_in_for(control.network.record()).await } else { None };
+    let stays = is_kept || matches!(ended, Ok(Ended::Restart));
     service::stopping();
     let inbound = threads.stop(&control.path);
     if let (Ok(Ended::Signal(_) | Ended::Restart), Some(inbound)) = (ended, inbound)
@@ -291,13 +332,12 @@ async fn stop(threads: DataThreads, control: &mut Control, ended: &anyhow::Resul
     }
     control.tunnel.erase();
     control.tell_name_servers(std::future::ready(()));
-    let restart = matches!(ended, Ok(Ended::Restart));
-    if !restart {
+    if !stays {
         control.dns.undo().await;
     }
     control.state.finish().await;
     control.hooks.finish().await;
-    if !restart && let Err(error) = control.network.undo().await {
+    if !stays && let Err(error) = control.network.undo().await {
         tracing::warn!(%error, "not everything could be taken back");
     }
     control.count_not_received();

@@ -109,6 +109,11 @@ impl Network {
         self.device.map(|device| device.mtu).or(self.settings.mtu).unwrap_or(DEFAULT_MTU)
     }
 
+    /// The list of what is ours in the network.
+    pub(super) fn record(&self) -> &Record {
+        self.link.record()
+    }
+
     /// Tells the tunnel the MTU that the device was given.
     pub(super) fn tell_mtu(&self, tunnel: &Tunnel) {
         self.set_mtu(self.mtu(), tunnel);

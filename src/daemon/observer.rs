@@ -30,6 +30,9 @@ pub(crate) struct Notice {
     pub(crate) reason: String,
     /// Where the peer is.
     pub(crate) endpoint: Option<SocketAddr>,
+    /// The id of the trial, of an event that is of one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) trial: Option<String>,
 }
 
 /// What of a status the configuration says.
@@ -135,11 +138,17 @@ impl Observer {
         if let Some(reason) = reason {
             self.reason = reason;
         }
-        self.tell(now, name, endpoint);
+        self.tell(now, name, endpoint, None);
     }
 
     /// Tells those who listen of what has this name, and how the link is since then.
-    pub(super) fn tell(&self, now: Now, name: &str, endpoint: Option<SocketAddr>) {
+    pub(super) fn tell(
+        &self,
+        now: Now,
+        name: &str,
+        endpoint: Option<SocketAddr>,
+        trial: Option<&str>,
+    ) {
         // It fails if nobody listens.
         let _ = self.notices.send(Notice {
             unix_seconds: now.unix.as_secs_f64(),
@@ -147,6 +156,7 @@ impl Observer {
             state: self.state,
             reason: self.reason.clone(),
             endpoint,
+            trial: trial.map(str::to_owned),
         });
     }
 

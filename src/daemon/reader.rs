@@ -1,6 +1,5 @@
 //! Reads configurations beside everything else: a disk that hangs holds up nothing but the reload. One is read at a time.
 
-use std::fs;
 use std::future::pending;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -14,23 +13,18 @@ use crate::config::{Config, ConfigError};
 pub(super) struct Request {
     /// Which file; `None`: the daemon's own.
     pub(super) file: Option<PathBuf>,
-    /// How long it is to be tried; `None`: it is the daemon's own, or it is not read.
+    /// How long it is to be tried; `None`: for good.
     pub(super) trial: Option<Duration>,
     /// Who wants to hear how it went; `None`: a signal asked.
-    pub(super) answer: Option<oneshot::Sender<Result<(), Refused>>>,
+    pub(super) answer: Option<oneshot::Sender<TakenOn>>,
 }
 
-/// Why a file is not taken on.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Refused {
-    /// It is not the one that this daemon runs by.
-    OtherFile,
-    /// It is wrong, the system refuses, or it is not the time.
-    Because(String),
-}
+/// Whether a file was taken on, and as which trial if it is one; or why not: it is wrong, the system refuses, or it is
+/// not the time.
+pub(super) type TakenOn = Result<Option<String>, String>;
 
-/// What came of reading; `None`: it is not the daemon's own file.
-type Outcome = Option<Result<Config, ConfigError>>;
+/// What came of reading.
+type Outcome = Result<Config, ConfigError>;
 
 /// Owned by control.
 pub(super) struct Reader {
@@ -55,14 +49,10 @@ impl Reader {
     pub(super) fn begin(&mut self, request: Request) {
         if self.under_way.is_some() {
             let busy = "busy: another configuration is still being read; ask again";
-            return request.answer(Err(Refused::Because(busy.to_owned())));
+            return request.answer(Err(busy.to_owned()));
         }
-        let (own, file, tried) = (self.own.clone(), request.file.clone(), request.trial.is_some());
-        let reading = spawn_blocking(move || match file {
-            Some(file) if tried => Some(Config::load(&file)),
-            Some(file) if !is_same(&file, &own) => None,
-            _ => Some(Config::load(&own)),
-        });
+        let file = request.file.as_ref().unwrap_or(&self.own).clone();
+        let reading = spawn_blocking(move || Config::load(&file));
         self.under_way = Some((request, reading));
     }
 
@@ -78,9 +68,10 @@ impl Reader {
     /// Waits until something is read, if anything is to be.
     pub(super) async fn done(&mut self) -> (Request, Outcome) {
         let Some((_, reading)) = &mut self.under_way else { return pending().await };
-        // It cannot fail: a panic has aborted the process.
-        let outcome = reading.await.unwrap_or_default();
+        let outcome = reading.await;
         let Some((request, _)) = self.under_way.take() else { return pending().await };
+        // It cannot fail: a panic has aborted the process.
+        let Ok(outcome) = outcome else { return pending().await };
         if std::mem::take(&mut self.again) {
             self.read_own();
         }
@@ -90,17 +81,11 @@ impl Reader {
 
 impl Request {
     /// Tells how it went; who has gone meanwhile does not hear it.
-    pub(super) fn answer(self, result: Result<(), Refused>) {
+    pub(super) fn answer(self, result: TakenOn) {
         if let Some(answer) = self.answer {
             let _ = answer.send(result);
         }
     }
-}
-
-/// Whether two paths lead to one file.
-fn is_same(one: &Path, other: &Path) -> bool {
-    one == other
-        || fs::canonicalize(one).ok().is_some_and(|one| fs::canonicalize(other).ok() == Some(one))
 }
 
 #[cfg(test)]
@@ -109,38 +94,34 @@ mod tests {
 
     use super::*;
 
-    fn asked(file: &Path) -> (Request, oneshot::Receiver<Result<(), Refused>>) {
+    fn asked(file: Option<&Path>) -> (Request, oneshot::Receiver<TakenOn>) {
         let (answer, answered) = oneshot::channel();
-        let request = Request { file: Some(file.to_owned()), trial: None, answer: Some(answer) };
-        (request, answered)
+        let file = file.map(Path::to_owned);
+        (Request { file, trial: None, answer: Some(answer) }, answered)
     }
 
     #[tokio::test]
-    async fn the_daemons_own_file_is_known_by_any_name_and_no_other_is_read() {
+    async fn the_daemons_own_file_is_read_unless_another_is_named() {
         let directory = tempdir().unwrap();
-        let [own, link, other] = ["own", "link", "other"].map(|name| directory.path().join(name));
-        fs::write(&own, "broken").unwrap();
-        fs::write(&other, "broken").unwrap();
-        std::os::unix::fs::symlink(&own, &link).unwrap();
-        let mut reader = Reader::new(own.clone());
-        for (file, is_read) in [(&own, true), (&link, true), (&other, false)] {
-            reader.begin(asked(file).0);
-            assert_eq!(reader.done().await.1.is_some(), is_read, "{}", file.display());
+        let [own, other] = ["own", "other"].map(|name| directory.path().join(name));
+        for file in [&own, &other] {
+            std::fs::write(file, "broken").unwrap();
         }
-        let tried = Request { trial: Some(Duration::from_secs(1)), ..asked(&other).0 };
-        reader.begin(tried);
-        let error = reader.done().await.1.unwrap().unwrap_err().to_string();
-        assert!(error.contains("/other:1"), "{error}");
+        let mut reader = Reader::new(own.clone());
+        for (file, place) in [(None, "/own:1"), (Some(other.as_path()), "/other:1")] {
+            reader.begin(asked(file).0);
+            let error = reader.done().await.1.unwrap_err().to_string();
+            assert!(error.contains(place), "{error}");
+        }
     }
 
     #[tokio::test]
     async fn who_asks_while_something_is_read_hears_so_and_a_signal_has_it_read_once_more() {
         let mut reader = Reader::new(PathBuf::from("/nonexistent"));
-        let own = reader.own().to_owned();
-        reader.begin(asked(&own).0);
-        let (request, answered) = asked(&own);
+        reader.begin(asked(None).0);
+        let (request, answered) = asked(None);
         reader.begin(request);
-        let Ok(Err(Refused::Because(reason))) = answered.await else { panic!("it is refused") };
+        let Ok(Err(reason)) = answered.await else { panic!("it is refused") };
         assert!(reason.contains("ask again"), "{reason}");
         reader.read_own();
         reader.read_own();

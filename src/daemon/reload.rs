@@ -9,9 +9,9 @@ use super::endpoints::Endpoints;
 use super::kill_switch::KillSwitch;
 use super::observer::About;
 use super::parameters::parameters;
-use super::reader::{Refused, Request};
+use super::reader::{Request, TakenOn};
 use super::report::Report;
-use super::{clock, handover, service};
+use super::{clock, handover, service, status, trial};
 use crate::config::{Config, ConfigError, Shaping};
 use crate::net::Sockets;
 
@@ -22,47 +22,45 @@ struct NeedsRestart(&'static str);
 
 impl Control {
     /// Does with a file what it was read for, or refuses that: then all stays as it is. The reason is logged.
-    pub(super) async fn take_in(
-        &mut self,
-        request: Request,
-        read: Option<Result<Config, ConfigError>>,
-    ) {
-        let Some(read) = read else { return request.answer(Err(Refused::OtherFile)) };
+    pub(super) async fn take_in(&mut self, request: Request, read: Result<Config, ConfigError>) {
         service::reloading();
-        let taken_on = self.obey(&request, read).await.map_err(|error| format!("{error:#}"));
+        let obeyed = self.obey(&request, read).await;
+        let taken_on: TakenOn = obeyed.map_err(|error| format!("{error:#}"));
         match &taken_on {
-            Ok(()) => service::ready(&self.running()),
+            Ok(_) => service::ready(&self.running()),
             Err(reason) => {
                 tracing::error!("not reloaded, and running on as before: {reason}");
                 service::ready(&format!("{}; the last reload failed: see the log", self.running()));
             }
         }
-        request.answer(taken_on.map_err(Refused::Because));
+        request.answer(taken_on);
     }
 
     async fn obey(
         &mut self,
         request: &Request,
         read: Result<Config, ConfigError>,
-    ) -> anyhow::Result<()> {
+    ) -> anyhow::Result<Option<String>> {
         if let Some(trial) = &self.trial {
-            let seconds = trial.status(clock::boot()).seconds_left.ceil();
+            let status::Trial { id, seconds_left, .. } = trial.status(clock::boot());
+            let seconds = seconds_left.ceil();
             anyhow::bail!(
-                "a configuration is being tried: ask again when it is kept, or gone back from, in {seconds} s at the latest"
+                "a configuration is being tried, as trial {id}: ask again when it is kept, or gone back from, in {seconds} s at the latest"
             );
         }
         let config = read?;
+        let id = trial::new_id()?;
         self.take_on(&config).await?;
         let before = std::mem::replace(&mut self.config, config);
         let own = self.reader.own();
-        if let Some(time) = request.trial {
-            let file = request.file.as_deref().unwrap_or(own).to_owned();
-            self.begin_trial(time, file, before);
-        } else {
+        let Some(time) = request.trial else {
             tracing::info!(file = %own.display(), "reloaded");
-            self.tell_listeners("reloaded");
-        }
-        Ok(())
+            self.tell_listeners("reloaded", None);
+            return Ok(None);
+        };
+        let file = request.file.as_deref().unwrap_or(own).to_owned();
+        self.begin_trial(id.clone(), time, file, before);
+        Ok(Some(id))
     }
 
     /// Runs the link by `config` from now on.
@@ -140,7 +138,7 @@ impl Control {
             self.tunnel.network_changed(clock::now());
         }
         if other_pair {
-            self.tell_listeners("keys_changed");
+            self.tell_listeners("keys_changed", None);
         }
     }
 

@@ -63,6 +63,8 @@ pub(crate) struct Status {
 /// A configuration that is taken on for a time.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Trial {
+    /// By which it is confirmed or gone back from, and no other is.
+    pub(crate) id: String,
     /// The file that was read.
     pub(crate) file: String,
     /// Until the daemon goes back to the one before.
@@ -298,6 +300,7 @@ pub(crate) fn example() -> Status {
         version: "0.1.0".to_owned(),
         file: "/etc/tunneld.toml".to_owned(),
         trial: Some(Trial {
+            id: "3f9a1c".to_owned(),
             file: "/etc/new.toml".to_owned(),
             seconds_left: 42.5,
             peer_answered: true,

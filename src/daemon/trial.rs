@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::control::Control;
-use super::{clock, service, status};
+use super::{clock, entropy, service, status};
 use crate::config::Config;
 use crate::proto::Instant;
 
@@ -18,6 +18,7 @@ const RETRY: Duration = Duration::from_secs(10);
 
 /// A trial under way.
 pub(super) struct Trial {
+    id: String,
     file: PathBuf,
     before: Config,
     ends: Instant,
@@ -35,8 +36,8 @@ pub(super) enum Decision {
 
 impl Trial {
     /// Of the configuration in `file`, for so long; `before` is what the daemon goes back to.
-    pub(super) fn new(now: Instant, time: Duration, file: PathBuf, before: Config) -> Self {
-        Self { file, before, ends: now + time, answered: false }
+    fn new(id: String, now: Instant, time: Duration, file: PathBuf, before: Config) -> Self {
+        Self { id, file, before, ends: now + time, answered: false }
     }
 
     /// A handshake completed: the peer has what we sent under what is tried, and we have its answer.
@@ -52,6 +53,7 @@ impl Trial {
     /// How it is.
     pub(super) fn status(&self, now: Instant) -> status::Trial {
         status::Trial {
+            id: self.id.clone(),
             file: self.file.to_string_lossy().into_owned(),
             seconds_left: self.ends.since(now).as_secs_f64(),
             peer_answered: self.answered,
@@ -62,10 +64,29 @@ impl Trial {
         self.ends <= now
     }
 
+    /// Whether it is the one that is meant; who names none means whichever there is.
+    fn refuse_another(&self, meant: Option<&str>) -> Result<(), String> {
+        match meant {
+            Some(meant) if meant != self.id => Err(format!(
+                "trial {meant} is over: it was kept, gone back from, or its time was over; somebody tries another configuration, as trial {}",
+                self.id
+            )),
+            _ => Ok(()),
+        }
+    }
+
     /// Why it may not be kept, if it may not.
     fn refuse_to_keep(&self) -> Result<(), String> {
         if self.answered { Ok(()) } else { Err(NOT_ANSWERED.to_owned()) }
     }
+}
+
+/// An id that the trials before did not have, as good as surely.
+///
+/// # Errors
+/// The system gives no randomness.
+pub(super) fn new_id() -> anyhow::Result<String> {
+    Ok(format!("{:06x}", entropy::seed()? >> 40))
 }
 
 const NOT_ANSWERED: &str = "the peer has not answered since: without a handshake nothing is kept";
@@ -73,24 +94,38 @@ const NO_TRIAL: &str = "no configuration is being tried: it was kept, or the tim
 
 impl Control {
     /// Goes back to `before` after `time`, unless this is kept.
-    pub(super) fn begin_trial(&mut self, time: Duration, file: PathBuf, before: Config) {
+    pub(super) fn begin_trial(
+        &mut self,
+        id: String,
+        time: Duration,
+        file: PathBuf,
+        before: Config,
+    ) {
         let now = clock::now();
         tracing::warn!(
+            trial = id,
             file = %file.display(),
             seconds = time.as_secs(),
             "trying a configuration: back to the one before unless it is confirmed in time"
         );
-        self.trial = Some(Trial::new(now.boot, time, file, before));
-        self.tell_listeners("trial_begun");
+        self.tell_listeners("trial_begun", Some(&id));
+        self.trial = Some(Trial::new(id, now.boot, time, file, before));
         // The session, which may live on, proves nothing about what is new.
         self.tunnel.call_anew(now);
     }
 
-    /// Ends the trial one way or the other.
+    /// Ends the trial one way or the other, if it is the one that is meant, and gives its id. Who names none means
+    /// whichever there is.
     ///
     /// # Errors
-    /// There is none; it may not be kept; or the system does not let us go back, which is then tried again.
-    pub(super) async fn decide(&mut self, decision: Decision) -> Result<(), String> {
+    /// There is none, or another one; it may not be kept; or the system does not let us go back, which is then tried
+    /// again.
+    pub(super) async fn decide(
+        &mut self,
+        decision: Decision,
+        meant: Option<&str>,
+    ) -> Result<String, String> {
+        self.trial.as_ref().ok_or(NO_TRIAL)?.refuse_another(meant)?;
         match decision {
             Decision::Keep => self.keep(),
             Decision::GoBack => self.go_back("as somebody asked").await,
@@ -111,16 +146,16 @@ impl Control {
         let _ = self.go_back(why).await;
     }
 
-    fn keep(&mut self) -> Result<(), String> {
+    fn keep(&mut self) -> Result<String, String> {
         self.trial.as_ref().ok_or(NO_TRIAL)?.refuse_to_keep()?;
-        self.trial = None;
-        tracing::info!("the configuration that was tried is kept");
-        self.tell_listeners("trial_kept");
+        let Some(Trial { id, .. }) = self.trial.take() else { return Err(NO_TRIAL.to_owned()) };
+        tracing::info!(trial = id, "the configuration that was tried is kept");
+        self.tell_listeners("trial_kept", Some(&id));
         service::ready(&self.running());
-        Ok(())
+        Ok(id)
     }
 
-    async fn go_back(&mut self, why: &str) -> Result<(), String> {
+    async fn go_back(&mut self, why: &str) -> Result<String, String> {
         let Some(mut trial) = self.trial.take() else { return Err(NO_TRIAL.to_owned()) };
         if let Err(error) = self.take_on(&trial.before).await {
             let reason = format!("cannot go back to the configuration before: {error:#}");
@@ -130,14 +165,15 @@ impl Control {
             return Err(reason);
         }
         tracing::warn!(
+            trial = trial.id,
             "back to the configuration before: {why}{}",
             advice(&trial.file, self.reader.own())
         );
         self.config = trial.before;
-        self.tell_listeners("trial_undone");
+        self.tell_listeners("trial_undone", Some(&trial.id));
         service::ready(&self.running());
         self.tunnel.call_anew(clock::now());
-        Ok(())
+        Ok(trial.id)
     }
 }
 
@@ -169,7 +205,13 @@ mod tests {
     }
 
     fn trial() -> Trial {
-        Trial::new(at(100), Duration::from_secs(60), "/etc/new.toml".into(), config())
+        Trial::new(
+            "3f9a1c".to_owned(),
+            at(100),
+            Duration::from_secs(60),
+            "/etc/new.toml".into(),
+            config(),
+        )
     }
 
     #[test]
@@ -189,6 +231,17 @@ mod tests {
         trial.peer_answered();
         assert_eq!(trial.refuse_to_keep(), Ok(()));
         assert!(trial.status(at(100)).peer_answered);
+    }
+
+    #[test]
+    fn who_names_a_trial_means_no_other() {
+        let trial = trial();
+        assert_eq!(trial.refuse_another(None), Ok(()));
+        assert_eq!(trial.refuse_another(Some("3f9a1c")), Ok(()));
+        let error = trial.refuse_another(Some("000000")).unwrap_err();
+        assert!(error.contains("trial 000000 is over") && error.contains("3f9a1c"), "{error}");
+        let ids = [(); 2].map(|()| new_id().unwrap());
+        assert!(ids[0] != ids[1] && ids.iter().all(|id| id.len() == 6), "{ids:?}");
     }
 
     #[test]

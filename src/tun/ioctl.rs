@@ -5,7 +5,7 @@
 )]
 
 use std::ffi::CStr;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd as _, OwnedFd};
 
 use nix::libc::{IFF_TAP, c_int, c_short, c_ulong};
 
@@ -34,6 +34,14 @@ pub(super) fn device_of(device: BorrowedFd<'_>) -> nix::Result<(String, Layer)> 
     let is_tap = c_int::from(request.flags) & IFF_TAP != 0;
     let layer = if is_tap { Layer::Ethernet } else { Layer::Ip };
     Ok((name.to_string_lossy().into_owned(), layer))
+}
+
+/// The network namespace of the device that the descriptor is a queue of.
+pub(super) fn namespace_of(device: BorrowedFd<'_>) -> nix::Result<OwnedFd> {
+    // SAFETY: the descriptor is open, and TUNGETDEVNETNS takes no argument.
+    let namespace = unsafe { raw::get_dev_netns(device.as_raw_fd()) }?;
+    // SAFETY: the kernel has just made this descriptor, for nobody else.
+    Ok(unsafe { OwnedFd::from_raw_fd(namespace) })
 }
 
 /// Sets the bytes of the virtio header.
@@ -96,5 +104,6 @@ mod raw {
     nix::ioctl_write_int!(set_owner, b'T', 204);
     nix::ioctl_write_int!(set_group, b'T', 206);
     nix::ioctl_write_int!(set_offload, b'T', 208);
+    nix::ioctl_none!(get_dev_netns, b'T', 227);
     nix::ioctl_write_ptr!(set_vnet_hdr_sz, b'T', 216, c_int);
 }

@@ -60,7 +60,7 @@ impl Link {
         let netlink = Netlink::connect().map_err(LinkError::Netlink)?;
         let (device, index) = (tun.name().to_owned(), tun.index());
         let (ours, inherited) = (record.ours().clone(), tun.origin() == Origin::Inherited);
-        let known = ours != Ours::default();
+        let known = !ours.device.is_empty();
         let (goes_on, adopts) = (known || inherited, !known && inherited);
         let mut link = Self { netlink, device, index, ours, record, goes_on, adopts };
         if (link.ours.device.as_str(), link.ours.index) != (tun.name(), tun.index()) {
@@ -88,6 +88,12 @@ impl Link {
     #[must_use]
     pub(crate) fn goes_on(&self) -> bool {
         self.goes_on
+    }
+
+    /// The list of what is ours.
+    #[must_use]
+    pub(crate) fn record(&self) -> &Record {
+        &self.record
     }
 
     /// The addresses that the device has.
@@ -205,7 +211,7 @@ impl Link {
         results.push(self.restore_device().await);
         self.ours.rules.clear();
         if self.ours.found.is_some() {
-            self.ours = Ours::default();
+            self.ours = Ours::nothing();
         }
         self.record.write(&self.ours);
         results.into_iter().collect()

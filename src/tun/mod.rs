@@ -15,12 +15,14 @@ mod flow;
 mod ioctl;
 mod layout;
 mod link;
+pub(crate) mod namespace;
 mod netlink;
 mod open;
 pub(crate) mod persistent;
 mod probe;
 mod rules;
 mod segment;
+mod stand_in;
 mod survey;
 mod underlay;
 mod virtio;
@@ -44,6 +46,7 @@ pub(crate) use link::{
 pub(crate) use netlink::DeviceState;
 pub(crate) use open::{NODE, driver_is_registered};
 pub use segment::{Malformed, TunPacket};
+pub(crate) use stand_in::StandIn;
 pub(crate) use survey::{Route, Stacked, Survey};
 pub(crate) use underlay::{UnderlayRoute, underlay_route};
 pub use virtio::{GSO_NONE, GSO_TCPV4, GSO_UDP_L4, NEEDS_CSUM, VIRTIO_HEADER, VirtioNetHdr};
@@ -110,33 +113,35 @@ impl Tun {
         Self::set_up(file, name, layer, origin, wanted)
     }
 
-    /// Goes on with the device of this name and kind that an earlier process created, and whose descriptor was kept. If
-    /// that is of another device, this one is removed, and there is `None`.
+    /// Goes on with a device that an earlier process created, and whose descriptor was kept: one that
+    /// [is](Self::is_kept) this one.
     ///
     /// # Errors
     /// [`TunError`], whose text says what to do.
-    pub(crate) async fn inherit(
+    pub(crate) fn inherit(
         kept: OwnedFd,
         name: &str,
         layer: Layer,
         wanted: Offload,
-    ) -> Result<Option<Self>, TunError> {
-        match ioctl::device_of(kept.as_fd()) {
-            // It may have been moved to another network namespace.
-            Ok((device, kind))
-                if device == name && kind == layer && if_nametoindex(name).is_ok() =>
-            {
-                Self::set_up(kept.into(), device, layer, Origin::Inherited, wanted).map(Some)
-            }
-            Ok((device, kind)) if device == name && kind == layer => Ok(None),
-            Ok((device, _)) => {
-                if let Err(error) = netlink::remove(&device).await {
-                    tracing::warn!(device, %error, "the device of the process before stays");
-                }
-                Ok(None)
-            }
-            // It was deleted meanwhile.
-            Err(_) => Ok(None),
+    ) -> Result<Self, TunError> {
+        Self::set_up(kept.into(), name.to_owned(), layer, Origin::Inherited, wanted)
+    }
+
+    /// Whether the descriptor that was kept is of the device of this name and kind in this network namespace.
+    #[must_use]
+    pub(crate) fn is_kept(kept: BorrowedFd<'_>, name: &str, layer: Layer) -> bool {
+        let is_it = |(device, kind): (String, Layer)| device == name && kind == layer;
+        ioctl::device_of(kept).is_ok_and(is_it) && namespace::has(kept)
+    }
+
+    /// Removes the device that a descriptor is of, unless it is in another network namespace or gone: others may hold it
+    /// open a moment longer, and its name may be wanted.
+    pub(crate) async fn remove(kept: OwnedFd) {
+        let Ok((device, _)) = ioctl::device_of(kept.as_fd()) else { return };
+        if namespace::has(kept.as_fd())
+            && let Err(error) = netlink::remove(&device).await
+        {
+            tracing::warn!(device, %error, "the device of the process before stays");
         }
     }
 

@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{BufRead as _, Write as _};
 use std::net::UdpSocket;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 
 use nix::sys::signal::{Signal, kill};
@@ -33,6 +33,11 @@ fn linked() -> (Lab, [Process; 2], End, PathBuf) {
 /// One that the peer does not know.
 fn unanswered(end: &End) -> End {
     End { public_key: PrivateKey::clamped([7; 32]).public_key().to_string(), ..end.clone() }
+}
+
+/// The words that name a's file and this one, which is to take its place.
+fn instead<'a>(own: &'a Path, new: &'a Path) -> [&'a str; 3] {
+    ["-c", own.to_str().unwrap(), new.to_str().unwrap()]
 }
 
 /// `tunneld apply` with these words for the daemon on host a, begun.
@@ -86,7 +91,8 @@ fn what_the_peer_does_not_answer_goes_back_by_itself_and_the_link_passes_again()
     let (lab, [a, _b], good, own) = linked();
     let before = (fs::read(&own).unwrap(), lab.network(Host::A));
     let new = lab.write_file(Host::A, "new", &unanswered(&good).to_toml());
-    let (code, said) = apply(&lab, &["--confirm", "10s", new.to_str().unwrap()], "yes\n");
+    let (code, said) =
+        apply(&lab, &[&["--confirm", "10s"], &instead(&own, &new)[..]].concat(), "yes\n");
     assert_eq!(code, Some(1), "{said}");
     assert!(said.contains("not kept: the time was over"), "{said}");
     assert!(said.contains("the configuration before is back") && !said.contains("mend"), "{said}");
@@ -108,7 +114,7 @@ fn what_is_confirmed_is_kept_and_takes_the_place_of_the_daemons_file() {
     let text = End { mtu: Some(1300), ..good }.to_toml();
     let new = lab.write_file(Host::A, "new", &text);
     let handshakes = a.count(HANDSHAKE);
-    let (code, said) = apply(&lab, &["-i", "tun0", new.to_str().unwrap()], "yes");
+    let (code, said) = apply(&lab, &instead(&own, &new), "yes");
     assert_eq!(code, Some(0), "{said}");
     assert!(said.contains("The peer answers. Keep it? Type yes within"), "{said}");
     assert!(said.contains("tun0.toml is now what was tried"), "{said}");
@@ -162,9 +168,9 @@ fn any_other_answer_and_an_interruption_go_back_at_once() {
 #[test]
 fn a_program_that_is_killed_keeps_nothing() {
     needs!("ping");
-    let (lab, [a, _b], good, _) = linked();
+    let (lab, [a, _b], good, own) = linked();
     let new = lab.write_file(Host::A, "new", &End { mtu: Some(1300), ..good }.to_toml());
-    let mut program = begin(&lab, &["--confirm=10s", new.to_str().unwrap()]);
+    let mut program = begin(&lab, &[&["--confirm=10s"], &instead(&own, &new)[..]].concat());
     assert!(wait_until(BOUND, || trial(&lab)["peer_answered"] == true));
     assert!(mtu_is(&lab, 1300));
     program.kill().unwrap();
@@ -192,7 +198,7 @@ fn nothing_is_kept_unheard_and_nothing_else_is_taken_on_during_a_trial() {
     says(r#"{"command":"confirm"}"#, "no configuration is being tried");
     says(r#"{"command":"revert"}"#, "no configuration is being tried");
     let apply = format!(r#"{{"command":"apply","file":"{new}","seconds":600}}"#);
-    says(&apply, r#"{"done":"apply"}"#);
+    says(&apply, r#"{"done":"apply","trial":""#);
     says(r#"{"command":"confirm"}"#, "the peer has not answered");
     says(&apply, "a configuration is being tried");
     says(r#"{"command":"reload"}"#, "a configuration is being tried");
@@ -209,7 +215,7 @@ fn nothing_is_kept_unheard_and_nothing_else_is_taken_on_during_a_trial() {
         said.contains("trying a configuration: 9 min") && said.contains("has not answered"),
         "{said}"
     );
-    says(r#"{"command":"revert"}"#, r#"{"done":"revert"}"#);
+    says(r#"{"command":"revert"}"#, r#"{"done":"revert","trial":""#);
     assert!(lab.pings(Host::A, INNER_B[0]));
     assert_eq!(fs::read_to_string(own).unwrap(), good.to_toml());
 }
@@ -217,10 +223,11 @@ fn nothing_is_kept_unheard_and_nothing_else_is_taken_on_during_a_trial() {
 #[test]
 fn a_preshared_key_that_only_this_end_has_is_found_out_though_the_session_lives() {
     needs!("ping");
-    let (lab, [_a, _b], good, _) = linked();
+    let (lab, [_a, _b], good, own) = linked();
     let end = End { preshared_key: Some(SOME_KEY.to_owned()), ..good };
     let new = lab.write_file(Host::A, "new", &end.to_toml());
-    let (code, said) = apply(&lab, &["--confirm=10s", new.to_str().unwrap()], "yes\n");
+    let (code, said) =
+        apply(&lab, &[&["--confirm=10s"], &instead(&own, &new)[..]].concat(), "yes\n");
     assert_eq!(code, Some(1), "{said}");
     assert!(said.contains("the time was over"), "{said}");
     assert!(lab.pings(Host::A, INNER_B[0]));
@@ -229,7 +236,7 @@ fn a_preshared_key_that_only_this_end_has_is_found_out_though_the_session_lives(
 #[test]
 fn a_file_that_is_broken_or_needs_a_restart_is_not_tried_at_all() {
     needs!("ping");
-    let (lab, [_a, _b], good, _) = linked();
+    let (lab, [_a, _b], good, own) = linked();
     let before = lab.network(Host::A);
     for (text, reason) in [
         (
@@ -242,7 +249,7 @@ fn a_file_that_is_broken_or_needs_a_restart_is_not_tried_at_all() {
         ),
     ] {
         let new = lab.write_file(Host::A, "new", &text);
-        let (code, said) = apply(&lab, &[new.to_str().unwrap()], "yes\n");
+        let (code, said) = apply(&lab, &instead(&own, &new), "yes\n");
         assert_eq!(code, Some(2), "{said}");
         assert!(said.contains(reason), "{said}");
         assert_eq!(trial(&lab), Value::Null);
@@ -274,4 +281,59 @@ fn where_the_system_does_not_let_it_go_back_it_tries_again() {
     drop(taken);
     a.wait_for(BACK);
     assert!(lab.pings(Host::A, INNER_B[0]));
+}
+
+#[test]
+fn who_tried_one_configuration_neither_keeps_nor_ends_the_trial_of_somebody_else() {
+    needs!("ping");
+    let (lab, [_a, _b], good, own) = linked();
+    let [first, second] = [1300, 1310].map(|mtu| {
+        let text = End { mtu: Some(mtu), ..good.clone() }.to_toml();
+        lab.write_file(Host::A, &format!("of-{mtu}"), &text)
+    });
+    let answered = || wait_until(BOUND, || trial(&lab)["peer_answered"] == true);
+    let id = || trial(&lab)["id"].as_str().unwrap().to_owned();
+    let program = begin(&lab, &instead(&own, &first));
+    assert!(answered());
+    let of_first = id();
+    // By hand, where it need not be named and is told.
+    let ended = answer(&lab, r#"{"command":"revert"}"#);
+    assert_eq!(ended, format!("{{\"done\":\"revert\",\"trial\":\"{of_first}\"}}\n"));
+    let request = format!(r#"{{"command":"apply","file":{second:?},"seconds":600}}"#);
+    let of_second: Value = serde_json::from_str(&answer(&lab, &request)).unwrap();
+    assert_eq!(of_second["trial"], id());
+    assert!(answered());
+    // Too late, also if it has not noticed yet.
+    let _ = program.stdin.as_ref().unwrap().write_all(b"yes\n");
+    let (code, said) = end(program);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains(&format!("as trial {of_first}, and waiting")), "{said}");
+    assert!(said.contains("the configuration before is back"), "{said}");
+    for command in ["confirm", "revert"] {
+        let request = format!(r#"{{"command":"{command}","trial":"{of_first}"}}"#);
+        let refused = answer(&lab, &request);
+        assert!(refused.contains(&format!("trial {of_first} is over")), "{refused}");
+        assert!(refused.contains(&id()), "{refused}");
+    }
+    assert_eq!(of_second["trial"], id(), "it goes on");
+    let kept = answer(&lab, r#"{"command":"confirm"}"#);
+    assert!(kept.contains(r#"{"done":"confirm","trial":""#), "{kept}");
+    assert!(mtu_is(&lab, 1310));
+    assert_eq!(fs::read_to_string(own).unwrap(), good.to_toml());
+}
+
+#[test]
+fn no_file_is_replaced_that_only_the_daemon_names() {
+    needs!("ping");
+    let (lab, [_a, _b], good, own) = linked();
+    let new = lab.write_file(Host::A, "new", &End { mtu: Some(1300), ..good.clone() }.to_toml());
+    for words in [&[][..], &["-i", "tun0"]] {
+        let words = [words, &[new.to_str().unwrap()]].concat();
+        let (code, said) = apply(&lab, &words, "yes\n");
+        assert_eq!(code, Some(2), "{said}");
+        assert!(said.contains("name the file to be replaced with -c FILE"), "{said}");
+        assert!(said.contains(own.to_str().unwrap()), "{said}");
+    }
+    assert_eq!((trial(&lab), copies(&lab)), (Value::Null, 0));
+    assert_eq!(fs::read_to_string(own).unwrap(), good.to_toml());
 }

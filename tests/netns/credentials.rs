@@ -103,7 +103,12 @@ fn a_member_of_the_group_may_look_and_is_refused_what_changes_anything() {
     assert!(code == Some(0) && told.contains("\"link\""), "{told}");
     let events = Process::start("events", tunneld(&lab, &member(), "events"));
     events.wait_for("now: connecting");
-    let file = format!("reload -c {}", lab.directory_of(Host::A).join("tun0.toml").display());
+    // Which is for other eyes.
+    let file = lab.directory_of(Host::A).join("tun0.toml");
+    let by_file = format!("status -c {}", file.display());
+    let (code, told) = said(tunneld(&lab, &member(), &by_file).output().unwrap());
+    assert!(code == Some(0) && told.contains("10.77.0.1/30"), "{told}");
+    let file = format!("reload -c {}", file.display());
     for words in ["reload", "reload -i tun0", &file] {
         let (code, told) = said(tunneld(&lab, &member(), words).output().unwrap());
         assert!(code == Some(1) && told.contains(REFUSED), "{words}: {told}");

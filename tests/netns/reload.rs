@@ -382,4 +382,7 @@ fn who_asks_for_a_reload_of_a_file_hears_how_it_went_from_the_daemon_that_runs_b
     command.args(["reload", "-c"]).arg(nobody).env("RUNTIME_DIRECTORY", lab.directory_of(Host::A));
     let said = command.output().unwrap().stderr;
     assert!(String::from_utf8_lossy(&said).contains("no tunneld that runs here runs by"));
+    let of_earlier_versions = r#"{"command":"reload","file":"/etc/tunneld.toml"}"#;
+    let answer = socket::ask(&mut connect(&socket::socket(&lab)), of_earlier_versions);
+    assert!(answer.contains("unknown field `file`"), "{answer}");
 }

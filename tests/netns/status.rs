@@ -167,6 +167,9 @@ fn who_asks_for_a_daemon_that_is_not_there_or_not_named_is_told_so() {
     let file = lab.directory_of(Host::A).join("tun0.toml");
     let (code, said) = tunneld(&lab, &format!("status -c {}", file.display()));
     assert!(code == Some(0) && said.contains("10.77.0.1/30"), "{said}");
+    let (code, said) = tunneld(&lab, "status -c /etc/other.toml");
+    let asked = format!("tun0 runs by {}, tun1 runs by ", file.display());
+    assert!(code == Some(1) && said.contains(&asked) && said.contains("with -i NAME"), "{said}");
     for (name, exit) in [("tun7", 1), ("../tun0", 2)] {
         let (code, said) = tunneld(&lab, &format!("status -i {name}"));
         assert_eq!(code, Some(exit), "{said}");

@@ -8,7 +8,7 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 
 use super::{http, local};
 use crate::daemon::observer::Notice;
-use crate::daemon::reader::{Refused, Request};
+use crate::daemon::reader::{Request, TakenOn};
 use crate::daemon::status::Status;
 use crate::daemon::trial::Decision;
 
@@ -21,8 +21,8 @@ pub(in crate::daemon) enum Query {
     Status(oneshot::Sender<Status>),
     /// Read a configuration, and take it on or try it.
     Read(Request),
-    /// End the trial; why that failed, if it did.
-    Decide(Decision, oneshot::Sender<Result<(), String>>),
+    /// End the trial, if it is the one of this id; its id, or why that failed.
+    Decide(Decision, Option<String>, oneshot::Sender<Result<String, String>>),
     /// Make this so, and say whether it could be.
     Change(Change, oneshot::Sender<bool>),
 }
@@ -57,19 +57,29 @@ impl Asker {
         self.ask(Query::Status).await
     }
 
-    /// Has the file read and taken on, for good or for so long; without one, the daemon's own, which alone is taken on for
-    /// good. Why that failed, if it did; `None` if the daemon is ending.
-    pub(in crate::daemon) async fn read(
-        &self,
-        file: Option<PathBuf>,
-        trial: Option<Duration>,
-    ) -> Option<Result<(), Refused>> {
-        self.ask(|answer| Query::Read(Request { file, trial, answer: Some(answer) })).await
+    /// Has the daemon's own file read and taken on for good; `None` if the daemon is ending.
+    pub(in crate::daemon) async fn reload(&self) -> Option<TakenOn> {
+        let request = |answer| Request { file: None, trial: None, answer: Some(answer) };
+        self.ask(|answer| Query::Read(request(answer))).await
     }
 
-    /// Ends the trial; why that failed, if it did. `None` if the daemon is ending.
-    pub(in crate::daemon) async fn decide(&self, decision: Decision) -> Option<Result<(), String>> {
-        self.ask(|answer| Query::Decide(decision, answer)).await
+    /// Has a file tried for so long; without one, the daemon's own. `None` if the daemon is ending.
+    pub(in crate::daemon) async fn try_out(
+        &self,
+        file: Option<PathBuf>,
+        time: Duration,
+    ) -> Option<TakenOn> {
+        let request = |answer| Request { file, trial: Some(time), answer: Some(answer) };
+        self.ask(|answer| Query::Read(request(answer))).await
+    }
+
+    /// Ends the trial, if it is the one of this id; its id, or why that failed. `None` if the daemon is ending.
+    pub(in crate::daemon) async fn decide(
+        &self,
+        decision: Decision,
+        trial: Option<String>,
+    ) -> Option<Result<String, String>> {
+        self.ask(|answer| Query::Decide(decision, trial, answer)).await
     }
 
     /// Makes a change; whether it could be made.

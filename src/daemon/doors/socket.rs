@@ -1,10 +1,10 @@
 //! The control socket: each line is a request in JSON, each answer is one line of JSON.
 //!
 //! `{"command":"status"}` is answered by a [`Status`](crate::daemon::status::Status). `{"command":"events"}` is answered by one line
-//! for each event from then on, of which the first says how the link is; the connection is then for nothing else. `{"command":"reload"}`, perhaps with
-//! `"file"`, is answered by `{"done":"reload"}`, or `{"done":"nothing"}` if the daemon runs by another file.
-//! `{"command":"apply","seconds":60}`, perhaps with `"file"`, begins a trial, which `{"command":"confirm"}` and
-//! `{"command":"revert"}` end; each is answered by `{"done":...}` with its name. What is refused or no request is answered by
+//! for each event from then on, of which the first says how the link is; the connection is then for nothing else.
+//! `{"command":"reload"}` is answered by `{"done":"reload"}`. `{"command":"apply","seconds":60}`, perhaps with `"file"`,
+//! begins a trial. `{"command":"confirm"}` and `{"command":"revert"}` end it; with `"trial"`, only if it is the one of
+//! this id. These three are answered by `{"done":"...","trial":"..."}`. What is refused or no request is answered by
 //! `{"error":"..."}`.
 
 use std::path::PathBuf;
@@ -19,7 +19,7 @@ use super::lines::{self, Line};
 use super::local::Client;
 use super::query::Asker;
 use crate::daemon::observer::Notice;
-use crate::daemon::reader::Refused;
+use crate::daemon::reader::TakenOn;
 use crate::daemon::trial::{Decision, TRIAL_SECONDS};
 
 /// How long a listener may take to read, before its place is for others.
@@ -31,19 +31,21 @@ const LISTENER_TIME: Duration = Duration::from_secs(60);
 enum Request {
     Status,
     Events,
-    /// If it is the daemon of this file; without one, of whichever.
-    Reload {
-        file: Option<PathBuf>,
-    },
+    /// With no fields: those of others are refused.
+    Reload {},
     /// Try a file; without one, the daemon's own.
     Apply {
         file: Option<PathBuf>,
         seconds: u64,
     },
-    /// Keep what is tried.
-    Confirm,
-    /// Go back to what was before.
-    Revert,
+    /// Keep what is tried, if that is the trial of this id.
+    Confirm {
+        trial: Option<String>,
+    },
+    /// Go back to what was before, likewise.
+    Revert {
+        trial: Option<String>,
+    },
 }
 
 impl Request {
@@ -51,7 +53,9 @@ impl Request {
     fn changes(&self) -> bool {
         match self {
             Self::Status | Self::Events => false,
-            Self::Reload { .. } | Self::Apply { .. } | Self::Confirm | Self::Revert => true,
+            Self::Reload {} | Self::Apply { .. } | Self::Confirm { .. } | Self::Revert { .. } => {
+                true
+            }
         }
     }
 }
@@ -66,6 +70,9 @@ struct Missed {
 #[derive(Serialize)]
 struct Done {
     done: &'static str,
+    /// The trial that this began or ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trial: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -111,30 +118,29 @@ pub(super) async fn serve(client: Client, asker: Asker) {
 
 /// Does what changes something; the answer, or `None` if the daemon is ending.
 async fn change(asker: &Asker, request: Request) -> Option<String> {
-    let decided = |done: &'static str, result: Result<(), String>| match result {
-        Ok(()) => json(&Done { done }),
-        Err(reason) => refusal(&reason),
-    };
     Some(match request {
         Request::Status | Request::Events => refusal("that changes nothing"),
         Request::Apply { seconds, .. } if !TRIAL_SECONDS.contains(&seconds) => {
             let (least, most) = TRIAL_SECONDS.into_inner();
             refusal(&format!("seconds: {seconds} is out of range; accepted: {least} to {most}"))
         }
-        Request::Reload { file } => read("reload", asker.read(file, None).await?),
+        Request::Reload {} => answer("reload", asker.reload().await?),
         Request::Apply { file, seconds } => {
-            read("apply", asker.read(file, Some(Duration::from_secs(seconds))).await?)
+            answer("apply", asker.try_out(file, Duration::from_secs(seconds)).await?)
         }
-        Request::Confirm => decided("confirm", asker.decide(Decision::Keep).await?),
-        Request::Revert => decided("revert", asker.decide(Decision::GoBack).await?),
+        Request::Confirm { trial } => {
+            answer("confirm", asker.decide(Decision::Keep, trial).await?.map(Some))
+        }
+        Request::Revert { trial } => {
+            answer("revert", asker.decide(Decision::GoBack, trial).await?.map(Some))
+        }
     })
 }
 
-fn read(done: &'static str, result: Result<(), Refused>) -> String {
+fn answer(done: &'static str, result: TakenOn) -> String {
     match result {
-        Ok(()) => json(&Done { done }),
-        Err(Refused::OtherFile) => json(&Done { done: "nothing" }),
-        Err(Refused::Because(reason)) => refusal(&reason),
+        Ok(trial) => json(&Done { done, trial }),
+        Err(reason) => refusal(&reason),
     }
 }
 
@@ -153,6 +159,7 @@ async fn stream_events(
         state: status.link.state,
         reason: status.link.reason,
         endpoint: status.peer.endpoint,
+        trial: None,
     };
     let mut line = json(&first);
     let mut byte = [0];

@@ -10,6 +10,7 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 use serde::{Deserialize, Serialize};
 
 use super::LinkSettings;
+use crate::tun::namespace;
 use crate::tun::netlink::DeviceState;
 
 /// What is ours.
@@ -18,7 +19,9 @@ use crate::tun::netlink::DeviceState;
 pub(super) struct Ours {
     /// Of this layout.
     version: u32,
-    /// The device that addresses and routes are of.
+    /// In which network namespace all this is, by its number; `None` if that could not be told.
+    namespace: Option<u64>,
+    /// The device that addresses and routes are of; none yet, if this is empty.
     pub(super) device: String,
     pub(super) index: u32,
     /// How it was found, if it existed before; `None` for our own, which takes all but the rules with it.
@@ -33,10 +36,15 @@ pub(super) struct Ours {
 }
 
 impl Ours {
+    /// Nothing, in this network namespace.
+    pub(super) fn nothing() -> Self {
+        Self { version: VERSION, namespace: namespace::here(), ..Self::default() }
+    }
+
     /// What of this is ours on another device: the rules, which are of none.
     pub(super) fn on(&self, device: &str, index: u32, found: Option<DeviceState>) -> Self {
         let (device, rules) = (device.to_owned(), self.rules.clone());
-        Self { version: VERSION, device, index, found, rules, ..Self::default() }
+        Self { device, index, found, rules, ..Self::nothing() }
     }
 
     /// The same and what these settings make.
@@ -72,7 +80,9 @@ impl Record {
     /// The system has no memory files.
     pub(crate) fn new() -> io::Result<Self> {
         let file = memfd_create("tunneld network", MFdFlags::MFD_CLOEXEC)?.into();
-        Ok(Self { file, written: Ours::default() })
+        let mut record = Self { file, written: Ours::default() };
+        record.write(&Ours::nothing());
+        Ok(record)
     }
 
     /// The one that an earlier process left, to go on with. If it cannot be read or is of another version, nothing is
@@ -85,7 +95,7 @@ impl Record {
                 "what the process before added to the network is not known: what the file does not name stays"
             );
             let _ = file.set_len(0);
-            Ours::default()
+            Ours::nothing()
         });
         Self { file, written }
     }
@@ -94,6 +104,24 @@ impl Record {
     #[must_use]
     pub(crate) fn has_rules(&self) -> bool {
         !self.written.rules.is_empty()
+    }
+
+    /// Whether all this is in this thread's network namespace, as far as it can be told. In another one the same names and
+    /// indices are those of other devices.
+    #[must_use]
+    pub(crate) fn is_of_this_namespace(&self) -> bool {
+        namespace::here().is_none_or(|here| self.written.namespace.is_none_or(|of| of == here))
+    }
+
+    /// The device that addresses and routes are of.
+    #[must_use]
+    pub(crate) fn device(&self) -> &str {
+        &self.written.device
+    }
+
+    /// The default routes that rules lead to, each with the number of its table.
+    pub(in crate::tun) fn ruled(&self) -> &[(IpNet, u32)] {
+        &self.written.rules
     }
 
     /// What was written last.
@@ -139,7 +167,7 @@ fn read(file: &mut File) -> io::Result<Ours> {
     file.rewind()?;
     file.take(LONGEST.saturating_mul(2)).read_to_string(&mut text)?;
     let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
-    let Some(line) = whole.lines().next_back() else { return Ok(Ours::default()) };
+    let Some(line) = whole.lines().next_back() else { return Ok(Ours::nothing()) };
     let ours: Ours = serde_json::from_str(line)?;
     if ours.version == VERSION {
         Ok(ours)
@@ -148,13 +176,14 @@ fn read(file: &mut File) -> io::Result<Ours> {
     }
 }
 
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// Bytes after which the file begins anew: many times what the longest configuration makes.
 const LONGEST: u64 = 1 << 20;
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::in_own_network;
 
     fn ours(routes: &[&str]) -> Ours {
         let routes = routes.iter().map(|text| (text.parse().unwrap(), 254)).collect();
@@ -179,7 +208,7 @@ mod tests {
 
     #[test]
     fn a_later_process_knows_what_was_written_last() {
-        assert_eq!(known(&written(&[])), Ours::default());
+        assert_eq!(known(&written(&[])), Ours::nothing());
         let all = [ours(&["192.168.7.0/24", "fd78::/48"]), ours(&[]), ours(&["192.168.8.0/24"])];
         assert_eq!(known(&written(&all)), all[2]);
         let mut later = Record::take(written(&all).file.into());
@@ -206,8 +235,8 @@ mod tests {
     fn of_what_is_broken_or_of_another_version_nothing_is_known() {
         let line = serde_json::to_string(&ours(&["192.168.7.0/24"])).unwrap();
         for text in [
-            line.replace("\"version\":1", "\"version\":2"),
-            line.replace("\"version\":1", "\"version\":1,\"more\":0"),
+            line.replace("\"version\":2", "\"version\":1"),
+            line.replace("\"version\":2", "\"version\":2,\"more\":0"),
             line.replace("192.168.7.0", "192.168.7"),
             "nonsense".to_owned(),
             "\u{0}\u{0}".to_owned(),
@@ -215,12 +244,24 @@ mod tests {
             // Also not what stood before it.
             let mut record = written(&[ours(&["192.168.6.0/24"])]);
             record.file.write_all(format!("{text}\n").as_bytes()).unwrap();
-            assert_eq!(known(&record), Ours::default(), "{text}");
+            assert_eq!(known(&record), Ours::nothing(), "{text}");
             assert_eq!(record.file.metadata().unwrap().len(), 0, "it begins anew");
         }
         let mut record = Record::new().unwrap();
         record.file.write_all(&[0xff, b'\n']).unwrap();
-        assert_eq!(known(&record), Ours::default());
+        assert_eq!(known(&record), Ours::nothing());
+    }
+
+    #[test]
+    fn a_record_is_of_the_network_namespace_that_it_was_made_in() {
+        let test = "a_record_is_of_the_network_namespace_that_it_was_made_in";
+        let record = written(&[ours(&[])]);
+        assert!(record.is_of_this_namespace());
+        let kept = record.as_fd().try_clone_to_owned().unwrap();
+        in_own_network(test, || {
+            assert!(!Record::take(kept).is_of_this_namespace());
+            assert!(Record::new().unwrap().is_of_this_namespace());
+        });
     }
 
     #[test]

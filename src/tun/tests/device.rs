@@ -245,3 +245,24 @@ fn a_device_set_down_while_it_runs_can_be_set_up_again() {
         tun.write(&packet).unwrap();
     });
 }
+
+#[test]
+fn a_descriptor_that_was_kept_is_known_by_name_kind_and_network_namespace() {
+    let test = "a_descriptor_that_was_kept_is_known_by_name_kind_and_network_namespace";
+    in_namespace(test, || {
+        let tun = Tun::open("tun9", Layer::Ip, Offload::ALL).unwrap();
+        assert!(Tun::is_kept(tun.as_fd(), "tun9", Layer::Ip));
+        assert!(!Tun::is_kept(tun.as_fd(), "tun8", Layer::Ip));
+        assert!(!Tun::is_kept(tun.as_fd(), "tun9", Layer::Ethernet));
+        let kept = tun.as_fd().try_clone_to_owned().unwrap();
+        in_namespace(test, || {
+            let other = Tun::open("tun9", Layer::Ip, Offload::ALL).unwrap();
+            assert!(!Tun::is_kept(kept.as_fd(), "tun9", Layer::Ip), "it is of the other one");
+            block_on(Tun::remove(kept));
+            assert!(Tun::is_kept(other.as_fd(), "tun9", Layer::Ip), "and not removed here");
+        });
+        let kept = tun.as_fd().try_clone_to_owned().unwrap();
+        block_on(Tun::remove(kept));
+        assert!(!Tun::is_kept(tun.as_fd(), "tun9", Layer::Ip), "it is gone");
+    });
+}
