@@ -36,8 +36,8 @@ pub struct Options {
     /// How long the trial lasts: 10s to 1h
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = seconds)]
     confirm: u64,
-    /// What to try, and to put in the place of the daemon's own file if it is kept; if not given, that file as it is now.
-    /// Unless the daemon's own file is that of a unit, -c names it
+    /// What to try, and to put in the place of the daemon's own file if it is kept; if not given, that file as it is
+    /// now. Unless the daemon's own file is that of a unit, -c names it
     file: Option<PathBuf>,
 }
 
@@ -106,8 +106,8 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     Ok(super::print(&format!("Kept: {} is now what was tried.\n", place.display()))?)
 }
 
-/// The file that is to be replaced: the one that the user named, or that of the unit for this interface. The daemon says
-/// that it runs by `own`, but who has taken it over must not choose which file root writes.
+/// The file that is to be replaced: the one that the user named, or that of the unit for this interface. The daemon
+/// says that it runs by `own`, but who has taken it over must not choose which file root writes.
 fn place(target: &Target, interface: &str, own: &Path) -> Result<PathBuf, Mistake> {
     if let Some(named) = &target.config {
         return Ok(named.clone());

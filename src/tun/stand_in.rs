@@ -13,8 +13,8 @@ use super::netlink::{Netlink, io_error};
 use super::{Record, Tun, open};
 use crate::wire::Layer;
 
-/// A device that nobody reads from. It vanishes with its last descriptor, and the routes with it: so it holds packets back
-/// only as long as there is somebody who keeps it.
+/// A device that nobody reads from. It vanishes with its last descriptor, and the routes with it: so it holds packets
+/// back only as long as there is somebody who keeps it.
 #[derive(Debug)]
 pub(crate) struct StandIn(OwnedFd);
 

@@ -106,8 +106,8 @@ impl Record {
         !self.written.rules.is_empty()
     }
 
-    /// Whether all this is in this thread's network namespace, as far as it can be told. In another one the same names and
-    /// indices are those of other devices.
+    /// Whether all this is in this thread's network namespace, as far as it can be told. In another one the same names
+    /// and indices are those of other devices.
     #[must_use]
     pub(crate) fn is_of_this_namespace(&self) -> bool {
         namespace::here().is_none_or(|here| self.written.namespace.is_none_or(|of| of == here))
