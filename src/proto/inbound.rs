@@ -73,7 +73,11 @@ impl Inbound {
     /// Takes on and erases sessions as control ordered: to be called before the datagrams of each receive
     /// call, and whenever it wakes inbound.
     pub fn obey(&mut self) {
-        self.shared.opening.apply(&mut self.halves);
+        if self.shared.opening.apply(&mut self.halves) {
+            let halves = &self.halves;
+            self.reassembly.keep(|index| halves.iter().any(|half| half.local_index() == index));
+            self.count_forgotten();
+        }
     }
 
     /// Opens one datagram in place.
@@ -248,8 +252,7 @@ impl Inbound {
             return Ok(Received::Packet(bytes));
         };
         let complete = self.reassembly.add(session, counter, fragment, bytes);
-        let forgotten = self.reassembly.take_forgotten();
-        self.shared.stats.discard_many(Discard::FrameIncomplete, forgotten);
+        self.count_forgotten();
         if !complete {
             return Ok(Received::Fragment);
         }
@@ -258,6 +261,11 @@ impl Inbound {
         self.check_frame(now, &header)?;
         self.batch.count(len);
         Ok(Received::Frame)
+    }
+
+    fn count_forgotten(&mut self) {
+        let forgotten = self.reassembly.take_forgotten();
+        self.shared.stats.discard_many(Discard::FrameIncomplete, forgotten);
     }
 
     /// Brings a mark of the way outside into the packet (RFC 6040 §4.2), and lowers the MSS that it announces.

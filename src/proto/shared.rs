@@ -371,15 +371,16 @@ impl OpeningOrders {
         self.changed.store(true, Ordering::Release);
     }
 
-    /// Carries the orders out on `halves`.
-    pub(crate) fn apply(&self, halves: &mut Vec<OpeningHalf>) {
+    /// Carries the orders out on `halves`; whether there were any.
+    pub(crate) fn apply(&self, halves: &mut Vec<OpeningHalf>) -> bool {
         if !self.pending() {
-            return;
+            return false;
         }
         let mut wanted = self.wanted.lock().unwrap_or_else(PoisonError::into_inner);
         self.changed.store(false, Ordering::Relaxed);
         halves.append(&mut wanted.added);
         halves.retain(|half| wanted.live.contains(&half.local_index()));
+        true
     }
 
     pub(crate) fn pending(&self) -> bool {
