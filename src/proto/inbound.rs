@@ -75,9 +75,14 @@ impl Inbound {
     /// call, and whenever it wakes inbound. Whether the peer is another one: what is still on its way to the device is from
     /// the one before.
     pub fn obey(&mut self) -> bool {
+        if !self.shared.opening.pending() {
+            return false;
+        }
         let other_peer = self.shared.opening.apply(&mut self.halves);
+        let halves = &self.halves;
+        self.reassembly.keep(|index| halves.iter().any(|half| half.local_index() == index));
+        self.count_forgotten();
         if other_peer {
-            self.reassembly = Reassembly::default();
             self.filter = FrameFilter::default();
             self.learned = Learned::default();
             self.shared.sides.forget();
@@ -261,8 +266,7 @@ impl Inbound {
             return Ok(Received::Packet(bytes));
         };
         let complete = self.reassembly.add(session, counter, fragment, bytes);
-        let forgotten = self.reassembly.take_forgotten();
-        self.shared.stats.discard_many(Discard::FrameIncomplete, forgotten);
+        self.count_forgotten();
         if !complete {
             return Ok(Received::Fragment);
         }
@@ -271,6 +275,11 @@ impl Inbound {
         self.check_frame(now, &header)?;
         self.batch.count(len);
         Ok(Received::Frame)
+    }
+
+    fn count_forgotten(&mut self) {
+        let forgotten = self.reassembly.take_forgotten();
+        self.shared.stats.discard_many(Discard::FrameIncomplete, forgotten);
     }
 
     /// Brings a mark of the way outside into the packet (RFC 6040 §4.2), and lowers the MSS that it announces.

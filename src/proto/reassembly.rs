@@ -1,4 +1,5 @@
-//! Fragments back to frames. A frame whose fragments do not all come is forgotten when others need its place.
+//! Fragments back to frames. A frame whose fragments do not all come is forgotten when others need its place, or its session
+//! ends.
 
 use std::collections::VecDeque;
 
@@ -71,6 +72,14 @@ impl Reassembly {
         &mut self.complete
     }
 
+    /// Forgets the fragments of sessions that have ended: nothing can complete their frames any more.
+    pub(super) fn keep(&mut self, goes_on: impl Fn(u32) -> bool) {
+        let ended = |incomplete: &Incomplete| !goes_on(incomplete.name.0);
+        while let Some(place) = self.incomplete.iter().position(ended) {
+            self.forget(place);
+        }
+    }
+
     /// How many incomplete frames were forgotten, since the last call.
     pub(super) fn take_forgotten(&mut self) -> u64 {
         std::mem::take(&mut self.forgotten)
@@ -81,9 +90,12 @@ impl Reassembly {
         {
             self.forget(0);
         }
-        // Zeros: what an earlier frame left there is not the peer's to place.
         let mut frame = std::mem::take(&mut self.complete);
         frame.clear();
+        // What is not counted is not held: a short frame would keep the room of a long one, or grow to twice its own.
+        frame.shrink_to(total);
+        frame.reserve_exact(total);
+        // Zeros: what an earlier frame left there is not the peer's to place.
         frame.resize(total, 0);
         self.bytes = self.bytes.saturating_add(total);
         self.incomplete.push_back(Incomplete { name, frame, missing: total });
@@ -145,6 +157,31 @@ mod tests {
         let left = reassembly.incomplete.len() as u64;
         assert_eq!(reassembly.take_forgotten(), 10_000 - left);
         assert_eq!(reassembly.take_forgotten(), 0);
+    }
+
+    #[test]
+    fn short_frames_do_not_keep_the_room_of_long_ones() {
+        let mut reassembly = Reassembly::default();
+        for counter in 0..MOST_FRAMES as u64 {
+            let [long, short] =
+                [60_000, 30].map(|total| fragments(&vec![7; total], 65_000, 0)[0].clone());
+            assert!(reassembly.add(1, 1000 * counter, long.1, &long.2));
+            let first_half = Fragment { len: 15, ..short.1 };
+            assert!(!reassembly.add(1, 1000 * counter + 1, first_half, &short.2[..15]));
+        }
+        let held: usize = reassembly.incomplete.iter().map(|one| one.frame.capacity()).sum();
+        assert_eq!(held, reassembly.bytes);
+    }
+
+    #[test]
+    fn a_session_that_ends_takes_its_fragments_along() {
+        let mut reassembly = Reassembly::default();
+        for session in [1, 2, 1] {
+            let (_, fragment, bytes) = fragments(&[7; 2000], 1420, 0).swap_remove(0);
+            reassembly.add(session, reassembly.bytes as u64, fragment, &bytes);
+        }
+        reassembly.keep(|session| session == 2);
+        assert_eq!((reassembly.take_forgotten(), reassembly.bytes), (2, 2000));
     }
 
     #[test]

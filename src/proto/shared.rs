@@ -391,9 +391,6 @@ impl OpeningOrders {
 
     /// Carries the orders out on `halves`; whether the peer is another one since the last time.
     pub(crate) fn apply(&self, halves: &mut Vec<OpeningHalf>) -> bool {
-        if !self.pending() {
-            return false;
-        }
         let mut wanted = self.wanted();
         self.changed.store(false, Ordering::Relaxed);
         halves.append(&mut wanted.added);
@@ -415,6 +412,7 @@ impl OpeningOrders {
         self.wanted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether there are orders.
     pub(crate) fn pending(&self) -> bool {
         self.changed.load(Ordering::Acquire)
     }

@@ -21,6 +21,10 @@ mod link;
 mod packets;
 #[path = "../protocol/paper.rs"]
 mod paper;
+#[path = "../protocol/peer.rs"]
+mod peer;
+#[path = "../protocol/reference.rs"]
+mod reference;
 #[path = "../../src/config/render.rs"]
 mod render;
 #[cfg(test)]

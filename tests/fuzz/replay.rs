@@ -4,7 +4,9 @@ use std::fs;
 use std::panic::catch_unwind;
 use std::path::Path;
 
-use crate::checks::{coalesce, config, datagram, inner, machine, parsers, segments};
+use crate::checks::{
+    coalesce, config, datagram, frames, inner, machine, parsers, pieces, segments,
+};
 
 /// Checks all inputs of `target`: the corpus, and those that once failed.
 fn replay(target: &str, check: fn(&[u8])) {
@@ -37,6 +39,11 @@ fn what_strangers_throw_at_a_live_tunnel_changes_nothing() {
 }
 
 #[test]
+fn only_whole_frames_that_may_cross_reach_the_device_and_memory_is_bounded() {
+    replay("frames", frames::check);
+}
+
+#[test]
 fn only_proper_packets_of_allowed_sources_reach_the_device() {
     replay("inner", inner::check);
 }
@@ -49,6 +56,11 @@ fn two_hosts_on_any_wire_keep_to_the_model() {
 #[test]
 fn what_a_parser_accepts_is_what_the_bytes_say() {
     replay("parsers", parsers::check);
+}
+
+#[test]
+fn frames_in_pieces_come_out_as_they_went_in_or_not_at_all() {
+    replay("pieces", pieces::check);
 }
 
 #[test]

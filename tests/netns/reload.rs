@@ -13,7 +13,7 @@ use super::lab::{
     HANDSHAKE, Host, INNER_A, INNER_B, Lab, MOVED, PORT, STARTED, direct_v4, endpoint, underlay,
 };
 use super::needs::needs;
-use super::process::{BOUND, Process, wait_until};
+use super::process::{BOUND, Process, now, wait_until};
 use super::socket::{self, ask, connect};
 use super::transfer::Transfer;
 
@@ -141,7 +141,7 @@ fn after_a_hundred_files_good_and_broken_the_last_good_one_holds_and_the_session
     let transfer = Transfer::begin(&lab, Host::A, Host::B, INNER_B[0], 1 << 30);
     let mut numbers = Numbers(0x5eed_cafe);
     let mut last_good = both[0].clone();
-    let handshakes = [&a, &b].map(|daemon| daemon.count(HANDSHAKE));
+    let (began, handshakes) = (now(), [&a, &b].map(|daemon| daemon.count(HANDSHAKE)));
     for _ in 0..FILES {
         let end = another(&mut numbers, &both[0], &ports);
         if numbers.below(3) == 0 {
@@ -156,11 +156,12 @@ fn after_a_hundred_files_good_and_broken_the_last_good_one_holds_and_the_session
         assert!(holds, "{:#?}\nis not\n{wanted:#?}", State::of(&lab, &ports));
         transfer.goes_on(1);
     }
-    assert_eq!(
-        [&a, &b].map(|daemon| daemon.count(HANDSHAKE)),
-        handshakes,
-        "no session was renewed"
-    );
+    // On a busy machine the session reaches the age at which it is renewed anyway: REKEY_AFTER_TIME.
+    let aged = (now() - began).as_secs() / 120;
+    for (daemon, before) in [&a, &b].into_iter().zip(handshakes) {
+        let renewed = daemon.count(HANDSHAKE) - before;
+        assert!(renewed as u64 <= aged, "no file had the session renewed: {renewed}");
+    }
     transfer.finish();
 }
 

@@ -116,6 +116,21 @@ fn a_frame_whose_fragment_was_lost_does_not_arrive_and_others_do() {
 }
 
 #[test]
+fn the_fragments_of_a_session_that_ended_are_forgotten() {
+    let mut link = link();
+    link.a_sends(&frame(2, 1, &noise(3000)));
+    let first = link.hold().swap_remove(0);
+    assert_eq!(link.inject(&first), None);
+    for _ in 0..2 {
+        assert_eq!(link.b.discards(Discard::FrameIncomplete), 0);
+        link.run(secs(125));
+        link.a_sends(&frame(2, 1, b"another session, please"));
+        link.run(secs(1));
+    }
+    assert_eq!(link.b.discards(Discard::FrameIncomplete), 1);
+}
+
+#[test]
 fn fragments_may_come_in_any_order_and_a_replayed_one_counts_once() {
     let mut link = link();
     let sent = frame(2, 1, &noise(4000));

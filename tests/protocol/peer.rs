@@ -14,6 +14,8 @@ pub(crate) struct Peer {
     /// The other end's static public key.
     pub(crate) other: Key,
     pub(crate) preshared: Key,
+    /// Names the profile.
+    pub(crate) identifier: &'static [u8],
     /// Handshakes so far: each has a number, and all that is chosen for it follows from that.
     handshakes: u8,
 }
@@ -42,7 +44,7 @@ pub(crate) struct Session {
 
 impl Peer {
     pub(crate) fn new(private: Key, other: Key, preshared: Key) -> Self {
-        Self { private, other, preshared, handshakes: 0 }
+        Self { private, other, preshared, identifier: IDENTIFIER, handshakes: 0 }
     }
 
     /// The product of both static keys, which lasts as long as they do.
@@ -53,7 +55,7 @@ impl Peer {
     /// An initiation, newer than those before.
     pub(crate) fn initiate(&mut self) -> (Vec<u8>, Initiated) {
         let (number, ephemeral) = self.begin();
-        let mut state = State::new(number, &self.other);
+        let mut state = State::new(number, self.identifier, &self.other);
         state.mix_ephemeral(&public_key(&ephemeral));
         let key = state.mix_product("es", &product(&ephemeral, &self.other));
         let sealed_static = state.seal(&key, &public_key(&self.private));
@@ -88,7 +90,7 @@ impl Peer {
     pub(crate) fn answer(&mut self, initiation: &[u8]) -> (Vec<u8>, Session) {
         let (number, ephemeral) = self.begin();
         let theirs = initiation[8..40].try_into().unwrap();
-        let mut state = State::new(number, &public_key(&self.private));
+        let mut state = State::new(number, self.identifier, &public_key(&self.private));
         state.mix_ephemeral(&theirs);
         state.mix_product("es", &product(&self.private, &theirs));
         state.mix_hash(&initiation[40..88]);
@@ -124,6 +126,11 @@ impl Session {
         vec![(named("to it"), self.send), (named("from it"), self.receive)]
     }
 
+    /// The key to the other end, and that one's index.
+    pub(crate) fn sending(&self) -> (&Key, u32) {
+        (&self.send, self.index)
+    }
+
     /// The next message of transport data, around a packet already padded.
     pub(crate) fn seal(&mut self, padded: &[u8]) -> Vec<u8> {
         self.counter += 1;
@@ -146,9 +153,9 @@ struct State {
 }
 
 impl State {
-    fn new(number: u8, responder: &Key) -> Self {
+    fn new(number: u8, identifier: &[u8], responder: &Key) -> Self {
         let chaining_key = hash(&[CONSTRUCTION]);
-        let start = hash(&[&chaining_key, IDENTIFIER]);
+        let start = hash(&[&chaining_key, identifier]);
         Self { number, chaining_key, hash: hash(&[&start, responder]), passing: Vec::new() }
     }
 

@@ -23,62 +23,108 @@ pub fn check(data: &[u8]) {
         1 => Some(|| TunFault::NoMemory),
         _ => None,
     };
-    let packets = packets(input);
+    let (packets, links) = packets(input);
+    let batch = Batch { layer: Layer::Ip, offloads, refusal };
+    let recorder = batch.write(&packets);
+    let expected = packets.iter().map(|packet| placed(trimmed(packet), &[])).collect();
+    judge(expected, &recorder);
 
-    let (buffer, ranges) = lay_out(&packets);
-    let mut coalescer = Coalescer::new(Layer::Ip, offloads);
-    for range in ranges {
-        coalescer.push(&buffer, range);
+    let batch = Batch { layer: Layer::Ethernet, ..batch };
+    let frames: Vec<_> =
+        links.iter().zip(&packets).map(|(link, packet)| enclose(*link, packet)).collect();
+    let of_frames = batch.write(&frames);
+    judge(frames.iter().map(|frame| placed_frame(frame)).collect(), &of_frames);
+
+    let plain = links.iter().all(|link| *link == 0);
+    if plain && packets.iter().all(|packet| trimmed(packet) == packet && !packet.is_empty()) {
+        let write = |write: &Vec<u8>| write[VIRTIO_HEADER..].to_vec();
+        let expected: Vec<_> =
+            recorder.writes.iter().map(|packet| enclose(0, &write(packet))).collect();
+        let written: Vec<_> = of_frames.writes.iter().map(write).collect();
+        same(&expected, &written, "frames are coalesced as their packets are");
     }
-    coalescer.push(&buffer, buffer.len()..buffer.len() + 1);
-    let mut recorder = Recorder { refusal, ..Recorder::default() };
-    let flushed = coalescer.flush(&buffer, &mut recorder).expect("the device is there");
-    assert_eq!((flushed.packets, flushed.down, flushed.refused), (packets.len(), 0, 0));
+}
 
-    frames_likewise(&packets, &recorder, offloads);
+/// What is written at once, and how.
+struct Batch {
+    layer: Layer,
+    offloads: Offloads,
+    refusal: Option<fn() -> TunFault>,
+}
 
-    let expected: Vec<_> = packets.iter().map(|packet| comparable(trimmed(packet))).collect();
-    let written: Vec<_> =
-        recorder.writes.iter().flat_map(|write| segments(write)).map(|p| comparable(&p)).collect();
+impl Batch {
+    fn write(&self, packets: &[Vec<u8>]) -> Recorder {
+        let (buffer, ranges) = lay_out(packets);
+        let mut coalescer = Coalescer::new(self.layer, self.offloads);
+        for range in ranges {
+            coalescer.push(&buffer, range);
+        }
+        coalescer.push(&buffer, buffer.len()..buffer.len() + 1);
+        let Self { layer, refusal, .. } = *self;
+        let mut recorder = Recorder { layer, refusal, ..Recorder::default() };
+        let flushed = coalescer.flush(&buffer, &mut recorder).expect("the device is there");
+        assert_eq!((flushed.packets, flushed.down, flushed.refused), (packets.len(), 0, 0));
+        recorder
+    }
+}
+
+/// A packet, or the frame around it, as it is compared, and its place in the order.
+type Placed = (Place, Vec<u8>);
+
+fn placed(packet: &[u8], link: &[u8]) -> Placed {
+    let place = Place::of(trimmed(packet));
+    (place, [link, &comparable(packet)].concat())
+}
+
+fn placed_frame(frame: &[u8]) -> Placed {
+    match Layer::Ethernet.ip_at(frame) {
+        Some(at) => placed(&frame[at..], &frame[..at]),
+        None => (Place::Other, frame.to_vec()),
+    }
+}
+
+/// The frame around a packet, one of four kinds.
+fn enclose(link: usize, packet: &[u8]) -> Vec<u8> {
+    let mut frame = frame([1, 1, 2, 0][link], packet);
+    match link {
+        // In another VLAN, or to another station.
+        1 => frame[15] = 11,
+        3 => frame[5] = 9,
+        _ => {}
+    }
+    frame
+}
+
+fn judge(expected: Vec<Placed>, recorder: &Recorder) {
+    let placed: fn(&[u8]) -> Placed = match recorder.layer {
+        Layer::Ip => |packet| placed(packet, &[]),
+        Layer::Ethernet => placed_frame,
+    };
+    let segments = recorder.writes.iter().flat_map(|write| segments(recorder.layer, write));
+    let written: Vec<_> = segments.map(|segment| placed(&segment)).collect();
     same_order(&expected, &written);
-    let sorted = |mut packets: Vec<Vec<u8>>| {
+    let sorted = |placed: Vec<Placed>| {
+        let mut packets: Vec<_> = placed.into_iter().map(|(_, packet)| packet).collect();
         packets.sort_unstable();
         packets
     };
     same(&sorted(expected), &sorted(written), "nothing is lost, added or changed");
 }
 
-/// Frames of the same packets, if these are as long as they say, are written as they are.
-fn frames_likewise(packets: &[Vec<u8>], recorder: &Recorder, offloads: Offloads) {
-    const TAGS: usize = 1;
-    let whole = |packet: &Vec<u8>| trimmed(packet) == packet && !packet.is_empty();
-    if !packets.iter().all(whole) {
-        return;
-    }
-    let frames: Vec<_> = packets.iter().map(|packet| frame(TAGS, packet)).collect();
-    let (buffer, ranges) = lay_out(&frames);
-    let mut coalescer = Coalescer::new(Layer::Ethernet, offloads);
-    for range in ranges {
-        coalescer.push(&buffer, range);
-    }
-    let refusal = recorder.refusal;
-    let mut of_frames = Recorder { layer: Layer::Ethernet, refusal, ..Recorder::default() };
-    coalescer.flush(&buffer, &mut of_frames).expect("the device is there");
-    let packet = |write: &Vec<u8>| write[VIRTIO_HEADER..].to_vec();
-    let expected: Vec<_> =
-        recorder.writes.iter().map(|write| frame(TAGS, &packet(write))).collect();
-    let written: Vec<_> = of_frames.writes.iter().map(packet).collect();
-    same(&expected, &written, "frames are coalesced as their packets are");
-}
-
-fn packets(input: &mut Input<'_>) -> Vec<Vec<u8>> {
+/// Packets, and which kind of frame is around each.
+fn packets(input: &mut Input<'_>) -> (Vec<Vec<u8>>, Vec<usize>) {
     let second = |fields: Fields| Fields { ports: [4001, 5001], ..fields };
     let mut flows: Vec<_> =
         Fields::kinds().into_iter().chain(Fields::kinds().map(second)).collect();
-    let mut packets = Vec::new();
+    let mut link_of = [0; 8];
+    let (mut packets, mut links) = (Vec::new(), Vec::new());
     while !input.is_empty() && packets.len() < MOST_PACKETS {
         let choice = input.byte();
-        let flow = &mut flows[usize::from(choice & 7)];
+        let number = usize::from(choice & 7);
+        if choice >> 3 == 15 {
+            link_of[number] = input.below(4);
+        }
+        let flow = &mut flows[number];
         *flow = flow.next();
         let damaged = change(flow, choice >> 3, input);
         let mut packet = flow.packet();
@@ -89,8 +135,9 @@ fn packets(input: &mut Input<'_>) -> Vec<Vec<u8>> {
             }
         }
         packets.push(packet);
+        links.push(link_of[number]);
     }
-    packets
+    (packets, links)
 }
 
 /// Changes the flow from this packet on; whether the packet is to be damaged besides.
@@ -121,7 +168,7 @@ fn trimmed(packet: &[u8]) -> &[u8] {
 }
 
 /// What the kernel makes of one write.
-fn segments(write: &[u8]) -> Vec<Vec<u8>> {
+fn segments(layer: Layer, write: &[u8]) -> Vec<Vec<u8>> {
     let header = VirtioNetHdr::parse(write).expect("each write has a virtio header");
     let mut packet = write[VIRTIO_HEADER..].to_vec();
     if header.gso_type == GSO_NONE {
@@ -130,7 +177,11 @@ fn segments(write: &[u8]) -> Vec<Vec<u8>> {
     let end_of_checksum = header.csum_start + header.csum_offset + 2;
     assert!(header.needs_csum() && header.gso_size > 0, "the kernel would refuse {header:?}");
     assert!(end_of_checksum <= header.hdr_len && usize::from(header.hdr_len) < packet.len());
-    let segments = split(&TunPacket::parse(&header, &mut packet).expect("it can be split"));
+    let taken = match layer {
+        Layer::Ip => TunPacket::parse(&header, &mut packet),
+        Layer::Ethernet => TunPacket::parse_frame(&header, &mut packet, usize::MAX),
+    };
+    let segments = split(&taken.expect("it can be split"));
     assert!((2..=64).contains(&segments.len()));
     segments
 }
@@ -202,17 +253,14 @@ impl Place {
     }
 }
 
-fn same_order(expected: &[Vec<u8>], written: &[Vec<u8>]) {
-    let [expected, written] = [expected, written].map(|packets| {
-        packets.iter().map(|packet| (Place::of(packet), packet)).collect::<Vec<_>>()
-    });
+fn same_order(expected: &[Placed], written: &[Placed]) {
     let places: BTreeSet<_> = expected.iter().map(|(place, _)| place).collect();
     for place in places {
-        let bound = |packets: &[(Place, &Vec<u8>)]| -> Vec<Vec<u8>> {
+        let bound = |packets: &[Placed]| -> Vec<Vec<u8>> {
             let bound = packets.iter().filter(|(at, _)| at.is_bound_to(place));
-            bound.map(|(_, packet)| (*packet).clone()).collect()
+            bound.map(|(_, packet)| packet.clone()).collect()
         };
-        same(&bound(&expected), &bound(&written), "each flow keeps its order");
+        same(&bound(expected), &bound(written), "each flow keeps its order");
     }
 }
 

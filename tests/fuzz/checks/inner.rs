@@ -4,6 +4,7 @@
 use tunneld::proto::Discard;
 use tunneld::wire::{Ecn, Superpacket};
 
+use super::ecn;
 use super::input::Input;
 use super::sums;
 use crate::link::{Link, packet};
@@ -130,31 +131,6 @@ fn expected(text: &[u8], outer: Ecn) -> Result<Option<Vec<u8>>, Discard> {
         return Err(Discard::SourceNotAllowed);
     }
     let mut packet = text[..length].to_vec();
-    let (at, shift) = if v4 { (1, 0) } else { (1, 4) };
-    let inner = packet[at] >> shift & 3;
-    // RFC 6040 §4.2, by inner field, then by outer: not-ECT, ECT(1), ECT(0), CE.
-    const DISCARD: u8 = 4;
-    let table = [[0, 0, 0, DISCARD], [1, 1, 1, 3], [2, 1, 2, 3], [3, 3, 3, 3]];
-    let ecn = table[usize::from(inner)][outer as usize];
-    if ecn == DISCARD {
-        return Err(Discard::CongestionMark);
-    }
-    if ecn != inner {
-        let fits = sums::ip_fits(&packet);
-        packet[at] ^= (inner ^ ecn) << shift;
-        if v4 {
-            adjust(&mut packet, inner, ecn);
-        }
-        assert_eq!(sums::ip_fits(&packet), fits);
-    }
+    ecn::hand_in(&mut packet, outer)?;
     Ok(Some(packet))
-}
-
-/// The checksum after the change of one field: one's complement, RFC 1624 §3.
-fn adjust(packet: &mut [u8], before: u8, after: u8) {
-    let checksum = u16::from_be_bytes([packet[10], packet[11]]);
-    let old = u16::from_be_bytes([packet[0], packet[1] & !3 | before]);
-    let new = u16::from_be_bytes([packet[0], packet[1] & !3 | after]);
-    let words = [!checksum, !old, new].map(u16::to_be_bytes).concat();
-    packet[10..12].copy_from_slice(&(!crate::packets::sum(&words)).to_be_bytes());
 }

@@ -1,5 +1,6 @@
 //! Every parser on the same bytes: what is accepted is what the bytes say, and is written as it was read.
 
+use std::hash::Hasher;
 use std::net::SocketAddr;
 use std::str::{self, FromStr};
 
@@ -7,9 +8,13 @@ use tunneld::config::HostPort;
 use tunneld::crypto::{PresharedKey, PrivateKey, PublicKey};
 use tunneld::tun::{VIRTIO_HEADER, VirtioNetHdr};
 use tunneld::wire::checksum::Sum;
+use tunneld::wire::ethernet::{FrameHeader, Mac};
+use tunneld::wire::flow::hash_flow;
 use tunneld::wire::ip::{NotIp, set_ecn};
+use tunneld::wire::mss::{self, MssLimit};
+use tunneld::wire::piece::{FRAGMENT_START, FRAME_START, NotPiece, Piece};
 use tunneld::wire::upper::is_udp_to;
-use tunneld::wire::{Ecn, Handshake, IpHeader, Maced, Malformed, Message, icmp};
+use tunneld::wire::{Ecn, Handshake, IpHeader, Layer, Maced, Malformed, Message, icmp};
 use zerocopy::IntoBytes;
 
 use super::sums;
@@ -20,9 +25,14 @@ pub fn check(data: &[u8]) {
     ip(data);
     icmp(data);
     virtio(data);
+    frame(data);
+    piece(data);
+    flow(data);
+    mss(data);
     assert_eq!(u16::from_be_bytes(Sum::default().bytes(data).fold()), sum(data));
     if let Ok(text) = str::from_utf8(data) {
         host_port(text);
+        mac(text);
         key::<PrivateKey>(text, |key| key.to_base64().to_string());
         key::<PublicKey>(text, ToString::to_string);
         key::<PresharedKey>(text, |key| key.to_base64().to_string());
@@ -120,6 +130,111 @@ fn icmp(data: &[u8]) {
 fn virtio(data: &[u8]) {
     let header = VirtioNetHdr::parse(data);
     assert_eq!(header.as_ref().map(IntoBytes::as_bytes), data.get(..VIRTIO_HEADER));
+}
+
+/// Where a header says that it ends, after up to two tags, and that an IP packet is there only if type and version agree.
+fn frame(data: &[u8]) {
+    let header = FrameHeader::parse(data);
+    let types = [12, 16, 20].map(|at| data.get(at..at + 2));
+    let is_tag = |at: usize| matches!(types[at], Some([0x81, 0] | [0x88, 0xa8]));
+    let tags = if !is_tag(0) { 0 } else { 1 + usize::from(is_tag(1)) };
+    let expected = types[tags].map(|last| (14 + 4 * tags, u16::from_be_bytes([last[0], last[1]])));
+    assert_eq!(header.map(|header| (header.len, header.ether_type)), expected);
+    if let Some(header) = header {
+        assert_eq!([header.destination.0, header.source.0].concat(), data[..12]);
+        let version = data.get(header.len).map(|first| first >> 4);
+        let is_ip = matches!((header.ether_type, version), (0x800, Some(4)) | (0x86dd, Some(6)));
+        assert_eq!(Layer::Ethernet.ip_at(data), is_ip.then_some(header.len));
+    }
+}
+
+/// What precedes a piece says as many bytes as are there, and which, within a frame.
+fn piece(data: &[u8]) {
+    let word = |at: usize| usize::from(u16::from_be_bytes([data[at], data[at + 1]]));
+    match Piece::parse(&mut data.to_vec()) {
+        Ok((Piece::Frame(len), bytes)) => {
+            assert!(data[..2] == [1, 0] && len == word(2));
+            assert_eq!(bytes, &data[FRAME_START..FRAME_START + len]);
+        }
+        Ok((Piece::Fragment(fragment), bytes)) => {
+            let numbers = [fragment.len, fragment.offset, fragment.total].map(usize::from);
+            assert_eq!((data[0], data[1], numbers), (2, fragment.number, [2, 4, 6].map(word)));
+            assert!(numbers[0] > 0 && numbers[1] + numbers[0] <= numbers[2]);
+            assert_eq!(bytes, &data[FRAGMENT_START..FRAGMENT_START + numbers[0]]);
+        }
+        Err(NotPiece::Kind) => assert!(!matches!(data.first(), Some(1 | 2))),
+        Err(NotPiece::Length) => assert!(matches!(data.first(), Some(1 | 2))),
+    }
+}
+
+/// What the flow of a packet is told by; nothing of a packet but the fixed header and what begins behind it counts.
+fn flow(data: &[u8]) {
+    #[derive(Default)]
+    struct Told(Vec<u8>);
+    impl Hasher for Told {
+        fn write(&mut self, bytes: &[u8]) {
+            self.0.extend(bytes);
+        }
+        fn finish(&self) -> u64 {
+            0
+        }
+    }
+    let mut told = Told::default();
+    hash_flow(data, &mut told);
+    let expected = match IpHeader::parse_fixed(data) {
+        None => Vec::new(),
+        Some(_) => {
+            let v4 = data[0] >> 4 == 4;
+            let (protocol, addresses) = if v4 { (data[9], 12..20) } else { (data[6], 8..40) };
+            let mut expected = [&[protocol], &data[addresses]].concat();
+            let at = if v4 { (usize::from(data[0] & 0xf) * 4).max(20) } else { 40 };
+            let whole = !v4 || u16::from_be_bytes([data[6], data[7]]) & 0x3fff == 0;
+            if let Some(ports) = data.get(at..at + 4)
+                && whole
+                && matches!(protocol, 6 | 17 | 132)
+            {
+                let ports = [ports[0], ports[1], ports[2], ports[3]];
+                expected.extend(u32::from_be_bytes(ports).to_ne_bytes());
+            }
+            expected
+        }
+    };
+    assert_eq!(told.0, expected);
+}
+
+/// Only fields of an MSS among the options of a TCP header, and its checksum, may change; an MSS only becomes lower, and the
+/// checksum stays as right or wrong as it was.
+fn mss(data: &[u8]) {
+    const LIMIT: u16 = 536;
+    let mut clamped = data.to_vec();
+    mss::clamp(&mut clamped, MssLimit::fixed(LIMIT));
+    if clamped == data {
+        return;
+    }
+    let (at, field) = sums::transport(data).expect("only TCP changes");
+    assert!(field == 16 && data[at + 13] & 2 != 0, "only a SYN changes");
+    let header = at + usize::from(data[at + 12] >> 4) * 4;
+    let mut place = 0;
+    while place < data.len() {
+        let in_checksum = (at + 16..at + 18).contains(&place);
+        if data[place] == clamped[place] || in_checksum {
+            place += 1;
+            continue;
+        }
+        // Where the low byte alone changes, the field began before it.
+        let start = if data[place - 2..place] == [2, 4] { place } else { place - 1 };
+        assert!(data[start - 2..start] == [2, 4] && (at + 22..header - 1).contains(&start));
+        let word = |bytes: &[u8]| u16::from_be_bytes([bytes[start], bytes[start + 1]]);
+        assert!(word(data) > LIMIT && word(&clamped) == LIMIT);
+        place = start + 2;
+    }
+    assert_eq!(sums::transport_fits(&clamped), sums::transport_fits(data));
+}
+
+fn mac(text: &str) {
+    if let Ok(mac) = text.parse::<Mac>() {
+        assert_eq!(mac.to_string(), text.to_ascii_lowercase());
+    }
 }
 
 fn host_port(text: &str) {
