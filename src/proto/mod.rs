@@ -22,6 +22,7 @@ mod handshakes;
 mod inbound;
 mod load;
 mod noise;
+mod opening;
 mod outbound;
 mod pieces;
 mod reassembly;

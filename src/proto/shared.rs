@@ -2,8 +2,8 @@
 //! wants of them. The data threads write facts; only control decides what follows.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::{ArcSwap, ArcSwapOption, Cache};
 
@@ -12,8 +12,9 @@ use super::allowed_ips::AllowedIps;
 use super::discard::Stats;
 use super::flood::Strangers;
 use super::load::network;
+use super::opening::OpeningOrders;
 use super::rewrites::Rewrites;
-use super::session::{OpeningHalf, SealingHalf};
+use super::session::SealingHalf;
 use super::stations::{FrameRules, Sides};
 use super::time::Instant;
 use crate::wire::ethernet::MAX_FRAME_HEADER;
@@ -353,67 +354,5 @@ impl Orders {
 
     pub(crate) fn any(&self) -> bool {
         self.0.load(Ordering::SeqCst) != 0
-    }
-}
-
-/// What control wants of inbound: which opening halves there are to be.
-#[derive(Default)]
-pub(crate) struct OpeningOrders {
-    changed: AtomicBool,
-    wanted: Mutex<Wanted>,
-}
-
-/// At most three halves: they are kept to `live`, which has one for each session slot.
-#[derive(Default)]
-struct Wanted {
-    added: Vec<OpeningHalf>,
-    live: Vec<u32>,
-    /// The peer is another one than before.
-    other_peer: bool,
-}
-
-impl OpeningOrders {
-    /// Adds `half`, if any, and keeps only those with an index in `live`; the others are erased.
-    pub(crate) fn give(&self, half: Option<OpeningHalf>, live: impl Iterator<Item = u32>) {
-        let mut wanted = self.wanted();
-        let Wanted { added, live: kept, .. } = &mut *wanted;
-        *kept = live.collect();
-        added.extend(half);
-        added.retain(|half| kept.contains(&half.local_index()));
-        self.changed.store(true, Ordering::Release);
-    }
-
-    /// Whatever inbound knows of the peer is to be forgotten: it is another one. To be called when all halves were taken away.
-    pub(crate) fn forget_peer(&self) {
-        self.wanted().other_peer = true;
-        self.changed.store(true, Ordering::Release);
-    }
-
-    /// Carries the orders out on `halves`; whether the peer is another one since the last time.
-    pub(crate) fn apply(&self, halves: &mut Vec<OpeningHalf>) -> bool {
-        let mut wanted = self.wanted();
-        self.changed.store(false, Ordering::Relaxed);
-        halves.append(&mut wanted.added);
-        halves.retain(|half| wanted.live.contains(&half.local_index()));
-        std::mem::take(&mut wanted.other_peer)
-    }
-
-    /// Does `act` if there is still to be a half of this index, which control cannot take away meanwhile; whether there is.
-    pub(crate) fn if_live(&self, local_index: u32, act: impl FnOnce()) -> bool {
-        let wanted = self.wanted();
-        let live = wanted.live.contains(&local_index);
-        if live {
-            act();
-        }
-        live
-    }
-
-    fn wanted(&self) -> MutexGuard<'_, Wanted> {
-        self.wanted.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Whether there are orders.
-    pub(crate) fn pending(&self) -> bool {
-        self.changed.load(Ordering::Acquire)
     }
 }
