@@ -125,6 +125,8 @@ fn scenarios_reach_what_can_go_wrong() {
         Discard::ShapedIn,
         // There is no kernel that discards anything.
         Discard::NotReceived,
+        // There is one peer.
+        Discard::OtherPeer,
         // No network is routed to the device, and both keys are right.
         Discard::SourceInside,
         Discard::RoutingLoop,

@@ -48,9 +48,8 @@ const SPARSE: u16 = 9999;
 const SPARSE_INTERVAL: Duration = Duration::from_millis(100);
 
 impl World {
-    fn new(bits: u64, bulk: u16) -> Self {
-        // A seed by which the sparse flow shares its place with none of the others.
-        let shaper = Shaper::new(rate(bits), 8, START);
+    fn new(bits: u64, bulk: u16, seed: u64) -> Self {
+        let shaper = Shaper::new(rate(bits), seed, START);
         Self { shaper, now: START, bulk: (0..bulk).collect(), bytes: 0, delays: Vec::new() }
     }
 
@@ -95,7 +94,7 @@ impl World {
 #[test]
 fn the_rate_is_kept_within_two_percent() {
     for bits in [256_000, 20_000_000, 1_000_000_000] {
-        let mut world = World::new(bits, 5);
+        let mut world = World::new(bits, 5, 1);
         let seconds = if bits > 100_000_000 { 2 } else { 10 };
         world.run(Duration::from_secs(seconds));
         let rate = world.bytes as f64 * 8.0 / seconds as f64;
@@ -105,17 +104,26 @@ fn the_rate_is_kept_within_two_percent() {
 }
 
 #[test]
-fn a_sparse_flow_waits_for_two_packets_at_most_however_many_others_there_are() {
+fn nine_of_ten_packets_of_a_sparse_flow_wait_for_two_others_at_most_however_many_there_are() {
+    const SEEDS: u64 = 8;
     for bulk in [1, 10, 100] {
-        let mut world = World::new(20_000_000, bulk);
-        // At first everybody is new.
-        world.run(Duration::from_secs(1));
-        world.delays.clear();
-        world.run(Duration::from_secs(5));
-        assert_eq!(world.delays.len(), 50);
-        let longest = world.delays.iter().max().unwrap();
-        // Two packets of 0.6 ms, and the lot that the thread waits for.
-        assert!(*longest <= Duration::from_micros(1200) + LOT, "beside {bulk}: {longest:?}");
+        let is_quick = |seed: &u64| {
+            let mut world = World::new(20_000_000, bulk, *seed);
+            // At first everybody is new.
+            world.run(Duration::from_secs(1));
+            world.delays.clear();
+            world.run(Duration::from_secs(5));
+            world.delays.sort();
+            // Two packets of 0.6 ms, and the lot that the thread waits for.
+            let bound = Duration::from_micros(1200) + LOT;
+            world.delays.get(44).is_some_and(|delay| *delay <= bound)
+        };
+        // A hundred others take a tenth of the places: by some seeds one of them has that of the sparse flow.
+        let quick = (0..SEEDS).filter(is_quick).count();
+        assert!(
+            quick >= 6 && (bulk > 10 || quick == 8),
+            "beside {bulk}: by {quick} seeds of {SEEDS}"
+        );
     }
 }
 
