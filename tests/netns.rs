@@ -73,6 +73,7 @@ mod netns {
     mod shaping;
     mod shortage;
     mod socket;
+    mod stand_in;
     mod status;
     mod top;
     mod traffic;

@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use nix::unistd::{Group, User, geteuid};
 
-use crate::config::{device_name, station};
+use crate::config::{device_name, mac_address};
 use crate::tun::persistent::{self, Device, Wanted};
 use crate::wire::Layer;
 use crate::wire::ethernet::Mac;
@@ -151,7 +151,7 @@ fn name(text: &str) -> Result<String, String> {
 }
 
 fn mac(text: &str) -> Result<Mac, String> {
-    station(text).map_err(|(problem, accepted)| format!("{problem}; accepted: {accepted}"))
+    mac_address(text).map_err(|(problem, accepted)| format!("{problem}; accepted: {accepted}"))
 }
 
 fn user(text: &str) -> Result<u32, String> {

@@ -37,7 +37,7 @@ impl Display for Summary<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Status { link, trial, sent, received, arrivals, underlay, device, .. } = self.0;
         writeln!(f, "link")?;
-        line(f, "kind", kind(self.0))?;
+        line(f, "carries", carries(self.0))?;
         line(f, "state", format_args!("{} for {}", link.state.name(), time(link.for_seconds)))?;
         line(f, "reason", &link.reason)?;
         if let Some(trial) = trial {
@@ -131,12 +131,12 @@ impl Summary<'_> {
 }
 
 /// What must be the same at both ends.
-fn kind(Status { mode, peer, .. }: &Status) -> String {
-    let carries = match mode {
+fn carries(Status { mode, peer, .. }: &Status) -> String {
+    let what = match mode {
         Layer::Ip => "IP packets",
         Layer::Ethernet => "Ethernet frames",
     };
-    format!("{carries} ({}), profile {}, {}", mode.name(), peer.profile, peer.cipher)
+    format!("{what} ({}), profile {}, {}", mode.name(), peer.profile, peer.cipher)
 }
 
 fn in_words(Trial { id, seconds_left, peer_answered, .. }: &Trial) -> String {
@@ -186,7 +186,7 @@ mod tests {
     fn a_status_reads_as_lines_with_only_the_discards_that_happened() {
         let text = Summary(&example()).to_string();
         let expected = "link
-  kind           Ethernet frames (tap), profile tunneld, aes-256-gcm
+  carries        Ethernet frames (tap), profile tunneld, aes-256-gcm
   state          up for 1 h
   reason         the peer answered our call
   trial          3f9a1c, trying a configuration: 42 s left; the peer has answered

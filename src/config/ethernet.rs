@@ -57,14 +57,14 @@ impl EthernetValues<'_> {
 
 fn mac(value: &Value<'_>) -> Result<Mac, Fault> {
     let text = value.expect_text(ACCEPTED_MAC)?;
-    station(text).map_err(|(problem, accepted)| value.fault(problem, accepted))
+    mac_address(text).map_err(|(problem, accepted)| value.fault(problem, accepted))
 }
 
 /// An address that a device can have.
 ///
 /// # Errors
 /// What is wrong with it, and what would be accepted.
-pub(crate) fn station(text: &str) -> Result<Mac, (String, &'static str)> {
+pub(crate) fn mac_address(text: &str) -> Result<Mac, (String, &'static str)> {
     let mac: Result<Mac, _> = text.parse();
     let mac = mac.map_err(|error| (format!("is {error}"), ACCEPTED_MAC))?;
     let problem = "is not the address of one station".to_owned();

@@ -48,7 +48,7 @@ use value::Value;
 pub(crate) use device_name::device_name;
 pub use endpoint::{EndpointError, HostPort};
 pub use error::ConfigError;
-pub(crate) use ethernet::station;
+pub(crate) use ethernet::mac_address;
 pub(crate) use interface::least_mtu;
 pub(crate) use key_source::shell_word;
 pub(crate) use log::{DEFAULT_LEVEL, level_name, level_named};

@@ -103,7 +103,7 @@ impl Kept {
 }
 
 /// Whether there is a service manager, which keeps what it is given if its unit says so.
-pub(super) fn is_kept() -> bool {
+pub(super) fn has_keeper() -> bool {
     env::var_os("NOTIFY_SOCKET").is_some()
 }
 

@@ -252,13 +252,12 @@ async fn device(
     let config::Offload { tun_gso: gso, tun_gro: gro, .. } = interface.offload;
     let (name, layer) = (interface.name.as_str(), interface.layer());
     let wanted = Offload { gso, gro };
-    let (same, other): (Option<_>, Option<_>) = match kept {
-        Some(kept) if Tun::is_kept(kept.as_fd(), name, layer) => (Some(kept), None),
-        kept => (None, kept),
+    let other = match kept {
+        Some(same) if Tun::is_device(same.as_fd(), name, layer) => {
+            return Ok((Tun::inherit(same, name, layer, wanted)?, stand_in));
+        }
+        other => other,
     };
-    if let Some(same) = same {
-        return Ok((Tun::inherit(same, name, layer, wanted)?, stand_in));
-    }
     // One that was there before the daemon still has its routes.
     let has_routes = other.is_none() && record.device() == name;
     let stand_in = match stand_in {
@@ -319,10 +318,10 @@ fn tell_started(path: &DataPath) {
 async fn stop(threads: DataThreads, control: &mut Control, ended: &anyhow::Result<Ended>) {
     let failed = matches!(ended, Ok(Ended::Failure(_)) | Err(_));
     // A service manager starts the daemon anew, and lets go of all that it keeps when it gives up or is to stop.
-    let is_kept = failed && control.path.tun.origin() != Origin::Found && handover::is_kept();
+    let left = failed && control.path.tun.origin() != Origin::Found && handover::has_keeper();
     // The device may be gone.
-    let _stand_in = if is_kept { stand_in_for(control.network.record()).await } else { None };
-    let stays = is_kept || matches!(ended, Ok(Ended::Restart));
+    let _stand_in = if left { stand_in_for(control.network.record()).await } else { None };
+    let stays = left || matches!(ended, Ok(Ended::Restart));
     service::stopping();
     let inbound = threads.stop(&control.path);
     if let (Ok(Ended::Signal(_) | Ended::Restart), Some(inbound)) = (ended, inbound)

@@ -49,11 +49,14 @@ impl Control {
             );
         }
         let config = read?;
-        let id = trial::new_id()?;
+        let trial = match request.trial {
+            Some(time) => Some((trial::new_id()?, time)),
+            None => None,
+        };
         self.take_on(&config).await?;
         let before = std::mem::replace(&mut self.config, config);
         let own = self.reader.own();
-        let Some(time) = request.trial else {
+        let Some((id, time)) = trial else {
             tracing::info!(file = %own.display(), "reloaded");
             self.tell_listeners("reloaded", None);
             return Ok(None);

@@ -127,11 +127,11 @@ impl Shaper {
 
 /// How long a data thread that is to end may go on for its shaper's sake: CoDel keeps the queues of senders that heed it
 /// shorter.
-const LAST: Duration = Duration::from_millis(100);
+const TIME_TO_LEAVE: Duration = Duration::from_millis(100);
 
 /// When a data thread that is to end now must have ended.
 pub(super) fn end_of_release() -> Instant {
-    clock::boot() + LAST
+    clock::boot() + TIME_TO_LEAVE
 }
 
 /// How long a data thread may sleep until something leaves before `end`; `None` if nothing does.

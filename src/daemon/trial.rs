@@ -64,7 +64,7 @@ impl Trial {
         self.ends <= now
     }
 
-    /// Whether it is the one that is meant; who names none means whichever there is.
+    /// Refuses what is meant for another one; who names none means whichever there is.
     fn refuse_another(&self, meant: Option<&str>) -> Result<(), String> {
         match meant {
             Some(meant) if meant != self.id => Err(format!(
@@ -75,9 +75,8 @@ impl Trial {
         }
     }
 
-    /// Why it may not be kept, if it may not.
-    fn refuse_to_keep(&self) -> Result<(), String> {
-        if self.answered { Ok(()) } else { Err(NOT_ANSWERED.to_owned()) }
+    fn may_be_kept(&self) -> bool {
+        self.answered
     }
 }
 
@@ -90,7 +89,8 @@ pub(super) fn new_id() -> anyhow::Result<String> {
 }
 
 const NOT_ANSWERED: &str = "the peer has not answered since: without a handshake nothing is kept";
-const NO_TRIAL: &str = "no configuration is being tried: it was kept, or the time was over";
+const NO_TRIAL: &str =
+    "no configuration is being tried: it was kept, gone back from, or its time was over";
 
 impl Control {
     /// Goes back to `before` after `time`, unless this is kept.
@@ -147,8 +147,8 @@ impl Control {
     }
 
     fn keep(&mut self) -> Result<String, String> {
-        self.trial.as_ref().ok_or(NO_TRIAL)?.refuse_to_keep()?;
-        let Some(Trial { id, .. }) = self.trial.take() else { return Err(NO_TRIAL.to_owned()) };
+        let kept = self.trial.take_if(|trial| trial.may_be_kept());
+        let Trial { id, .. } = kept.ok_or(NOT_ANSWERED)?;
         tracing::info!(trial = id, "the configuration that was tried is kept");
         self.tell_listeners("trial_kept", Some(&id));
         service::ready(&self.running());
@@ -227,9 +227,9 @@ mod tests {
     #[test]
     fn nothing_is_kept_before_the_peer_has_answered() {
         let mut trial = trial();
-        assert_eq!(trial.refuse_to_keep(), Err(NOT_ANSWERED.to_owned()));
+        assert!(!trial.may_be_kept());
         trial.peer_answered();
-        assert_eq!(trial.refuse_to_keep(), Ok(()));
+        assert!(trial.may_be_kept());
         assert!(trial.status(at(100)).peer_answered);
     }
 

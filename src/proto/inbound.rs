@@ -85,6 +85,7 @@ impl Inbound {
         if other_peer {
             self.filter = FrameFilter::default();
             self.learned = Learned::default();
+            self.shared.stations.store(0, Ordering::Relaxed);
             self.shared.sides.forget();
         }
         other_peer

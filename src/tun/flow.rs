@@ -12,6 +12,7 @@ use super::virtio::{GSO_TCPV4, GSO_TCPV6, GSO_UDP_L4, NEEDS_CSUM, VirtioNetHdr};
 use crate::wire::checksum::Sum;
 use crate::wire::ethernet::MAX_FRAME_HEADER;
 use crate::wire::ip::{IPV4_HEADER, IpHeader};
+use crate::wire::upper::ICMPV6;
 
 /// What keeps the order of its packets: one direction of one connection.
 ///
@@ -270,4 +271,3 @@ pub(crate) const MAX_HEADERS: usize = MAX_FRAME_HEADER + 40 + 60;
 const MAX_PACKET: usize = 65_535;
 /// "Don't fragment", in the word with the fragment offset.
 const IPV4_DF: u16 = 0x4000;
-const ICMPV6: u8 = 58;

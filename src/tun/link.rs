@@ -121,9 +121,7 @@ impl Link {
         for address in &settings.addresses {
             self.add_address(*address).await?;
         }
-        if let Err(error) = self.set(LinkUnspec::new_with_index(self.index).up().build()).await {
-            self.refused(Wish::Up, error).await?;
-        }
+        self.ask(Wish::Up, LinkUnspec::new_with_index(self.index).up().build()).await?;
         self.settle(&settings.addresses).await;
         for (network, table) in settings.routes_to_add() {
             self.add_route(network, table).await?;
@@ -177,10 +175,8 @@ impl Link {
     /// # Errors
     /// [`LinkError`] if the kernel refuses.
     pub(crate) async fn set_mtu(&self, mtu: u32) -> Result<(), LinkError> {
-        match self.set(LinkUnspec::new_with_index(self.index).mtu(mtu).build()).await {
-            Err(error) => self.refused(Wish::Mtu(mtu), error).await,
-            Ok(()) => Ok(()),
-        }
+        let message = LinkUnspec::new_with_index(self.index).mtu(mtu).build();
+        self.ask(Wish::Mtu(mtu), message).await
     }
 
     /// The device's index in its network namespace.

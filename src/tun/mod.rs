@@ -114,7 +114,7 @@ impl Tun {
     }
 
     /// Goes on with a device that an earlier process created, and whose descriptor was kept: one that
-    /// [is](Self::is_kept) this one.
+    /// [is](Self::is_device) this one.
     ///
     /// # Errors
     /// [`TunError`], whose text says what to do.
@@ -129,7 +129,7 @@ impl Tun {
 
     /// Whether the descriptor that was kept is of the device of this name and kind in this network namespace.
     #[must_use]
-    pub(crate) fn is_kept(kept: BorrowedFd<'_>, name: &str, layer: Layer) -> bool {
+    pub(crate) fn is_device(kept: BorrowedFd<'_>, name: &str, layer: Layer) -> bool {
         let is_it = |(device, kind): (String, Layer)| device == name && kind == layer;
         ioctl::device_of(kept).is_ok_and(is_it) && namespace::has(kept)
     }

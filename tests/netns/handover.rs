@@ -27,14 +27,14 @@ use super::transfer::Transfer;
 const GOES_ON: &str = "the sessions of the process before go on";
 
 /// The part of a service manager that keeps descriptors (sd_notify(3), `FDSTORE=1`).
-struct Keeper {
+pub(super) struct Keeper {
     path: PathBuf,
     socket: UnixDatagram,
-    kept: Vec<(String, OwnedFd)>,
+    pub(super) kept: Vec<(String, OwnedFd)>,
 }
 
 impl Keeper {
-    fn new(lab: &Lab, host: Host) -> Self {
+    pub(super) fn new(lab: &Lab, host: Host) -> Self {
         let path = lab.directory_of(host).join("notify");
         let socket = UnixDatagram::bind(&path).unwrap();
         socket.set_nonblocking(true).unwrap();
@@ -42,7 +42,7 @@ impl Keeper {
     }
 
     /// Starts a daemon, with all that is kept.
-    fn launch(&mut self, lab: &Lab, host: Host, end: &End) -> Process {
+    pub(super) fn launch(&mut self, lab: &Lab, host: Host, end: &End) -> Process {
         self.listen();
         let daemon = lab.daemon_command(host, end);
         let mut command = Command::new("sh");
@@ -67,14 +67,14 @@ impl Keeper {
     }
 
     /// The same, and waits until it has started.
-    fn start(&mut self, lab: &Lab, host: Host, end: &End) -> Process {
+    pub(super) fn start(&mut self, lab: &Lab, host: Host, end: &End) -> Process {
         let daemon = self.launch(lab, host, end);
         daemon.wait_for(STARTED);
         daemon
     }
 
     /// Obeys everything that was said so far.
-    fn listen(&mut self) {
+    pub(super) fn listen(&mut self) {
         loop {
             let mut text = [0; 4096];
             let mut space = nix::cmsg_space!([i32; 16]);
@@ -127,12 +127,12 @@ fn link(lab: &Lab, ends: &[End; 2]) -> (Process, Process, Keeper) {
 }
 
 /// Ends a daemon as systemd does for a restart (`RestartKillSignal=`).
-fn end_for_restart(mut daemon: Process) {
+pub(super) fn end_for_restart(mut daemon: Process) {
     daemon.signal(Signal::SIGUSR1);
     assert_eq!(daemon.end(BOUND).code(), Some(0), "{}", daemon.said());
 }
 
-fn kill(mut daemon: Process) {
+pub(super) fn kill(mut daemon: Process) {
     daemon.signal(Signal::SIGKILL);
     daemon.end(BOUND);
 }
@@ -266,7 +266,7 @@ fn what_others_added_to_the_device_stays_there_over_a_restart_and_a_crash() {
 }
 
 /// Both default routes.
-const BOTH: [&str; 2] = ["0.0.0.0/0", "::/0"];
+pub(super) const BOTH: [&str; 2] = ["0.0.0.0/0", "::/0"];
 
 /// The rules of a default route, of both families.
 fn rules(lab: &Lab) -> Vec<String> {
@@ -310,140 +310,6 @@ fn a_default_route_leads_into_the_tunnel_also_during_a_restart_and_until_a_wrong
     // What is not there any more would have been seen.
     monitor.wait_for_nth(4, "Deleted 3276");
     assert!(wait_until(BOUND, || !capture.cleartext(&FAR_NETWORKS).is_empty()));
-}
-
-/// The number of devices that stand in for one.
-fn stand_ins(lab: &Lab) -> usize {
-    lab.ip(Host::A, "-o link show").matches(": tunneld").count()
-}
-
-#[test]
-fn a_default_route_leads_nowhere_else_while_a_restart_changes_the_name_of_the_device() {
-    needs!("ping");
-    // One that was made for the daemon, and one that it finds.
-    for found in [false, true] {
-        let lab = far_lab();
-        if found {
-            lab.ip(Host::A, "tuntap add tun0 mode tun");
-        }
-        let before = lab.network(Host::A);
-        let ends = ends_with_networks(&BOTH);
-        let mut keeper = Keeper::new(&lab, Host::A);
-        let capture = Capture::begin(&lab, Host::Router);
-        let a = keeper.start(&lab, Host::A, &ends[0]);
-        let _b = lab.start(Host::B, &ends[1]);
-        assert!(lab.pings(Host::A, FAR[0]) && lab.pings(Host::A, FAR[1]));
-        let pings = Pings::begin(&lab);
-        end_for_restart(a);
-        // It fails between the two devices, once and again.
-        let renamed = End { name: "tun7".to_owned(), ..ends[0].clone() };
-        lab.ip(Host::A, "link add tun7 type veth peer name other");
-        for _ in 0..2 {
-            let mut failed = keeper.launch(&lab, Host::A, &renamed);
-            assert_eq!(failed.end(BOUND).code(), Some(1), "{}", failed.said());
-            keeper.listen();
-            assert_eq!(stand_ins(&lab), 1, "found: {found}");
-            pings.wait_until_more_are_sent();
-        }
-        lab.ip(Host::A, "link delete tun7");
-        let a = keeper.start(&lab, Host::A, &renamed);
-        keeper.listen();
-        assert!(wait_until(BOUND, || stand_ins(&lab) == 0));
-        assert!(lab.pings(Host::A, FAR[0]) && lab.pings(Host::A, FAR[1]));
-        assert_eq!(capture.cleartext(&FAR_NETWORKS), [] as [[IpAddr; 2]; 0], "found: {found}");
-        stop(a);
-        drop(keeper);
-        assert!(wait_until(BOUND, || lab.network(Host::A) == before), "found: {found}");
-        assert!(wait_until(BOUND, || !capture.cleartext(&FAR_NETWORKS).is_empty()));
-    }
-}
-
-#[test]
-fn a_daemon_that_fails_leaves_a_default_route_closed_to_its_service_manager_and_open_without_one() {
-    needs!("ping");
-    let lab = far_lab();
-    let ends = ends_with_networks(&BOTH);
-    let before = lab.network(Host::A);
-    let fail = |mut a: Process| {
-        lab.ip(Host::A, "link delete tun0");
-        assert_eq!(a.end(BOUND).code(), Some(1), "{}", a.said());
-    };
-    let a = lab.start(Host::A, &ends[0]);
-    a.wait_for(STARTED);
-    fail(a);
-    assert_eq!(lab.network(Host::A), before);
-
-    let _b = lab.start(Host::B, &ends[1]);
-    let mut keeper = Keeper::new(&lab, Host::A);
-    let a = keeper.start(&lab, Host::A, &ends[0]);
-    assert!(lab.pings(Host::A, FAR[0]) && lab.pings(Host::A, FAR[1]));
-    let pings = Pings::begin(&lab);
-    let capture = Capture::begin(&lab, Host::Router);
-    fail(a);
-    keeper.listen();
-    // Until the daemon noticed, some left.
-    capture.cleartext(&FAR_NETWORKS);
-    pings.wait_until_more_are_sent();
-    let a = keeper.start(&lab, Host::A, &ends[0]);
-    assert!(lab.pings(Host::A, FAR[0]) && lab.pings(Host::A, FAR[1]));
-    assert_eq!(capture.cleartext(&FAR_NETWORKS), [] as [[IpAddr; 2]; 0]);
-    fail(a);
-    keeper.listen();
-    assert_eq!(stand_ins(&lab), 1);
-    // It gives up: what is left leads nowhere, and nothing goes by it.
-    drop(keeper);
-    assert!(wait_until(BOUND, || stand_ins(&lab) == 0));
-    assert!(wait_until(BOUND, || !capture.cleartext(&FAR_NETWORKS).is_empty()));
-}
-
-#[test]
-fn what_a_process_left_in_another_network_namespace_changes_nothing_in_this_one() {
-    needs!("ping");
-    for found in [false, true] {
-        let lab = Lab::direct();
-        // To an index that no device of host b has.
-        for _ in 0..5 {
-            lab.ip(Host::A, "tuntap add tun0 mode tun");
-            lab.ip(Host::A, "tuntap delete tun0 mode tun");
-        }
-        if found {
-            lab.ip(Host::A, "tuntap add tun0 mode tun");
-        }
-        let mut ends = ends(direct_v4);
-        ends[0].allowed_ips = Some(BOTH.into());
-        ends[0].mtu = Some(1300);
-        let mut keeper = Keeper::new(&lab, Host::A);
-        kill(keeper.start(&lab, Host::A, &ends[0]));
-        // Another's device of the same name, index and addresses, and another's rules.
-        let about = lab.ip(Host::A, "-o link show tun0");
-        let index = about.split(':').next().unwrap();
-        lab.ip(Host::B, &format!("link add tun0 index {index} mtu 1300 type veth peer name other"));
-        lab.ip(Host::B, "link set tun0 up");
-        lab.ip(Host::B, "address add 10.77.0.1/30 dev tun0");
-        lab.ip(Host::B, "rule add not fwmark 51820 table 51820 priority 32763 protocol 125");
-        let before = lab.network(Host::B);
-        let other = End {
-            name: "tun7".to_owned(),
-            addresses: vec!["10.99.0.1/30"],
-            allowed_ips: None,
-            ..ends[0].clone()
-        };
-        let b = keeper.start(&lab, Host::B, &other);
-        keeper.listen();
-        let names: Vec<_> = keeper.kept.iter().map(|(name, _)| name.clone()).collect();
-        let said = stop(b);
-        keeper.listen();
-        drop(keeper);
-        assert!(
-            wait_until(BOUND, || lab.network(Host::B) == before),
-            "found: {found}, before:\n{before}\nnow:\n{}\n{said}",
-            lab.network(Host::B)
-        );
-        assert_eq!(names, ["network", "device", "underlay", "underlay"], "its own");
-        assert!(said.contains("ran in another network namespace"), "{said}");
-        let others = || lab.run(Host::A, "ip link show tun0").status.success();
-        assert!(wait_until(BOUND, || others() == found), "what is not kept there vanishes");
-    }
 }
 
 #[test]

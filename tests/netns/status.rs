@@ -63,9 +63,9 @@ fn the_state_follows_the_link_from_the_first_call_to_the_loss_of_the_peer() {
     assert!(up["peer"]["latest_handshake_age_seconds"].as_f64().unwrap() < 30.0);
     let (code, said) = tunneld(&lab, "status");
     assert_eq!(code, Some(0));
-    let kind = "kind           IP packets (tun), profile wireguard, chacha20-poly1305";
+    let carries = "carries        IP packets (tun), profile wireguard, chacha20-poly1305";
     for text in
-        [kind, "state          up for", "endpoint       192.0.2.2:51820", "device read    1.0"]
+        [carries, "state          up for", "endpoint       192.0.2.2:51820", "device read    1.0"]
     {
         assert!(said.contains(text), "{text}\n{said}");
     }

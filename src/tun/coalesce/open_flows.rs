@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use crate::tun::flow::FlowKey;
 
 /// Most of them. A batch is rarely more than a few hundred packets; more flows than this have few each.
-pub(super) const MAX_OPEN_FLOWS: usize = 64;
+const MAX_OPEN_FLOWS: usize = 64;
 
 /// Each flow once, with its item.
 #[derive(Debug)]

@@ -3,7 +3,6 @@
 
 use nix::net::if_::if_nametoindex;
 use rtnetlink::LinkUnspec;
-use rtnetlink::packet_route::link::LinkMessage;
 
 use super::{EthernetSettings, Link, LinkError, Wish};
 use crate::tun::netlink::DeviceState;
@@ -20,11 +19,11 @@ impl Link {
         let mac = mac.or(self.ours.found.is_none().then_some(*own_mac));
         if let Some(mac) = mac.filter(|mac| state.mac != Some(*mac)) {
             let message = self.message().address(mac.0.to_vec()).build();
-            self.grant(Wish::Mac(mac), message).await?;
+            self.ask(Wish::Mac(mac), message).await?;
         }
         if state.promisc != *promisc {
             let message = self.message().promiscuous(*promisc).build();
-            self.grant(Wish::Promisc(*promisc), message).await?;
+            self.ask(Wish::Promisc(*promisc), message).await?;
         }
         match bridge {
             Some(bridge) => {
@@ -33,7 +32,7 @@ impl Link {
                 })?;
                 if state.bridge != Some(index) {
                     let message = self.message().controller(index).build();
-                    self.grant(Wish::Port(bridge.clone()), message).await?;
+                    self.ask(Wish::Port(bridge.clone()), message).await?;
                     self.ours.is_port = true;
                 }
             }
@@ -66,13 +65,5 @@ impl Link {
 
     fn message(&self) -> rtnetlink::LinkMessageBuilder<LinkUnspec> {
         LinkUnspec::new_with_index(self.index)
-    }
-
-    /// Asks the kernel for what was wished for.
-    async fn grant(&self, wish: Wish, message: LinkMessage) -> Result<(), LinkError> {
-        match self.set(message).await {
-            Err(error) => self.refused(wish, error).await,
-            Ok(()) => Ok(()),
-        }
     }
 }

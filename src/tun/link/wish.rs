@@ -7,6 +7,7 @@ use std::io;
 use ipnet::IpNet;
 use nix::errno::Errno;
 use nix::net::if_::if_nametoindex;
+use rtnetlink::packet_route::link::LinkMessage;
 
 use super::{Link, MAIN_TABLE};
 use crate::tun::error::LinkError;
@@ -90,6 +91,17 @@ impl fmt::Display for Wish {
 }
 
 impl Link {
+    /// Asks the kernel for `wish`, by `message`.
+    ///
+    /// # Errors
+    /// As [`refused`](Self::refused).
+    pub(super) async fn ask(&self, wish: Wish, message: LinkMessage) -> Result<(), LinkError> {
+        match self.set(message).await {
+            Err(error) => self.refused(wish, error).await,
+            Ok(()) => Ok(()),
+        }
+    }
+
     /// What follows from the kernel's refusal of `wish`: nothing, if permission is all that is missing and the device has it
     /// anyway.
     ///

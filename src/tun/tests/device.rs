@@ -251,18 +251,18 @@ fn a_descriptor_that_was_kept_is_known_by_name_kind_and_network_namespace() {
     let test = "a_descriptor_that_was_kept_is_known_by_name_kind_and_network_namespace";
     in_namespace(test, || {
         let tun = Tun::open("tun9", Layer::Ip, Offload::ALL).unwrap();
-        assert!(Tun::is_kept(tun.as_fd(), "tun9", Layer::Ip));
-        assert!(!Tun::is_kept(tun.as_fd(), "tun8", Layer::Ip));
-        assert!(!Tun::is_kept(tun.as_fd(), "tun9", Layer::Ethernet));
+        assert!(Tun::is_device(tun.as_fd(), "tun9", Layer::Ip));
+        assert!(!Tun::is_device(tun.as_fd(), "tun8", Layer::Ip));
+        assert!(!Tun::is_device(tun.as_fd(), "tun9", Layer::Ethernet));
         let kept = tun.as_fd().try_clone_to_owned().unwrap();
         in_namespace(test, || {
             let other = Tun::open("tun9", Layer::Ip, Offload::ALL).unwrap();
-            assert!(!Tun::is_kept(kept.as_fd(), "tun9", Layer::Ip), "it is of the other one");
+            assert!(!Tun::is_device(kept.as_fd(), "tun9", Layer::Ip), "it is of the other one");
             block_on(Tun::remove(kept));
-            assert!(Tun::is_kept(other.as_fd(), "tun9", Layer::Ip), "and not removed here");
+            assert!(Tun::is_device(other.as_fd(), "tun9", Layer::Ip), "and not removed here");
         });
         let kept = tun.as_fd().try_clone_to_owned().unwrap();
         block_on(Tun::remove(kept));
-        assert!(!Tun::is_kept(tun.as_fd(), "tun9", Layer::Ip), "it is gone");
+        assert!(!Tun::is_device(tun.as_fd(), "tun9", Layer::Ip), "it is gone");
     });
 }
