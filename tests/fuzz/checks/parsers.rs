@@ -201,8 +201,8 @@ fn flow(data: &[u8]) {
     assert_eq!(told.0, expected);
 }
 
-/// Only fields of an MSS among the options of a TCP header, and its checksum, may change; an MSS only becomes lower, and
-/// the checksum stays as right or wrong as it was.
+/// Only fields of an MSS among the options of a TCP header, and its checksum, may change; an MSS only becomes lower,
+/// and the checksum stays as right or wrong as it was.
 fn mss(data: &[u8]) {
     const LIMIT: u16 = 536;
     let mut clamped = data.to_vec();

@@ -1,5 +1,5 @@
-//! Any text from an authentic peer that sends frames: what is delivered, discarded and counted is what a [`Model`] says,
-//! and the memory of the receiving end stays within its bound.
+//! Any text from an authentic peer that sends frames: what is delivered, discarded and counted is what a
+//! [`Model`] says, and the memory of the receiving end stays within its bound.
 
 mod model;
 
