@@ -1,5 +1,5 @@
-//! Fragments back to frames. A frame whose fragments do not all come is forgotten when others need its place, or its session
-//! ends.
+//! Fragments back to frames. A frame whose fragments do not all come is forgotten when others need its place, or its
+//! session ends.
 
 use std::collections::VecDeque;
 

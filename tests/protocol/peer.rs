@@ -30,10 +30,11 @@ pub(crate) struct Initiated {
 /// A session, and what its handshake went through.
 pub(crate) struct Session {
     number: u8,
-    send: Key,
+    /// The key to the other end.
+    pub(crate) send: Key,
     receive: Key,
     /// The other end's index.
-    index: u32,
+    pub(crate) index: u32,
     /// Messages sent so far.
     counter: u64,
     /// What is of no use once the handshake is over.
@@ -124,12 +125,6 @@ impl Session {
     pub(crate) fn keys(&self) -> Vec<Secret> {
         let named = |way| format!("the key {way} of session {}", self.number);
         vec![(named("to it"), self.send), (named("from it"), self.receive)]
-    }
-
-    /// The key to the other end, and that one's index.
-    #[allow(dead_code, reason = "only the fuzz targets seal by themselves")]
-    pub(crate) fn sending(&self) -> (&Key, u32) {
-        (&self.send, self.index)
     }
 
     /// The next message of transport data, around a packet already padded.

@@ -17,8 +17,8 @@ pub(crate) struct Incomplete<T> {
 }
 
 impl<T: Default> Incomplete<T> {
-    /// What is known of the frame of this name and length. For a new one the oldest make room; one that has another length is
-    /// forgotten.
+    /// What is known of the frame of this name and length. For a new one the oldest make room; one that has another
+    /// length is forgotten.
     pub(crate) fn of(&mut self, name: Name, len: usize) -> Option<&mut T> {
         let known = self.frames.iter().position(|(other, ..)| *other == name);
         let at = known.unwrap_or_else(|| {

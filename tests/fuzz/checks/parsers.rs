@@ -132,7 +132,7 @@ fn virtio(data: &[u8]) {
     assert_eq!(header.as_ref().map(IntoBytes::as_bytes), data.get(..VIRTIO_HEADER));
 }
 
-/// Where a header says that it ends, after up to two tags, and that an IP packet is there only if type and version agree.
+/// A header ends where it says, after up to two tags; an IP packet is there only if type and version agree.
 fn frame(data: &[u8]) {
     let header = FrameHeader::parse(data);
     let types = [12, 16, 20].map(|at| data.get(at..at + 2));
@@ -204,8 +204,8 @@ fn flow(data: &[u8]) {
     assert_eq!(told.0, expected.0);
 }
 
-/// Only fields of an MSS among the options of a TCP header, and its checksum, may change; an MSS only becomes lower, and the
-/// checksum stays as right or wrong as it was.
+/// Only fields of an MSS among the options of a TCP header, and its checksum, may change; an MSS only becomes lower,
+/// and the checksum stays as right or wrong as it was.
 fn mss(data: &[u8]) {
     const LIMIT: u16 = 536;
     let mut clamped = data.to_vec();

@@ -1,5 +1,5 @@
-//! Frames that a host sends whole or in fragments, on a wire where the bytes decide what arrives and when: out come exactly
-//! the frames of which all pieces came within the bounds, byte for byte, each once.
+//! Frames that a host sends whole or in fragments, on a wire where the bytes decide what arrives and when: out come
+//! exactly the frames of which all pieces came within the bounds, byte for byte, each once.
 
 use std::collections::{BTreeSet, VecDeque};
 

@@ -1,5 +1,5 @@
-//! Any text from an authentic peer that sends frames: what is delivered, discarded and counted is what a [`Model`] says, and
-//! the memory of the receiving end stays within its bound.
+//! Any text from an authentic peer that sends frames: what is delivered, discarded and counted is what a
+//! [`Model`] says, and the memory of the receiving end stays within its bound.
 
 mod model;
 
@@ -197,11 +197,10 @@ impl Exchange {
         self.held += memory.bytes_current;
         let response = leaving.last().expect("an initiation is answered");
         let session = self.peer.complete(initiated, &response.bytes);
-        let (key, index) = session.sending();
-        let key = TransportKey::new(PROFILE.cipher(), key);
-        self.model.begin(index, self.clock.boot);
+        let key = TransportKey::new(PROFILE.cipher(), &session.send);
+        self.model.begin(session.index, self.clock.boot);
         self.chosen = self.sessions.len();
-        self.sessions.push(Sending { key, index, next: 0 });
+        self.sessions.push(Sending { key, index: session.index, next: 0 });
         self.counted();
     }
 

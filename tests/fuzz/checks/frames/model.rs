@@ -190,8 +190,8 @@ impl Model {
         if refused { Err(Discard::BroadcastLimit) } else { Ok(()) }
     }
 
-    /// A station that was heard within five minutes is known; others are as long as there are fewer than the limit. Within two
-    /// seconds of that either may be.
+    /// A station that was heard within five minutes is known; others may come while there are fewer than the limit.
+    /// Within two seconds of five minutes either may be.
     fn admit(&mut self, now: Instant, from: [u8; 6], limited: bool) -> Result<(), Discard> {
         let heard = |within: u64| {
             self.stations.iter().filter(move |(_, at)| now.since(**at) < secs(within))
