@@ -62,6 +62,15 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
         None => None,
     };
     let tried = candidate.as_ref().map(Candidate::path);
+    if let Some(config) = tried.and_then(|copy| Config::load(copy).ok())
+        && config.interface.name != client.interface()
+    {
+        let (wanted, asked) = (config.interface.name, client.interface());
+        let text = format!(
+            "[interface] name needs a restart: it is {wanted} in the file, and {asked} is asked to try it"
+        );
+        return Err(Mistake(text).into());
+    }
     let file = options.file.as_deref().unwrap_or(&own);
     let trial = match client.apply(tried, options.confirm) {
         Ok(trial) => trial,
@@ -83,14 +92,12 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
         file.display()
     );
     if let Err(why) = runtime.block_on(confirm(&mut client, &trial, seconds, &shown)) {
-        let is_over = |client: &mut Client| {
-            client.status().is_ok_and(|status| status.trial.is_none_or(|other| other.id != trial))
-        };
-        let back = client.revert(&trial).is_ok() || is_over(&mut client);
-        let now = if back {
-            "the configuration before is back"
-        } else {
-            "tunneld goes back as soon as it can"
+        let now = match client.revert(&trial) {
+            Ok(()) => "the configuration before is back".to_owned(),
+            Err(ClientError::Refused(how_it_ended)) => how_it_ended,
+            Err(error) => {
+                format!("{error}: tunneld goes back by itself; tunneld status says whether it has")
+            }
         };
         let advice = match candidate {
             None => format!(
@@ -99,7 +106,7 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
             ),
             Some(_) => String::new(),
         };
-        return Err(NotKept { why, now: now.to_owned(), advice }.into());
+        return Err(NotKept { why, now, advice }.into());
     }
     let Some(candidate) = candidate else { return Ok(super::print("Kept.\n")?) };
     let place = candidate.take_its_place()?;

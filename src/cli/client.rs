@@ -1,7 +1,7 @@
 //! The daemon that the user means, and what it answers on its control socket.
 
 use std::fs;
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{self, BufRead, BufReader, Read as _, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -15,6 +15,8 @@ use crate::daemon::status::Status;
 
 /// How long a daemon may take to answer.
 const ANSWER_TIME: Duration = Duration::from_secs(5);
+/// Bytes of a line that is still believed to have an end.
+const LONGEST_LINE: u64 = 1 << 20;
 const SUFFIX: &str = ".sock";
 
 /// Which daemon is meant: the only one that runs, if nothing is said.
@@ -125,16 +127,25 @@ impl Client {
         if names.is_empty() {
             return Err(ClientError::Nobody(directory.to_owned()));
         }
-        let mut asked = Vec::new();
+        let (mut found, mut others) = (Vec::new(), Vec::new());
         for name in names {
             let connected = Self::of(directory, &name);
-            match connected.and_then(|mut client| Ok((client.status()?.file, client))) {
-                Ok((own, client)) if is_same(Path::new(&own), file) => return Ok(client),
-                Ok((own, _)) => asked.push(format!("{name} runs by {own}")),
-                Err(error) => asked.push(format!("{name}: {error}")),
+            match connected.and_then(|mut client| Ok((client.file()?, client))) {
+                Ok((own, client)) if is_same(Path::new(&own), file) => found.push((name, client)),
+                Ok((own, _)) => others.push(format!("{name} runs by {own}")),
+                Err(error) => others.push(format!("{name}: {error}")),
             }
         }
-        Err(ClientError::NotRunBy { file: file.to_owned(), asked: asked.join(", ") })
+        match <[_; 1]>::try_from(found) {
+            Ok([(_, client)]) => Ok(client),
+            Err(found) if found.is_empty() => {
+                Err(ClientError::NotRunBy { file: file.to_owned(), asked: others.join(", ") })
+            }
+            Err(found) => {
+                let names: Vec<_> = found.into_iter().map(|(name, _)| name).collect();
+                Err(ClientError::Several(names.join(", ")))
+            }
+        }
     }
 
     /// The name of its interface, by which it was found.
@@ -146,6 +157,16 @@ impl Client {
     pub(super) fn status(&mut self) -> Result<Status, ClientError> {
         self.ask("status")?;
         parse(&self.line()?)
+    }
+
+    /// Asks by which file it runs. Of another version's answer no more need be understood.
+    fn file(&mut self) -> Result<String, ClientError> {
+        #[derive(Deserialize)]
+        struct Own {
+            file: String,
+        }
+        self.ask("status")?;
+        Ok(parse::<Own>(&self.line()?)?.file)
     }
 
     /// Has it read its file anew.
@@ -197,11 +218,15 @@ impl Client {
         unlimited.map_err(|cause| self.unreachable(cause))
     }
 
-    /// The next line that it sends.
+    /// The next line that it sends. Who has taken a daemon over is to gain nothing by what it says: a line has an end, and
+    /// no signs that command a terminal.
     pub(super) fn line(&mut self) -> Result<String, ClientError> {
         let mut line = String::new();
-        match self.stream.read_line(&mut line) {
+        match (&mut self.stream).take(LONGEST_LINE).read_line(&mut line) {
             Ok(0) => Err(self.closed()),
+            Ok(_) if !is_plain(&line) => {
+                Err(self.unreachable(io::Error::other("it answers what is no line of text")))
+            }
             Ok(_) => Ok(line),
             Err(cause) if cause.kind() == io::ErrorKind::WouldBlock => {
                 Err(self.unreachable(io::Error::other("it does not answer")))
@@ -234,6 +259,15 @@ impl Client {
     fn unreachable(&self, cause: io::Error) -> ClientError {
         ClientError::Unreachable { path: self.path.clone(), cause }
     }
+}
+
+/// Whether this is a whole line, whose JSON has no signs but for people.
+fn is_plain(line: &str) -> bool {
+    let Some(line) = line.strip_suffix('\n') else { return false };
+    // Two backslashes are one in the text.
+    let escapes = line.replace(r"\\", "");
+    let commands = [r"\u00", r"\b", r"\f", r"\r"];
+    !line.contains(char::is_control) && !commands.iter().any(|sign| escapes.contains(sign))
 }
 
 /// An answer, unless it is a refusal.
@@ -279,6 +313,24 @@ mod tests {
     use tempfile::tempdir;
 
     use super::*;
+
+    #[test]
+    fn a_line_that_commands_a_terminal_is_no_answer() {
+        for line in ["{}\n", "{\"file\":\"/é\\\\u001b\"}\n", "\"a\\nb\"\n"] {
+            assert!(is_plain(line), "{line:?}");
+        }
+        for line in [
+            "",
+            "{}",
+            "\x1b[1A\n",
+            "\"\\u001b[1A\"\n",
+            "\"\\\\\\u009b\"\n",
+            "\"a\\rb\"\n",
+            "a\nb\n",
+        ] {
+            assert!(!is_plain(line), "{line:?}");
+        }
+    }
 
     #[test]
     fn the_only_daemon_is_meant_if_nothing_is_said() {

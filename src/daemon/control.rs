@@ -44,6 +44,8 @@ pub(super) struct Control {
     pub(super) config: Config,
     /// What it goes back to unless that is confirmed.
     pub(super) trial: Option<Trial>,
+    /// The id of the last one that ended, and how it did.
+    pub(super) last_trial: Option<(String, &'static str)>,
     pub(super) set_log_level: SetLogLevel,
     pub(super) path: Arc<DataPath>,
     pub(super) tunnel: Tunnel,

@@ -93,7 +93,7 @@ impl Kept {
 
     /// What holds packets back, and would not any more if the service manager let go of all this.
     pub(super) fn guard(&self) -> Option<&'static str> {
-        let rules = self.network.as_ref().is_some_and(Record::has_rules);
+        let rules = self.network.as_ref().is_some_and(Record::may_have_rules);
         match (&self.kill_switch, rules) {
             (Some(_), _) => Some("the kill switch stays on"),
             (None, true) => Some("the default route stays in the tunnel"),

@@ -36,39 +36,10 @@ pub(super) fn run(
         released: Vec::new(),
         pause: Pause::new(),
     };
-    let wake = &path.threads.inbound;
-    let mut ports: Vec<_> = path.underlay.sockets().collect();
     sandbox::confine_data_thread();
-    while !path.threads.stopping() {
-        // A socket that is not there is stood in for by the wake: its receive call brings nothing.
-        let fd = |port: usize, family| {
-            ports.get(port).and_then(|sockets| sockets.fd(family)).unwrap_or(wake.as_fd())
-        };
-        let [v4, v6] = Family::ALL;
-        let fds = [fd(0, v4), fd(0, v6), fd(1, v4), fd(1, v6), wake.as_fd()];
-        let [readable @ .., woken] = wait(fds, until_release(&thread.shaper))?;
-        if woken {
-            wake.take();
-        }
-        thread.obey();
-        thread.shape()?;
-        for (sockets, readable) in ports.iter().zip(readable.chunks(Family::ALL.len())) {
-            for (family, _) in Family::ALL.into_iter().zip(readable).filter(|(_, is)| **is) {
-                thread.drain(sockets, family)?;
-            }
-        }
-        if woken {
-            ports = path.underlay.sockets().collect();
-        }
-    }
-    let end = end_of_release();
-    while let Some(pause) = until_last_release(&thread.shaper, end) {
-        wait([], Some(pause))?;
-        thread.obey();
-        thread.shape()?;
-    }
+    let ended = thread.run();
     thread.forget(Discard::ShapedIn);
-    Ok(())
+    ended
 }
 
 struct InboundThread<'p> {
@@ -85,6 +56,40 @@ struct InboundThread<'p> {
 }
 
 impl InboundThread<'_> {
+    fn run(&mut self) -> anyhow::Result<()> {
+        let (path, wake) = (self.path, &self.path.threads.inbound);
+        let mut ports: Vec<_> = path.underlay.sockets().collect();
+        while !path.threads.stopping() {
+            // A socket that is not there is stood in for by the wake: its receive call brings nothing.
+            let fd = |port: usize, family| {
+                ports.get(port).and_then(|sockets| sockets.fd(family)).unwrap_or(wake.as_fd())
+            };
+            let [v4, v6] = Family::ALL;
+            let fds = [fd(0, v4), fd(0, v6), fd(1, v4), fd(1, v6), wake.as_fd()];
+            let [readable @ .., woken] = wait(fds, until_release(&self.shaper))?;
+            if woken {
+                wake.take();
+            }
+            self.obey();
+            self.shape()?;
+            for (sockets, readable) in ports.iter().zip(readable.chunks(Family::ALL.len())) {
+                for (family, _) in Family::ALL.into_iter().zip(readable).filter(|(_, is)| **is) {
+                    self.drain(sockets, family)?;
+                }
+            }
+            if woken {
+                ports = path.underlay.sockets().collect();
+            }
+        }
+        let end = end_of_release();
+        while let Some(pause) = until_last_release(&self.shaper, end) {
+            wait([], Some(pause))?;
+            self.obey();
+            self.shape()?;
+        }
+        Ok(())
+    }
+
     /// Takes what waits on one socket to the device.
     fn drain(&mut self, sockets: &Sockets, family: Family) -> anyhow::Result<()> {
         let now = clock::boot();

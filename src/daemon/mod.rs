@@ -140,6 +140,7 @@ async fn run_on(
     let mut control = Control {
         reader: Reader::new(file),
         trial: None,
+        last_trial: None,
         set_log_level,
         path: Arc::clone(&path),
         tunnel,
@@ -259,12 +260,17 @@ async fn device(
         other => other,
     };
     // One that was there before the daemon still has its routes.
-    let has_routes = other.is_none() && record.device() == name;
+    let has_routes = other.is_none() && record.is_of(name);
     let stand_in = match stand_in {
         None if !has_routes => stand_in_for(record).await,
         kept => kept,
     };
     if let Some(other) = other {
+        // It is kept, and holds packets back, until something else can.
+        anyhow::ensure!(
+            stand_in.is_some() || !record.has_rules(),
+            "nothing can stand in for the device before: it stays, and the default route with it"
+        );
         handover::forget_device();
         Tun::remove(other).await;
     }
@@ -282,7 +288,7 @@ async fn stand_in_for(record: &Record) -> Option<StandIn> {
         return None;
     }
     let opened = StandIn::open(record).await.inspect_err(|error| {
-        tracing::warn!(%error, "packets for the default route leave past the tunnel until it is there again");
+        tracing::warn!(%error, "nothing can stand in for the device: packets for the default route may leave past the tunnel");
     });
     let stand_in = opened.ok()?;
     handover::keep_stand_in(&stand_in);

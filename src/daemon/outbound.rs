@@ -33,23 +33,10 @@ pub(super) fn run(path: &DataPath, outbound: Outbound) -> anyhow::Result<()> {
         unreachable_told: None,
         pause: Pause::new(),
     };
-    let threads = &path.threads;
     sandbox::confine_data_thread();
-    while !threads.stopping() {
-        let fds = [path.tun.as_fd(), threads.outbound.as_fd()];
-        let [packets, woken] = wait(fds, until_release(&thread.shaper))?;
-        if woken {
-            threads.outbound.take();
-        }
-        thread.turn(packets)?;
-    }
-    let end = end_of_release();
-    while let Some(pause) = until_last_release(&thread.shaper, end) {
-        wait([], Some(pause))?;
-        thread.turn(false)?;
-    }
+    let ended = thread.run();
     thread.forget(Discard::ShapedOut);
-    Ok(())
+    ended
 }
 
 struct OutboundThread<'p> {
@@ -64,6 +51,24 @@ struct OutboundThread<'p> {
 }
 
 impl OutboundThread<'_> {
+    fn run(&mut self) -> anyhow::Result<()> {
+        let DataPath { tun, threads, .. } = self.path;
+        while !threads.stopping() {
+            let fds = [tun.as_fd(), threads.outbound.as_fd()];
+            let [packets, woken] = wait(fds, until_release(&self.shaper))?;
+            if woken {
+                threads.outbound.take();
+            }
+            self.turn(packets)?;
+        }
+        let end = end_of_release();
+        while let Some(pause) = until_last_release(&self.shaper, end) {
+            wait([], Some(pause))?;
+            self.turn(false)?;
+        }
+        Ok(())
+    }
+
     /// Does what one wake-up is for; one clock reading for all of it.
     fn turn(&mut self, packets: bool) -> anyhow::Result<()> {
         let now = clock::boot();

@@ -64,17 +64,6 @@ impl Trial {
         self.ends <= now
     }
 
-    /// Refuses what is meant for another one; who names none means whichever there is.
-    fn refuse_another(&self, meant: Option<&str>) -> Result<(), String> {
-        match meant {
-            Some(meant) if meant != self.id => Err(format!(
-                "trial {meant} is over: it was kept, gone back from, or its time was over; somebody tries another configuration, as trial {}",
-                self.id
-            )),
-            _ => Ok(()),
-        }
-    }
-
     fn may_be_kept(&self) -> bool {
         self.answered
     }
@@ -86,6 +75,27 @@ impl Trial {
 /// The system gives no randomness.
 pub(super) fn new_id() -> anyhow::Result<String> {
     Ok(format!("{:06x}", entropy::seed()? >> 40))
+}
+
+/// Refuses a decision that is meant for another trial than the one that runs, and says how that one ended if it was the
+/// last. Who names none means whichever there is.
+fn refuse_another(
+    running: Option<&str>,
+    last: Option<&(String, &'static str)>,
+    meant: Option<&str>,
+) -> Result<(), String> {
+    if running.is_some() && (meant.is_none() || meant == running) {
+        return Ok(());
+    }
+    let meant = meant.ok_or(NO_TRIAL)?;
+    let how = match last {
+        Some((id, how)) if id == meant => how,
+        _ => "it was kept, or gone back from",
+    };
+    let another = running.map_or(String::new(), |id| {
+        format!("; somebody tries another configuration, as trial {id}")
+    });
+    Err(format!("trial {meant} is over: {how}{another}"))
 }
 
 const NOT_ANSWERED: &str = "the peer has not answered since: without a handshake nothing is kept";
@@ -125,7 +135,8 @@ impl Control {
         decision: Decision,
         meant: Option<&str>,
     ) -> Result<String, String> {
-        self.trial.as_ref().ok_or(NO_TRIAL)?.refuse_another(meant)?;
+        let running = self.trial.as_ref().map(|trial| trial.id.as_str());
+        refuse_another(running, self.last_trial.as_ref(), meant)?;
         match decision {
             Decision::Keep => self.keep(),
             Decision::GoBack => self.go_back("as somebody asked").await,
@@ -150,6 +161,7 @@ impl Control {
         let kept = self.trial.take_if(|trial| trial.may_be_kept());
         let Trial { id, .. } = kept.ok_or(NOT_ANSWERED)?;
         tracing::info!(trial = id, "the configuration that was tried is kept");
+        self.last_trial = Some((id.clone(), "it was confirmed, and runs on"));
         self.tell_listeners("trial_kept", Some(&id));
         service::ready(&self.running());
         Ok(id)
@@ -170,6 +182,7 @@ impl Control {
             advice(&trial.file, self.reader.own())
         );
         self.config = trial.before;
+        self.last_trial = Some((trial.id.clone(), "the configuration before is back"));
         self.tell_listeners("trial_undone", Some(&trial.id));
         service::ready(&self.running());
         self.tunnel.call_anew(clock::now());
@@ -234,12 +247,22 @@ mod tests {
     }
 
     #[test]
-    fn who_names_a_trial_means_no_other() {
-        let trial = trial();
-        assert_eq!(trial.refuse_another(None), Ok(()));
-        assert_eq!(trial.refuse_another(Some("3f9a1c")), Ok(()));
-        let error = trial.refuse_another(Some("000000")).unwrap_err();
-        assert!(error.contains("trial 000000 is over") && error.contains("3f9a1c"), "{error}");
+    fn who_names_a_trial_means_no_other_and_hears_how_it_ended() {
+        let last = ("3f9a1c".to_owned(), "it is so");
+        let of = |running, meant| refuse_another(running, Some(&last), meant);
+        assert_eq!(of(Some("e1e1e1"), None), Ok(()));
+        assert_eq!(of(Some("e1e1e1"), Some("e1e1e1")), Ok(()));
+        assert_eq!(of(None, None), Err(NO_TRIAL.to_owned()));
+        let over = "trial 3f9a1c is over: it is so";
+        assert_eq!(of(None, Some("3f9a1c")), Err(over.to_owned()));
+        let error = of(Some("e1e1e1"), Some("3f9a1c")).unwrap_err();
+        assert!(error.starts_with(over) && error.contains("as trial e1e1e1"), "{error}");
+        let error = of(Some("e1e1e1"), Some("000000")).unwrap_err();
+        assert!(error.contains("trial 000000 is over: it was kept, or gone back from"), "{error}");
+    }
+
+    #[test]
+    fn two_trials_have_two_ids() {
         let ids = [(); 2].map(|()| new_id().unwrap());
         assert!(ids[0] != ids[1] && ids.iter().all(|id| id.len() == 6), "{ids:?}");
     }

@@ -12,9 +12,9 @@ pub(crate) fn here() -> Option<u64> {
 }
 
 /// Whether the device that the descriptor is a queue of is in this thread's network namespace. It may have been moved.
-/// Where that cannot be told (before Linux 5.2, or without the privilege) it is taken for yes.
+/// Where that cannot be told (before Linux 5.2, without the privilege, or without /proc) it is taken for yes.
 pub(super) fn has(device: BorrowedFd<'_>) -> bool {
     let of_device = ioctl::namespace_of(device).map(File::from).ok();
     let number = of_device.and_then(|namespace| namespace.metadata().ok()).map(|it| it.ino());
-    number.is_none() || number == here()
+    here().is_none_or(|here| number.is_none_or(|number| number == here))
 }

@@ -22,7 +22,7 @@ impl StandIn {
     /// Leads the default routes that rules lead to, as `record` says, to a device of their own, behind any other route.
     ///
     /// # Errors
-    /// The system refuses some of it: then there is none.
+    /// The system refuses the device: then there is none. That it refuses a route is logged.
     pub(crate) async fn open(record: &Record) -> io::Result<Self> {
         let file = open::open_driver(NAME).map_err(io::Error::other)?;
         let name = open::attach(file.as_fd(), NAME, Layer::Ip).map_err(io::Error::other)?;
@@ -39,7 +39,9 @@ impl StandIn {
                 .table_id(*table)
                 .priority(LAST)
                 .build();
-            netlink.route().add(route).execute().await.map_err(io_error)?;
+            if let Err(error) = netlink.route().add(route).execute().await.map_err(io_error) {
+                tracing::warn!(%error, "packets for {network} may leave past the tunnel meanwhile");
+            }
         }
         tracing::debug!(device = name, "packets for the default route go nowhere meanwhile");
         Ok(Self(file.into()))

@@ -319,6 +319,15 @@ fn who_tried_one_configuration_neither_keeps_nor_ends_the_trial_of_somebody_else
     let kept = answer(&lab, r#"{"command":"confirm"}"#);
     assert!(kept.contains(r#"{"done":"confirm","trial":""#), "{kept}");
     assert!(mtu_is(&lab, 1310));
+
+    // What somebody else has kept is not said to be gone.
+    let program = begin(&lab, &instead(&own, &first));
+    assert!(answered());
+    answer(&lab, r#"{"command":"confirm"}"#);
+    let (code, said) = end(program);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("it was confirmed, and runs on"), "{said}");
+    assert!(mtu_is(&lab, 1300));
     assert_eq!(fs::read_to_string(own).unwrap(), good.to_toml());
 }
 

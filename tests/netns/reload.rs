@@ -136,12 +136,13 @@ fn after_a_hundred_files_good_and_broken_the_last_good_one_holds_and_the_session
     needs!("ping");
     let lab = Lab::direct();
     let both = ends(direct_v4);
+    let began = now();
     let [a, b] = lab.link(&both);
     let ports = [PORT, 51900, 51901];
     let transfer = Transfer::begin(&lab, Host::A, Host::B, INNER_B[0], 1 << 30);
     let mut numbers = Numbers(0x5eed_cafe);
     let mut last_good = both[0].clone();
-    let (began, handshakes) = (now(), [&a, &b].map(|daemon| daemon.count(HANDSHAKE)));
+    let handshakes = [&a, &b].map(|daemon| daemon.count(HANDSHAKE));
     for _ in 0..FILES {
         let end = another(&mut numbers, &both[0], &ports);
         if numbers.below(3) == 0 {

@@ -6,6 +6,7 @@ use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use ipnet::IpNet;
+use nix::net::if_::if_nametoindex;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use serde::{Deserialize, Serialize};
 
@@ -71,6 +72,8 @@ pub(super) fn note<T: PartialEq>(items: &mut Vec<T>, item: T) {
 pub(crate) struct Record {
     file: File,
     written: Ours,
+    /// There may be more that is ours: what was written before could not be read.
+    incomplete: bool,
 }
 
 impl Record {
@@ -80,7 +83,7 @@ impl Record {
     /// The system has no memory files.
     pub(crate) fn new() -> io::Result<Self> {
         let file = memfd_create("tunneld network", MFdFlags::MFD_CLOEXEC)?.into();
-        let mut record = Self { file, written: Ours::default() };
+        let mut record = Self { file, written: Ours::default(), incomplete: false };
         record.write(&Ours::nothing());
         Ok(record)
     }
@@ -89,7 +92,9 @@ impl Record {
     /// known to be ours.
     pub(crate) fn take(kept: OwnedFd) -> Self {
         let mut file = File::from(kept);
-        let written = read(&mut file).unwrap_or_else(|error| {
+        let read = read(&mut file);
+        let incomplete = read.is_err();
+        let written = read.unwrap_or_else(|error| {
             tracing::warn!(
                 %error,
                 "what the process before added to the network is not known: what the file does not name stays"
@@ -97,7 +102,13 @@ impl Record {
             let _ = file.set_len(0);
             Ours::nothing()
         });
-        Self { file, written }
+        Self { file, written, incomplete }
+    }
+
+    /// Whether there may be rules that lead a default route into the tunnel.
+    #[must_use]
+    pub(crate) fn may_have_rules(&self) -> bool {
+        self.incomplete || self.has_rules()
     }
 
     /// Whether there are rules that lead a default route into the tunnel.
@@ -113,10 +124,11 @@ impl Record {
         namespace::here().is_none_or(|here| self.written.namespace.is_none_or(|of| of == here))
     }
 
-    /// The device that addresses and routes are of.
+    /// Whether addresses and routes are of the device that has this name now.
     #[must_use]
-    pub(crate) fn device(&self) -> &str {
-        &self.written.device
+    pub(crate) fn is_of(&self, device: &str) -> bool {
+        let index = if_nametoindex(device).ok();
+        self.written.device == device && index == Some(self.written.index)
     }
 
     /// The default routes that rules lead to, each with the number of its table.
