@@ -1,7 +1,8 @@
 //! Verdicts on what only a device of frames has: the bridge that it is a port of, its MAC address, promiscuous mode.
 
 use super::facts::{Host, Link};
-use super::verdict::{CAP_NET_ADMIN, Finding, has};
+use super::finding::Finding;
+use super::permissions::{CAP_NET_ADMIN, has};
 use crate::daemon::network::settings;
 use crate::tun::{EthernetSettings, Stacked, Wish};
 
@@ -99,8 +100,8 @@ fn promisc(link: &Link, host: &Host) -> Option<Finding> {
 #[cfg(test)]
 mod tests {
     use super::super::facts::{Caller, DeviceFact};
+    use super::super::finding::Verdict;
     use super::super::tests::{ETH0, findings, finds, parsed, tun0};
-    use super::super::verdict::Verdict;
     use super::*;
     use crate::tun::DeviceState;
     use crate::tun::persistent::Device;

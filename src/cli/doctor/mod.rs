@@ -4,8 +4,10 @@
 
 mod ethernet;
 mod facts;
+mod finding;
 mod firewall;
 mod network;
+mod permissions;
 mod report;
 mod synchronised;
 #[cfg(test)]
@@ -16,7 +18,7 @@ use clap::Args;
 
 use super::ConfigFile;
 use facts::Facts;
-use verdict::Verdict;
+use finding::Verdict;
 
 /// What is to be looked at.
 #[derive(Args, Debug)]

@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::facts::{EndpointFact, Host, Link, Running};
+use super::finding::Finding;
 use super::firewall;
-use super::verdict::Finding;
 use crate::config::{least_mtu, network};
 use crate::daemon::network::{OVERHEAD_V4, OVERHEAD_V6, reverse_path, settings};
 use crate::net::UnderlayError;

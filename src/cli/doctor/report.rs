@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::verdict::{Finding, Verdict};
+use super::finding::{Finding, Verdict};
 
 /// The findings, worded; with `json` as one line of JSON.
 pub(super) fn text(findings: &[Finding], json: bool) -> serde_json::Result<String> {

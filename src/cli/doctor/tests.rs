@@ -5,7 +5,8 @@ use ipnet::IpNet;
 use serde_json::json;
 
 use super::facts::{Caller, DeviceFact, Driver, EndpointFact, Facts, Host, Link, Node, Running};
-use super::verdict::{Finding, Verdict, judge};
+use super::finding::{Finding, Verdict};
+use super::verdict::judge;
 use super::{report, synchronised};
 use crate::config::Config;
 use crate::crypto::PrivateKey;

@@ -1,77 +1,13 @@
 //! What the facts mean for the link: a verdict on each, and the command that mends what is bad.
 
-use serde::Serialize;
-
 use super::facts::{Caller, DeviceFact, Driver, Facts, Host, Link, Node, Running};
-use super::{ethernet, network};
+use super::finding::Finding;
+use super::permissions::{CAP_MKNOD, CAP_NET_ADMIN};
+use super::{ethernet, network, permissions};
 use crate::config::shell_word;
 use crate::daemon::clock;
-use crate::daemon::network::settings;
-use crate::tun::persistent::Device;
-use crate::tun::{NODE, Wish};
+use crate::tun::NODE;
 use crate::wire::Layer;
-
-/// How something is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum Verdict {
-    Ok,
-    /// The link can start; it is likely not what is wanted.
-    Warning,
-    /// The link cannot start, or nothing would pass.
-    Bad,
-    /// It cannot be told.
-    Unknown,
-}
-
-impl Verdict {
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Self::Ok => "ok",
-            Self::Warning => "warning",
-            Self::Bad => "bad",
-            Self::Unknown => "unknown",
-        }
-    }
-}
-
-/// One thing that was found.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub(super) struct Finding {
-    /// What was looked at, in a word or two.
-    pub(super) check: &'static str,
-    pub(super) verdict: Verdict,
-    pub(super) text: String,
-    /// What mends it.
-    pub(super) command: Option<String>,
-}
-
-impl Finding {
-    fn new(check: &'static str, verdict: Verdict, text: impl Into<String>) -> Self {
-        Self { check, verdict, text: text.into(), command: None }
-    }
-
-    pub(super) fn ok(check: &'static str, text: impl Into<String>) -> Self {
-        Self::new(check, Verdict::Ok, text)
-    }
-
-    pub(super) fn warning(check: &'static str, text: impl Into<String>) -> Self {
-        Self::new(check, Verdict::Warning, text)
-    }
-
-    pub(super) fn bad(check: &'static str, text: impl Into<String>) -> Self {
-        Self::new(check, Verdict::Bad, text)
-    }
-
-    pub(super) fn unknown(check: &'static str, text: impl Into<String>) -> Self {
-        Self::new(check, Verdict::Unknown, text)
-    }
-
-    /// With the command that mends it.
-    pub(super) fn mended_by(self, command: impl Into<String>) -> Self {
-        Self { command: Some(command.into()), ..self }
-    }
-}
 
 /// Judges all of it.
 pub(super) fn judge(facts: &Facts) -> Vec<Finding> {
@@ -89,7 +25,7 @@ pub(super) fn judge(facts: &Facts) -> Vec<Finding> {
         Ok(link) => {
             findings.push(device(link, host));
             findings.extend(ethernet::judge(link, host));
-            findings.extend(permissions(link, host));
+            findings.extend(permissions::judge(link, host));
             findings.push(offload(link, host));
             network::judge(link, host, &mut findings);
         }
@@ -198,66 +134,6 @@ fn device(link: &Link, host: &Host) -> Finding {
     }
 }
 
-/// What the caller may not do and would have to.
-fn permissions(link: &Link, host: &Host) -> Vec<Finding> {
-    let check = "permissions";
-    let caller = &host.caller;
-    let mut findings = directories(link);
-    if caller.may(CAP_NET_ADMIN) {
-        findings.push(Finding::ok(check, "CAP_NET_ADMIN is there"));
-        return findings;
-    }
-    let DeviceFact::Driver(_) = link.device else {
-        findings.push(Finding::bad(check, "CAP_NET_ADMIN is missing, and a device has to be made"));
-        return findings;
-    };
-    let name = &link.config.interface.name;
-    if link.config.interface.kill_switch {
-        findings.push(Finding::bad(check, "the kill switch needs CAP_NET_ADMIN"));
-    } else if link.config.mark() != 0 {
-        findings.push(Finding::bad(check, "a default route and fwmark need CAP_NET_ADMIN"));
-    }
-    let settings = settings(&link.config);
-    let missing = settings.wishes().filter(|wish| !has(link, wish));
-    findings.extend(missing.map(|wish| {
-        Finding::bad(check, format!("{name}: {wish} needs CAP_NET_ADMIN"))
-            .mended_by(wish.command(name))
-    }));
-    if findings.is_empty() {
-        let text = format!("no capability is needed: {name} has all that the configuration says");
-        findings.push(Finding::ok(check, text));
-    }
-    findings
-}
-
-/// Whether the device has this already.
-pub(super) fn has(link: &Link, wish: &Wish) -> bool {
-    let survey = &link.survey;
-    let Some((index, state)) = survey.device(&link.config.interface.name) else { return false };
-    match wish {
-        Wish::Address(address) => survey.addresses.contains(&(index, *address)),
-        Wish::Route(network, table) => survey
-            .routes
-            .iter()
-            .any(|route| (route.network, route.table, route.index) == (*network, *table, index)),
-        of_state => of_state.is_met_by(state, |bridge| Some(survey.device(bridge)?.0)),
-    }
-}
-
-fn directories(link: &Link) -> Vec<Finding> {
-    let unwritable = link.directories.iter().filter(|(_, _, writable)| !writable);
-    let finding = |(path, name, _): &(std::path::PathBuf, &str, bool)| {
-        let text = format!("{} cannot be written to", path.display());
-        // Without its lock no daemon starts; without its state it does.
-        let finding = match *name {
-            "RUNTIME_DIRECTORY" => Finding::bad("permissions", text),
-            _ => Finding::warning("permissions", text),
-        };
-        finding.mended_by(format!("run tunneld as root, or set {name} to a directory of yours"))
-    };
-    unwritable.map(finding).collect()
-}
-
 /// Files that the service could not read.
 fn files(link: &Link) -> Vec<Finding> {
     let finding = |path: &std::path::PathBuf| {
@@ -318,20 +194,3 @@ fn clock(host: &Host, newest: Option<std::time::Duration>) -> Option<Finding> {
         None => Finding::unknown(check, "the kernel does not tell whether it is synchronised"),
     })
 }
-
-impl Caller {
-    pub(super) fn may(&self, capability: u32) -> bool {
-        self.capabilities & 1_u64.unbounded_shl(capability) != 0
-    }
-
-    /// The kernel's rule (`tun_not_capable`).
-    fn may_use(&self, device: &Device) -> bool {
-        let fits = device.owner.is_none_or(|owner| owner == self.uid)
-            && device.group.is_none_or(|group| self.groups.contains(&group));
-        fits || self.may(CAP_NET_ADMIN)
-    }
-}
-
-/// Numbers of capabilities(7).
-pub(super) const CAP_NET_ADMIN: u32 = 12;
-const CAP_MKNOD: u32 = 27;
