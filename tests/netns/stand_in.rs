@@ -79,8 +79,12 @@ fn a_daemon_that_fails_leaves_a_default_route_closed_to_its_service_manager_and_
     let capture = Capture::begin(&lab, Host::Router);
     fail(a);
     keeper.listen();
-    // Until the daemon noticed, some left.
-    capture.cleartext(&FAR_NETWORKS);
+    // Until the daemon noticed, some left, and may have waited for the router's address meanwhile.
+    let nothing_more_comes = || {
+        pings.wait_until_more_are_sent();
+        capture.cleartext(&FAR_NETWORKS).is_empty()
+    };
+    assert!(wait_until(BOUND, nothing_more_comes));
     pings.wait_until_more_are_sent();
     let a = keeper.start(&lab, Host::A, &ends[0]);
     assert!(lab.pings(Host::A, FAR[0]) && lab.pings(Host::A, FAR[1]));
