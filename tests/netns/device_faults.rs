@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::config::{End, ends};
 use super::lab::{
-    Host, INNER_A, INNER_B, Lab, STARTED, direct_v4, expect_success, routed_v4, stop,
+    Host, INNER_A, INNER_B, Lab, STARTED, STOP, direct_v4, expect_success, routed_v4, stop,
 };
 use super::mtu::becomes;
 use super::needs::needs;
@@ -45,7 +45,7 @@ fn a_device_that_is_deleted_ends_the_daemon_with_the_reason() {
     let ends = ends(direct_v4);
     let [mut a, _b] = lab.link(&ends);
     lab.ip(Host::A, "link delete tun0");
-    assert_eq!(a.end(BOUND).code(), Some(1));
+    assert_eq!(a.end(STOP).code(), Some(1));
     assert!(a.wait_for("error").contains("the device was deleted"), "{}", a.said());
     // As systemd starts it again:
     let again = lab.start(Host::A, &ends[0]);

@@ -7,6 +7,7 @@ use std::process::{Command, Output};
 use std::sync::Once;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use nix::sched::{CloneFlags, setns};
 use nix::sys::signal::Signal;
@@ -36,6 +37,9 @@ pub(crate) const FAR_NETWORKS: [&str; 2] = ["198.18.0.0/15", "2001:db8:f::/64"];
 
 /// The cable's end on hosts a and b.
 pub(crate) const CABLE: &str = "cable";
+
+/// How soon a daemon must have ended once it is told to, or its device is gone, also on a busy machine.
+pub(crate) const STOP: Duration = Duration::from_secs(5);
 
 /// A place in the lab.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -280,7 +284,7 @@ impl Lab {
 /// Ends a daemon as systemd does, with exit code 0. Gives what it said.
 pub(crate) fn stop(mut daemon: Process) -> String {
     daemon.signal(Signal::SIGTERM);
-    let status = daemon.end(BOUND);
+    let status = daemon.end(STOP);
     assert_eq!(status.code(), Some(0), "{}", daemon.said());
     daemon.said()
 }
